@@ -1,0 +1,37 @@
+"""Push events from Flask to browsers: a blueprint and a helper, no async."""
+
+from .blueprint import SSEPush, publish, sse
+from .core.event import Event
+from .errors import (
+    BusUnavailable,
+    ConfigurationError,
+    InvalidChannel,
+    InvalidEvent,
+    InvalidStream,
+    NotRegistered,
+    SSEPushError,
+    UnsupportedServer,
+)
+from .signals import event_published, stream_closed, stream_opened
+from .stream import StreamInfo
+from .version import __version__
+
+__all__ = [
+    "BusUnavailable",
+    "ConfigurationError",
+    "Event",
+    "InvalidChannel",
+    "InvalidEvent",
+    "InvalidStream",
+    "NotRegistered",
+    "SSEPush",
+    "SSEPushError",
+    "StreamInfo",
+    "UnsupportedServer",
+    "__version__",
+    "event_published",
+    "publish",
+    "sse",
+    "stream_closed",
+    "stream_opened",
+]

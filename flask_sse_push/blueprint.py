@@ -1,0 +1,240 @@
+"""The extension: a blueprint that streams, and the helpers around it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from flask import Blueprint, Flask, Response, abort, current_app, has_app_context, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from .access import Rule, Rules, check_access
+from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
+from .cors import add_cors_headers, add_preflight_headers, is_foreign
+from .errors import ConfigurationError, InvalidChannel, InvalidEvent, NotRegistered
+from .pump import FINAL_ID
+from .state import AppState
+
+__all__ = ["EXTENSION_KEY", "SSEPush", "publish", "sse"]
+
+EXTENSION_KEY = "flask_sse_push"
+"""Where an app keeps its state of this extension, in ``app.extensions``."""
+
+RuleT = TypeVar("RuleT", bound=Rule)
+
+
+class SSEPush(Blueprint):
+    """
+    Server-Sent Events for Flask. Registering it sets up the app::
+
+        app.register_blueprint(sse, url_prefix="/events")    # GET /events?channel=news
+
+    One instance serves any number of apps; nothing is opened before the first stream or event. Settings are read from
+    ``app.config`` when it is registered: see :class:`flask_sse_push.settings.Settings` for all of them.
+
+    Args:
+        name (str): The blueprint's name; the endpoint is ``name.stream``.
+        url_prefix (str): Where it answers unless ``register_blueprint`` says otherwise.
+    """
+
+    def __init__(self, name: str = "sse", *, url_prefix: str = "/events") -> None:
+        super().__init__(name, __name__, url_prefix=url_prefix)
+        self._rules = Rules()
+        self._states: weakref.WeakSet[AppState] = weakref.WeakSet()
+        self.add_url_rule(
+            "", endpoint="stream", view_func=self._serve, methods=["GET", "OPTIONS"], provide_automatic_options=False, strict_slashes=False
+        )
+
+    def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]
+        """
+        Set up an app. Called by ``app.register_blueprint``.
+
+        Raises:
+            ConfigurationError: The app has one already, or a setting is wrong.
+            UnsupportedServer: This is a worker of a server that cannot stream.
+        """
+        if EXTENSION_KEY in app.extensions:
+            raise ConfigurationError(f"This blueprint is already registered on app {app.name!r}. Import and use it instead of registering another.")
+        state = AppState(app)
+        super().register(app, options)
+        app.extensions[EXTENSION_KEY] = state
+        self._states.add(state)
+
+    def publish(
+        self, data: Any, type: str | None = None, id: None = None, retry: int | None = None, channel: str | Iterable[str] = DEFAULT_CHANNEL
+    ) -> str:
+        """
+        Send an event to everybody who listens to a channel, or will resume within the history.
+
+        Works in a view, in any thread (native ones too) or greenlet, and outside of an app context when the
+        blueprint is registered on exactly one app. Thread-safe. It returns when the event is stored, and waits for no client.
+
+        Args:
+            data (Any): A ``str`` is sent as it is, everything else as JSON by ``app.json``.
+            type (str | None): The name to listen for in the browser; ``None`` is ``message``.
+            id (None): Refused: browsers resume by ids, so the bus gives them.
+            retry (int | None): Milliseconds (500 to 3,600,000) that browsers are to wait before reconnecting, from now on.
+            channel (str | Iterable[str]): One name, or up to 1,000; who listens to several gets the event once.
+
+        Returns:
+            str: The event's id, as clients see it in ``event.lastEventId``.
+
+        Raises:
+            InvalidEvent: The event cannot be sent as it is; nothing was stored.
+            InvalidChannel: A name is not one; nothing was stored.
+            NotRegistered: The app cannot be told.
+        """
+        if id is not None:
+            raise InvalidEvent(
+                f'"id" is given by the bus, because browsers resume by it, got {id!r}. Leave it out, and put an id of your own into "data"; '
+                "publish() returns the one that was given."
+            )
+        return self._state().publish(data, type, retry, channel)
+
+    def stream(self, *channels: str) -> Response:
+        """
+        Return a stream of some channels, for a view of your own.
+
+        What the view lets through is granted: its decorators and checks are the access control. The client resumes by the
+        header ``Last-Event-ID`` or by ``?last_event_id=``. A name that cannot be a channel's answers 400.
+
+        Args:
+            *channels (str): What to read; nothing means ``"sse"``.
+
+        Returns:
+            Response: Endless; leave its body alone.
+
+        Raises:
+            NotRegistered: The blueprint is not registered on this app.
+            UnsupportedServer: The server cannot stream.
+        """
+        state = self._state()
+        try:
+            names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
+        except InvalidChannel as error:
+            abort(self._refuse(state, 400, str(error)))
+        return state.subscribe(request, names)
+
+    def response(self, iterable: Iterable[Any]) -> Response:
+        """
+        Return a stream of this request's own: the tokens of a model, the progress of what it asked for.
+
+        The iterable runs beside the response, so heartbeats go out while it thinks, and never far ahead of its reader. When it
+        ends, the event ``done`` follows, with what a generator returned as JSON data; when it raises, the error is logged and the event
+        ``failed`` follows, with ``{"reason": "error"}``. When the client leaves, the iterable is closed: in greenlets where it waits, in threads
+        after its current item. No Flask context is there while it runs: take what you need from the request before.
+
+        An ``EventSource`` comes back after the end by itself; it is told not to (204). Any method works, ``POST`` for instance with
+        ``fetch``; when the server is full, other methods than GET answer 503.
+
+        Args:
+            iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that ``app.json`` can encode.
+
+        Raises:
+            NotRegistered: The blueprint is not registered on this app.
+            UnsupportedServer: The server cannot stream.
+        """
+        state = self._state()
+        refusal = None
+        if request.method == "GET":
+            if request.headers.get("Last-Event-ID") == FINAL_ID:
+                refusal = Response(status=204)
+                add_cors_headers(refusal.headers, request, state.settings)
+        elif state.is_full(request):
+            refusal = self._refuse(state, 503, "This server has as many streams as it may have. Try again later.")
+            refusal.headers["Retry-After"] = "15"
+        if refusal is None:
+            return state.respond(request, iterable)
+        close = getattr(iterable, "close", None)
+        if close is not None:
+            close()
+        return refusal
+
+    def authorize(self, pattern: str) -> Callable[[RuleT], RuleT]:
+        """
+        Decorate a rule: who may read the channels that fit a pattern.
+
+        The rule is called with the channel's name inside the request, so ``current_user``, ``session`` and ``request`` work. True
+        grants; anything false refuses with 403, and ``abort(401)`` with 401. Where several rules fit, one that grants is enough; a channel
+        without any is closed, unless it is ``"sse"`` or in ``SSE_PUSH_PUBLIC_CHANNELS``. ::
+
+            @sse.authorize("orders.*")
+            def may_read_orders(channel):
+                return current_user.is_authenticated
+
+        Args:
+            pattern (str): A channel's name; ``*`` stands for any characters.
+
+        Raises:
+            InvalidChannel: It is no pattern.
+        """
+        checked = Pattern(pattern)
+
+        def add(rule: RuleT) -> RuleT:
+            self._rules.add(checked, rule)
+            return rule
+
+        return add
+
+    def stats(self) -> dict[str, Any]:
+        """
+        Return what this process can count for the app, JSON-able.
+
+        Returns:
+            dict: ``streams`` (open now), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start), ``bus`` (its name),
+                ``last_event_id`` (of the newest event), ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).
+
+        Raises:
+            NotRegistered: The app cannot be told.
+        """
+        return self._state().stats()
+
+    def _state(self) -> AppState:
+        if has_app_context():
+            state = current_app.extensions.get(EXTENSION_KEY)
+            if state is None:
+                raise NotRegistered(
+                    f"flask_sse_push is not registered on app {current_app.name!r}. Call app.register_blueprint(sse, url_prefix='/events') where the app is made."
+                )
+            return state  # type: ignore[no-any-return]
+        states = list(self._states)
+        if len(states) == 1:
+            return states[0]
+        if not states:
+            raise NotRegistered("flask_sse_push is not registered on any app yet. Call app.register_blueprint(sse, url_prefix='/events') first.")
+        names = ", ".join(sorted(repr(state.app.name) for state in states))
+        raise NotRegistered(f"flask_sse_push is registered on {len(states)} apps ({names}), and no app context says which is meant. Use: with app.app_context(): ...")
+
+    def _serve(self) -> Response:
+        """Answer GET, HEAD and OPTIONS of the blueprint's own route."""
+        state = self._state()
+        if request.method == "OPTIONS":
+            response = Response(status=204, headers={"Allow": "GET, HEAD, OPTIONS"})
+            add_preflight_headers(response.headers, request, state.settings)
+            return response
+        if is_foreign(request, state.settings):
+            return self._refuse(state, 403, "Pages of this origin may not read streams. SSE_PUSH_CORS_ORIGINS lists the origins that may.")
+        try:
+            channels = check_channels(request.args.getlist("channel") or DEFAULT_CHANNEL, state.settings.max_channels)
+            check_access(channels, state.settings.public_channels, self._rules)
+        except InvalidChannel as error:
+            return self._refuse(state, 400, str(error))
+        except HTTPException as refusal:
+            return self._refuse(state, refusal.code or 403, refusal.description or "")
+        return state.subscribe(request, channels)
+
+    def _refuse(self, state: AppState, status: int, message: str) -> Response:
+        """A refusal for good, as JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
+        response = jsonify(error={400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "full"}[status], message=message)
+        response.status_code = status
+        response.headers["Cache-Control"] = "no-store"
+        add_cors_headers(response.headers, request, state.settings)
+        return response
+
+
+sse = SSEPush()
+"""A ready blueprint: register it on your app."""
+
+publish = sse.publish
+"""The same as ``sse.publish``."""

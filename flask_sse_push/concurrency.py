@@ -1,0 +1,143 @@
+"""
+Waiting and running beside, for threads and for greenlets.
+
+Under a patched gevent worker the standard library's threads are greenlets, and threads alone would do. The module
+``greenlets`` stands beside this one for two reasons: gevent's own event is cheaper than ``threading.Event`` where each
+delivery waits on one, and an app may run in greenlets without patching anything (``gevent.pywsgi``).
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Generic, Protocol, TypeVar
+
+__all__ = ["THREADS", "Bell", "Mode", "PerProcess", "current_mode", "short_lock"]
+
+T = TypeVar("T")
+
+
+class Bell(Protocol):
+    """All that others know of somebody who waits. Rung once or many times, it wakes once."""
+
+    def ring(self) -> None:
+        """Wake who waits, or who will wait next. From any thread, at any time; never blocks."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """
+        Wait until it is rung, at most ``timeout`` seconds, and make it silent again.
+
+        Look at what it announces after this returns, never before: what came earlier is seen then.
+
+        Returns:
+            bool: Whether it was rung.
+        """
+
+
+class Mode(Protocol):
+    """How a process waits: in threads or in greenlets."""
+
+    name: str
+
+    def bell(self) -> Bell:
+        """Return a new bell for the thread or greenlet that calls this."""
+
+    def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
+        """Run beside; never keeps the process alive. Returns what interrupts it, where that is possible."""
+
+    def turn(self) -> None:
+        """Let all others that are ready run once."""
+
+    def wait_readable(self, fileno: int, timeout: float) -> None:
+        """Wait until a file is readable, at most ``timeout`` seconds."""
+
+
+class _ThreadBell:
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        rung = self._event.wait(timeout)
+        self._event.clear()
+        return rung
+
+
+class _Threads:
+    name = "threads"
+
+    def bell(self) -> Bell:
+        return _ThreadBell()
+
+    def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
+        threading.Thread(target=run, name=name, daemon=True).start()
+        return _nothing
+
+    def turn(self) -> None:
+        # A thread that gives the interpreter away for less may get it back before anybody else had it.
+        time.sleep(0.001)
+
+    def wait_readable(self, fileno: int, timeout: float) -> None:
+        poll = select.poll()  # unlike select(), any file number will do
+        poll.register(fileno, select.POLLIN)
+        poll.poll(timeout * 1000)
+
+
+THREADS: Mode = _Threads()
+
+
+def current_mode() -> Mode:
+    """Return the mode of the caller: greenlets inside a gevent greenlet, threads everywhere else."""
+    gevent: Any = sys.modules.get("gevent")
+    if gevent is not None and isinstance(gevent.getcurrent(), gevent.Greenlet):
+        from .greenlets import GREENLETS
+
+        return GREENLETS
+    return THREADS
+
+
+def short_lock() -> AbstractContextManager[bool]:
+    """
+    Return a lock for sections that never wait, switch, log or call foreign code.
+
+    It is the real one also where gevent has patched threading: no greenlet switch happens while it is held, so it is free in its own
+    thread, and another thread holds it for microseconds. gevent's own was a quarter of the cost of a delivery.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    allocate = _thread.allocate_lock if monkey is None else monkey.get_original("_thread", "allocate_lock")
+    return allocate()  # type: ignore[no-any-return]
+
+
+class PerProcess(Generic[T]):
+    """
+    A value that is made on first use in each process, and anew after a fork.
+
+    Thread-safe without a lock, which a fork could leave locked for ever: two threads may both make one, and one of them wins. So making it
+    must have no effect of its own.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._values: dict[int, T] = {}
+
+    def get(self) -> T:
+        """Return the value of this process."""
+        pid = os.getpid()
+        value = self._values.get(pid)
+        if value is None:
+            value = self._values.setdefault(pid, self._make())
+        return value
+
+
+def _nothing() -> None:
+    """A thread cannot be interrupted from outside."""

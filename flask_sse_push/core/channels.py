@@ -1,0 +1,96 @@
+"""Names of channels, and patterns over them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ..errors import InvalidChannel
+
+__all__ = ["DEFAULT_CHANNEL", "Pattern", "check_channel", "check_channels"]
+
+DEFAULT_CHANNEL = "sse"
+"""Where events go, and what streams read, when nothing else is said (as in Flask-SSE)."""
+
+# No comma, no space, no "*", no "+" (a space in a query): nothing that a query, a pattern or a store's key gives a meaning to.
+_NAME = re.compile(r"[A-Za-z0-9_.:@/=~-]{1,128}")
+_PATTERN = re.compile(r"[A-Za-z0-9_.:@/=~*-]{1,128}")
+_CURE = "Use 1 to 128 letters, digits or any of _ . : @ / = ~ -"
+
+
+def check_channel(channel: str) -> None:
+    """
+    Refuse a name that cannot be a channel's.
+
+    Raises:
+        InvalidChannel: Not 1 to 128 letters, digits or any of ``_ . : @ / = ~ -``.
+    """
+    if not isinstance(channel, str) or not _NAME.fullmatch(channel):
+        raise InvalidChannel(f'"channel" is not a name for a channel, got {_shortened(channel)}. {_CURE}.')
+
+
+def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
+    """
+    Return the channels in the order given, each once.
+
+    Args:
+        channels (str | Iterable[str]): One name or several.
+        most (int): How many are allowed.
+
+    Raises:
+        InvalidChannel: None at all, more than ``most``, or a name that is not one.
+    """
+    if isinstance(channels, str):
+        check_channel(channels)
+        return (channels,)
+    if isinstance(channels, bytes) or not isinstance(channels, Iterable):
+        raise InvalidChannel(f'"channel" must be a name or several names, got {_shortened(channels)}. {_CURE}.')
+    names = tuple(dict.fromkeys(channels))
+    for name in names:
+        check_channel(name)
+    if not names:
+        raise InvalidChannel('"channel" names no channel at all, got an empty collection. Give at least one name.')
+    if len(names) > most:
+        raise InvalidChannel(f'"channel" names {len(names):,} channels, at most {most:,} are allowed. Give fewer, or one that all of them share.')
+    return names
+
+
+class Pattern:
+    """
+    A channel's name in which ``*`` stands for any run of characters, also for none.
+
+    Raises:
+        InvalidChannel: The text is neither a name nor a pattern.
+    """
+
+    __slots__ = ("_parts", "text")
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str) or not _PATTERN.fullmatch(text):
+            raise InvalidChannel(f'"pattern" is not a pattern over channels, got {_shortened(text)}. {_CURE}, and * for any characters.')
+        self.text = text
+        """The pattern as it was written."""
+        self._parts = text.split("*")
+
+    def matches(self, channel: str) -> bool:
+        """Say whether the whole name fits, in time linear in its length (the name comes from outside)."""
+        first, *middle, last = self._parts if len(self._parts) > 1 else (self.text, None)
+        if last is None:
+            return channel == first
+        if not channel.startswith(first):
+            return False
+        position = len(first)
+        for part in middle:
+            found = channel.find(part, position)
+            if found < 0:
+                return False
+            position = found + len(part)
+        return channel.endswith(last) and len(channel) - len(last) >= position
+
+    def __repr__(self) -> str:
+        return f"Pattern({self.text!r})"
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 160 else text[:157] + "..."

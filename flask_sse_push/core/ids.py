@@ -1,0 +1,55 @@
+"""Where an event stands: the log's epoch and a number in it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..errors import InvalidEvent
+
+__all__ = ["MAX_ID_BYTES", "EventId", "check_token", "parse"]
+
+MAX_ID_BYTES = 64
+"""A Last-Event-ID past 128 bytes, or with a byte outside the alphabet, must be preflighted across origins (Fetch, "CORS-unsafe")."""
+
+# All of them safe in a header, in a query and across origins.
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_EVENT_ID = re.compile(r"([A-Za-z0-9._~]{1,40})-(0|[1-9][0-9]{0,18})")
+
+
+class EventId(NamedTuple):
+    """The position of an event; written ``epoch-sequence``."""
+
+    epoch: str
+    """Names one life of a log. It changes when the log is lost, so that old positions are seen to mean nothing."""
+
+    sequence: int
+    """Counts from 1 without holes in one epoch; 0 is the position before the first event."""
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.sequence}"
+
+
+def parse(text: str) -> EventId | None:
+    """
+    Read a ``Last-Event-ID`` that a client sent.
+
+    Args:
+        text (str): Anything at all: it comes from outside.
+
+    Returns:
+        EventId | None: The position, or ``None`` for a text that no log of this package has ever sent.
+    """
+    match = _EVENT_ID.fullmatch(text)
+    return EventId(match[1], int(match[2])) if match else None
+
+
+def check_token(id: str) -> None:
+    """
+    Refuse an id that a client would drop, or could not send back.
+
+    Raises:
+        InvalidEvent: Not 1 to 64 of the letters, digits and ``. _ ~ -``.
+    """
+    if not isinstance(id, str) or not _TOKEN.fullmatch(id):
+        raise InvalidEvent(f'"id" must be 1 to {MAX_ID_BYTES} letters, digits or any of . _ ~ -, got {id!r}. Encode other values first.')

@@ -1,0 +1,262 @@
+"""
+A channel is a short log; a stream is a cursor on it.
+
+The log of a bus holds the last entries of all its channels. Numbers count per bus, so that one
+number says where a stream stands in all of its channels at once. Each channel remembers up to which
+number it has lost entries; a cursor that stands before that number has missed something.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["CHANNEL_OVERHEAD_BYTES", "ENTRY_OVERHEAD_BYTES", "MAX_BATCH_BYTES", "MAX_WATERMARKS", "NOTHING", "Batch", "Cursor", "Entry", "Log"]
+
+ENTRY_OVERHEAD_BYTES = 450
+"""What an entry costs beside its bytes: tuple, numbers, links, its place in a ring (a test weighs it)."""
+
+CHANNEL_OVERHEAD_BYTES = 1_000
+"""What a channel costs as soon as it holds an entry: mostly the first block of a deque (a test weighs it)."""
+
+MAX_BATCH_BYTES = 64 * 1024
+"""The most that one read returns, unless its first entry alone is larger: one write into a usual socket buffer."""
+
+MAX_WATERMARKS = 10_000
+"""How many channels without entries are remembered. Older ones fall under one common mark, which can only tell a gap too many."""
+
+_MAX_CACHED_READS = 64
+
+
+class Entry(NamedTuple):
+    """One event as it was numbered; shared by every channel that holds it."""
+
+    sequence: int
+    """Its number: contiguous per bus and epoch, from 1."""
+
+    channels: tuple[str, ...]
+    """The channels it was published to, each once."""
+
+    wire: bytes
+    """What goes to every stream, ``id:`` line included."""
+
+    appended_at: float
+    """Seconds on a monotonic clock."""
+
+
+class Batch(NamedTuple):
+    """What a cursor reads at once."""
+
+    wire: bytes
+    """Entries in order, joined; empty when there is nothing new."""
+
+    last: int
+    """The number of the last entry in ``wire``; 0 when it is empty."""
+
+    lost: tuple[str, ...]
+    """Channels in which entries between the cursor and this batch are gone: to be told before ``wire``."""
+
+
+NOTHING = Batch(b"", 0, ())
+"""What a cursor at the end of the log reads."""
+
+
+class Cursor:
+    """
+    A stream's place in the log. Not thread-safe: it belongs to its stream.
+
+    Args:
+        channels (tuple[str, ...]): What the stream reads, each once.
+        position (int): The number of the last entry that the stream has got; 0 for none.
+    """
+
+    __slots__ = ("channels", "forgiven", "position")
+
+    def __init__(self, channels: tuple[str, ...], position: int) -> None:
+        self.channels = channels
+        """What the stream reads."""
+        self.position = position
+        """Everything up to this number was read, or was told to be lost."""
+        self.forgiven: Mapping[str, int] = {}
+        """Per channel: losses up to this number were told already."""
+
+
+class _Ring:
+    """The entries of one channel."""
+
+    __slots__ = ("entries", "watermark")
+
+    def __init__(self, watermark: int) -> None:
+        self.entries: deque[Entry] = deque()
+        self.watermark = watermark
+
+
+class Log:
+    """
+    The last entries of all channels of one bus. Not thread-safe: the hub holds a lock around it.
+
+    Args:
+        epoch (str): The life of the log that the numbers belong to.
+        length (int): Entries kept per channel, at least 1.
+        seconds (float): How long an entry is kept.
+        max_bytes (int): Bytes kept over all channels, overhead included; the newest entry stays in any case.
+        head (int): The number of the last entry that was given before this log began.
+        batch_bytes (int): The most that one read returns, but always one entry if there is one.
+    """
+
+    def __init__(self, epoch: str, *, length: int, seconds: float, max_bytes: int, head: int = 0, batch_bytes: int = MAX_BATCH_BYTES) -> None:
+        self.epoch = epoch
+        """The life of the log that the numbers belong to."""
+        self.head = head
+        """The number of the newest entry, kept or not."""
+        self.size_bytes = 0
+        """What is kept now, overhead included."""
+        self._length = length
+        self._seconds = seconds
+        self._max_bytes = max_bytes
+        self._batch_bytes = batch_bytes
+        self._floor = head  # what happened up to here is unknown, for every channel that has no mark of its own
+        self._rings: dict[str, _Ring] = {}
+        self._watermarks: OrderedDict[str, int] = OrderedDict()  # of channels that hold no entry now
+        # By number, with both ends and the middle removable in O(1): the oldest goes by age and by size, any other by
+        # its channel's length. (A plain dict finds its first key only after passing all the removed ones.)
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._shared: dict[int, int] = {}  # number -> how many rings still hold it, where that was more than one
+        self._reads: dict[tuple[tuple[str, ...], int], tuple[Batch, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def channels(self) -> int:
+        """How many channels hold an entry."""
+        return len(self._rings)
+
+    def append(self, entry: Entry) -> None:
+        """
+        Add the newest entry and drop what is too much, too old or too large.
+
+        A number that skips some means that entries were lost on their way: every cursor before them reads a gap.
+
+        Args:
+            entry (Entry): Its number must be above ``head``.
+
+        Raises:
+            ValueError: The number was given before.
+        """
+        if entry.sequence <= self.head:
+            raise ValueError(f"entry {entry.sequence} comes after {self.head}: numbers must rise. Start a new log when they begin anew.")
+        if entry.sequence != self.head + 1:
+            self._forget_all(entry.sequence - 1)
+        self.head = entry.sequence
+        self._reads.clear()
+        self._entries[entry.sequence] = entry
+        if len(entry.channels) > 1:
+            self._shared[entry.sequence] = len(entry.channels)
+        self.size_bytes += len(entry.wire) + ENTRY_OVERHEAD_BYTES
+        for channel in entry.channels:
+            ring = self._rings.get(channel)
+            if ring is None:
+                ring = self._rings[channel] = _Ring(self._watermarks.pop(channel, self._floor))
+                self.size_bytes += CHANNEL_OVERHEAD_BYTES
+            ring.entries.append(entry)
+            if len(ring.entries) > self._length:
+                self._evict_first(channel, ring)
+        self.expire(entry.appended_at)
+        while self.size_bytes > self._max_bytes and len(self._entries) > 1:
+            self._evict_oldest()
+
+    def expire(self, now: float) -> None:
+        """Drop the entries that are older than the log keeps them, at ``now`` on the clock of ``Entry.appended_at``."""
+        oldest = now - self._seconds
+        while self._entries and next(iter(self._entries.values())).appended_at < oldest:
+            self._evict_oldest()
+
+    def watermark(self, channel: str) -> int:
+        """Return the number up to which entries of a channel may be gone; 0 when it has lost none."""
+        ring = self._rings.get(channel)
+        return self._watermarks.get(channel, self._floor) if ring is None else ring.watermark
+
+    def read(self, cursor: Cursor) -> Batch:
+        """
+        Return what comes after a cursor, and move the cursor behind it.
+
+        Streams that stand at the same place get the same ``Batch``, joined once.
+
+        Args:
+            cursor (Cursor): Where to read on. A position past ``head`` is left alone.
+        """
+        if cursor.position >= self.head:
+            return NOTHING
+        if cursor.forgiven:
+            batch, cursor.position = self._read(cursor)
+        else:
+            key = (cursor.channels, cursor.position)
+            found = self._reads.get(key)
+            if found is None:
+                found = self._read(cursor)
+                if len(self._reads) >= _MAX_CACHED_READS:
+                    self._reads.clear()
+                self._reads[key] = found
+            batch, cursor.position = found
+        if batch.lost:
+            # Told once. The batch may end before these marks, and the way to them must not be told as lost again.
+            cursor.forgiven = {channel: self.watermark(channel) for channel in cursor.channels}
+        elif cursor.forgiven and cursor.position >= max(cursor.forgiven.values()):
+            cursor.forgiven = {}
+        return batch
+
+    def _read(self, cursor: Cursor) -> tuple[Batch, int]:
+        after = cursor.position
+        lost = tuple(channel for channel in cursor.channels if self.watermark(channel) > max(after, cursor.forgiven.get(channel, 0)))
+        pending: dict[int, bytes] = {}
+        for channel in cursor.channels:
+            ring = self._rings.get(channel)
+            if ring is None:
+                continue
+            for entry in reversed(ring.entries):
+                if entry.sequence <= after:
+                    break
+                pending[entry.sequence] = entry.wire
+        wires: list[bytes] = []
+        size = last = 0
+        for sequence in sorted(pending):
+            size += len(pending[sequence])
+            if size > self._batch_bytes and wires:
+                return Batch(b"".join(wires), last, lost), last
+            wires.append(pending[sequence])
+            last = sequence
+        # Entries of other channels may lie between the last of these and the end: they are behind the cursor too.
+        return Batch(b"".join(wires), last, lost), self.head
+
+    def _evict_first(self, channel: str, ring: _Ring) -> None:
+        entry = ring.entries.popleft()
+        ring.watermark = entry.sequence
+        if not ring.entries:
+            del self._rings[channel]
+            self.size_bytes -= CHANNEL_OVERHEAD_BYTES
+            self._watermarks[channel] = entry.sequence
+            if len(self._watermarks) > MAX_WATERMARKS:
+                self._floor = max(self._floor, self._watermarks.popitem(last=False)[1])
+        rings_left = self._shared.pop(entry.sequence, 1) - 1
+        if rings_left:
+            self._shared[entry.sequence] = rings_left
+        else:
+            del self._entries[entry.sequence]
+            self.size_bytes -= len(entry.wire) + ENTRY_OVERHEAD_BYTES
+
+    def _evict_oldest(self) -> None:
+        self._reads.clear()
+        entry = next(iter(self._entries.values()))
+        for channel in entry.channels:
+            ring = self._rings.get(channel)
+            # The oldest of all entries is the first of every ring that still holds it.
+            if ring is not None and ring.entries[0] is entry:
+                self._evict_first(channel, ring)
+
+    def _forget_all(self, sequence: int) -> None:
+        self._floor = sequence
+        self.size_bytes = 0
+        for kept in (self._rings, self._watermarks, self._entries, self._shared):
+            kept.clear()

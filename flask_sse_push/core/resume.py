@@ -1,0 +1,64 @@
+"""Where a stream begins: at the end of the log, or where its client stopped."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from . import ids
+from .log import Log
+
+__all__ = ["RESET_TYPE", "Start", "reset", "start"]
+
+RESET_TYPE = "sse.reset"
+"""The event that says: you may have missed something; load what you show again."""
+
+
+class Start(NamedTuple):
+    """Where a stream begins, and whether its client must be told of a gap first."""
+
+    position: int
+    """Read on after this number."""
+
+    reason: str | None
+    """Why continuity cannot be proved; ``None`` when it can, or when a log read will tell."""
+
+
+def start(log: Log, last_event_id: str | None) -> Start:
+    """
+    Return where a stream begins.
+
+    Args:
+        log (Log): What the stream will read.
+        last_event_id (str | None): What the client sent; ``None`` or empty for a client that is new.
+
+    Returns:
+        Start: The end of the log for a new client; behind the last event for one that resumes. An id of
+            another epoch (``"epoch"``) begins before all that the log holds, since all of it came after the
+            old log was lost. An id that is none of ours (``"malformed"``) or lies ahead (``"future"``) begins at the end:
+            nothing says what its sender has seen, and a made-up id must not fetch the whole history.
+    """
+    if not last_event_id:
+        return Start(log.head, None)
+    id = ids.parse(last_event_id)
+    if id is None:
+        return Start(log.head, "malformed")
+    if id.epoch != log.epoch:
+        return Start(0, "epoch")
+    if id.sequence > log.head:
+        return Start(log.head, "future")
+    return Start(id.sequence, None)
+
+
+def reset(reason: str, channels: tuple[str, ...], id: str | None) -> bytes:
+    """
+    Return the bytes of the event that tells of a gap.
+
+    Args:
+        reason (str): ``"evicted"``, ``"epoch"``, ``"future"`` or ``"malformed"``.
+        channels (tuple[str, ...]): In which the client may have missed events.
+        id (str | None): Where the client stands now; ``None`` when events with ids of their own follow at once.
+    """
+    cursor = f"id: {id}\n" if id else ""
+    data = json.dumps({"reason": reason, "channels": channels})
+    return f"{cursor}event: {RESET_TYPE}\ndata: {data}\n\n".encode()

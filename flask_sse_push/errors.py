@@ -1,0 +1,59 @@
+"""
+Every error of the package, named for who can mend it.
+
+    SSEPushError
+    ├── InvalidEvent        (ValueError)    the caller: data, type, id or retry
+    ├── InvalidChannel      (ValueError)    the caller: a channel's name or their number
+    ├── ConfigurationError  (RuntimeError)  the developer: a setting, or how the blueprint is used
+    │   ├── NotRegistered                   the blueprint is on no app, or on several
+    │   └── UnsupportedServer               the server cannot stream, or not with these settings
+    ├── BusUnavailable      (RuntimeError)  the world: the bus could not take the event
+    └── InvalidStream       (ValueError)    the other end: bytes that are no event stream
+
+A message names the field, shows the value and ends with the cure.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BusUnavailable",
+    "ConfigurationError",
+    "InvalidChannel",
+    "InvalidEvent",
+    "InvalidStream",
+    "NotRegistered",
+    "SSEPushError",
+    "UnsupportedServer",
+]
+
+
+class SSEPushError(Exception):
+    """The base of all errors of this package."""
+
+
+class InvalidEvent(SSEPushError, ValueError):
+    """An event that cannot be sent as it is. Nothing was stored and nobody got it."""
+
+
+class InvalidChannel(SSEPushError, ValueError):
+    """A channel's name, or a number of channels, that is not allowed."""
+
+
+class ConfigurationError(SSEPushError, RuntimeError):
+    """A setting is wrong, or the blueprint is used in a way that cannot work."""
+
+
+class NotRegistered(ConfigurationError):
+    """The app that is meant cannot be told: the blueprint is on none, or on several."""
+
+
+class UnsupportedServer(ConfigurationError):
+    """The server that runs the app cannot serve event streams as it is set up."""
+
+
+class BusUnavailable(SSEPushError, RuntimeError):
+    """The bus did not take the event. It was not stored, unless the message says so."""
+
+
+class InvalidStream(SSEPushError, ValueError):
+    """Bytes that a browser would not read as their sender meant them."""

@@ -1,0 +1,106 @@
+"""Who rings the bells, and when: the batching that adapts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from .concurrency import Bell, Mode, current_mode, short_lock
+
+__all__ = ["MAX_PAUSE_SECONDS", "Fanout"]
+
+MAX_PAUSE_SECONDS = 0.02
+"""The longest that news waits for a fan-out that is resting: below what a person notices, and half of it on average."""
+
+logger = logging.getLogger(__package__)
+
+
+class Fanout:
+    """
+    One greenlet or thread that rings, alive while somebody listens.
+
+    When news came during a fan-out that took time T, the next begins no sooner than T later, at most 20 ms. A hub that keeps up
+    adds no delay by this, and a busy one gathers many events into each write, because its streams read later.
+
+    Args:
+        take_bells (Callable): Returns whom to wake now; called in no lock.
+    """
+
+    def __init__(self, take_bells: Callable[[], Iterable[Bell]]) -> None:
+        self._take_bells = take_bells
+        self._lock = short_lock()
+        self._listeners = 0
+        self._mode: Mode | None = None  # set while the ringer runs
+        self._news: Bell | None = None
+        self._announced = False
+        self._urgent = False
+
+    def join(self) -> None:
+        """Somebody listens: see that the ringer runs."""
+        with self._lock:
+            self._listeners += 1
+            if self._mode is not None:
+                return
+            mode = self._mode = current_mode()
+            self._news = mode.bell()
+        mode.spawn(self._run, "flask_sse_push.fanout")
+        self.announce(False)  # what came while nobody rang
+
+    def leave(self) -> None:
+        """Undo one :meth:`join`; the ringer ends with the last."""
+        with self._lock:
+            self._listeners -= 1
+            if self._listeners or self._news is None:
+                return
+            news = self._news
+        news.ring()
+
+    def announce(self, urgent: bool) -> None:
+        """
+        Say that there is something to read. From any thread; never blocks.
+
+        Args:
+            urgent (bool): Do not rest first: the history is filling up.
+        """
+        if urgent and not self._urgent:
+            self._urgent = True
+        elif self._announced:
+            return
+        self._announced = True
+        news = self._news
+        if news is not None:
+            news.ring()
+
+    def give_turn(self) -> None:
+        """Let the ringer and the streams run, as far as the caller can make way for them."""
+        mode = self._mode
+        if mode is not None:
+            mode.turn()
+
+    def _run(self) -> None:
+        mode, news = self._mode, self._news
+        assert mode is not None and news is not None
+        while True:
+            with self._lock:
+                if not self._listeners:
+                    self._mode = self._news = None
+                    return
+            if not self._announced:
+                news.wait()
+                continue
+            self._announced = self._urgent = False
+            started = time.monotonic()
+            try:
+                for bell in self._take_bells():
+                    bell.ring()
+            except Exception:
+                logger.exception("A fan-out failed; the streams read at their next heartbeat.")
+            mode.turn()  # in greenlets this returns when everybody who was woken has written, or waits for a socket
+            if self._announced:
+                self._rest(news, time.monotonic() - started)
+
+    def _rest(self, news: Bell, seconds: float) -> None:
+        rest_until = time.monotonic() + min(seconds, MAX_PAUSE_SECONDS)
+        while not self._urgent and (rest := rest_until - time.monotonic()) > 0:
+            news.wait(rest)

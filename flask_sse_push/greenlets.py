@@ -1,0 +1,85 @@
+"""The mode of greenlets. Imported only where gevent runs already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gevent
+import gevent.monkey
+import gevent.socket
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Waiter
+
+from .concurrency import Bell, Mode
+
+__all__ = ["GREENLETS"]
+
+
+_native_sleep: Callable[[float], None] = gevent.monkey.get_original("time", "sleep")
+
+
+class _GreenletBell:
+    """
+    gevent's own event lets many wait and costs twice as much; here one waits, and everything but ``ring`` happens in its loop.
+    """
+
+    __slots__ = ("_hub", "_rung", "_waiter")
+
+    def __init__(self) -> None:
+        self._hub = gevent.get_hub()
+        self._rung = False
+        self._waiter: Waiter | None = None
+
+    def ring(self) -> None:
+        if get_hub_if_exists() is not self._hub:
+            # From another thread a callback would be left in a loop that is asleep.
+            self._hub.loop.run_callback_threadsafe(self.ring)
+        elif not self._rung:
+            self._rung = True
+            if self._waiter is not None:
+                # A waiter takes one switch and no more, and none once its greenlet has gone on: a stray one cannot land elsewhere.
+                self._hub.loop.run_callback(self._waiter.switch, None)
+                self._waiter = None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self._rung:
+            self._waiter = waiter = Waiter(self._hub)
+            if timeout is None:
+                waiter.get()
+            else:
+                with gevent.Timeout(timeout, False):
+                    waiter.get()
+        rung, self._rung, self._waiter = self._rung, False, None
+        return rung
+
+
+class _Greenlets:
+    name = "greenlets"
+
+    def bell(self) -> Bell:
+        return _GreenletBell()
+
+    def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
+        greenlet = gevent.spawn(run)
+
+        def interrupt() -> None:
+            greenlet.kill(block=False)
+
+        return interrupt
+
+    def turn(self) -> None:
+        hub = get_hub_if_exists()
+        if hub is None:
+            # A native thread beside the loop: the greenlets run as soon as it gives the interpreter away.
+            _native_sleep(0.001)
+        elif gevent.getcurrent() is not hub:  # the loop itself must not wait for itself
+            gevent.sleep(0)
+
+    def wait_readable(self, fileno: int, timeout: float) -> None:
+        try:
+            gevent.socket.wait_read(fileno, timeout=timeout)
+        except TimeoutError:
+            pass
+
+
+GREENLETS: Mode = _Greenlets()

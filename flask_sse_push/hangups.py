@@ -1,0 +1,104 @@
+"""
+Notices clients that hang up, without reading what they send.
+
+A server that only writes learns of a closed connection at the second write after it, of a half-closed one never. The kernel
+knows at once. One epoll set for all streams of a process costs nothing per stream in Python, and asks for the hang-up alone,
+so that a client that sends bytes during its stream does not keep anybody busy. Where there is no epoll the sockets are looked at on
+every tick.
+"""
+
+from __future__ import annotations
+
+import _socket
+import select
+import socket
+import sys
+import time
+from typing import Any, Generic, TypeVar
+
+from .concurrency import Mode
+
+__all__ = ["Hangups", "is_gone"]
+
+T = TypeVar("T")
+
+_RDHUP: int = getattr(select, "EPOLLRDHUP", 0)
+
+
+class Hangups(Generic[T]):
+    """
+    The client sockets of one process. ``add`` and ``remove`` from any thread; ``wait`` from one.
+    """
+
+    def __init__(self) -> None:
+        make = _epoll_factory()
+        self._epoll: Any = make() if make is not None and _RDHUP else None
+        self._watched: dict[int, tuple[socket.socket, T]] = {}
+
+    def add(self, sock: socket.socket, owner: T) -> None:
+        """Watch a socket; ``owner`` is what ``wait`` returns for it."""
+        fileno = sock.fileno()
+        if fileno < 0:
+            return
+        self._watched[fileno] = (sock, owner)
+        if self._epoll is not None:
+            try:
+                self._epoll.register(fileno, _RDHUP)
+            except FileExistsError:
+                self._epoll.modify(fileno, _RDHUP)
+
+    def remove(self, sock: socket.socket, owner: T) -> None:
+        """Stop watching; before the server closes the socket, whose number may be another's at once."""
+        fileno = sock.fileno()
+        if fileno >= 0 and self._watched.get(fileno, (None, None))[1] is owner:
+            del self._watched[fileno]
+            self._unregister(fileno)
+
+    def wait(self, mode: Mode, timeout: float) -> list[T]:
+        """Wait until somebody hangs up, at most ``timeout`` seconds, and return whose sockets those are, each once."""
+        if self._epoll is None:
+            time.sleep(timeout) if mode.name == "threads" else mode.bell().wait(timeout)
+            return [owner for sock, owner in list(self._watched.values()) if is_gone(sock)]
+        mode.wait_readable(self._epoll.fileno(), timeout)
+        gone = []
+        for fileno, _ in self._epoll.poll(0):
+            watched = self._watched.get(fileno)
+            # The number may have become another socket's since: only who is still in the answer hung up.
+            if watched is not None and any(fileno == other for other, _ in self._epoll.poll(0)):
+                self.remove(*watched)
+                gone.append(watched[1])
+        return gone
+
+    def close(self) -> None:
+        """Give the epoll set back."""
+        if self._epoll is not None:
+            self._epoll.close()
+
+    def _unregister(self, fileno: int) -> None:
+        if self._epoll is not None:
+            try:
+                self._epoll.unregister(fileno)
+            except (OSError, ValueError):
+                pass  # closed already, which unregisters it
+
+
+def is_gone(sock: socket.socket) -> bool:
+    """Look whether the other end closed, as far as can be seen before what it may have sent."""
+    try:
+        # The C method on the socket inside: gevent's would wait, and TLS allows no flags.
+        return _socket.socket.recv(getattr(sock, "_sock", sock), 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except (BlockingIOError, InterruptedError):
+        return False
+    except (OSError, ValueError):
+        return True
+
+
+def _epoll_factory() -> Any:
+    # gevent takes select.epoll away when it patches: waiting in it would stop the loop. We wait for it in the loop, and only then look.
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("select"):
+        try:
+            return monkey.get_original("select", "epoll")
+        except AttributeError:
+            return None
+    return getattr(select, "epoll", None)

@@ -1,0 +1,157 @@
+"""
+One greenlet or thread per process that looks after all open streams.
+
+It tells silent streams to send a heartbeat, ends those whose client hung up, cuts those whose client takes nothing, and ends all
+when the server stops. It is alive while a stream is open.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import time
+from typing import Protocol
+
+from .concurrency import Mode, PerProcess, current_mode, short_lock
+from .hangups import Hangups
+from .server import Server
+
+__all__ = ["Heartbeat", "Kept", "process_heartbeat"]
+
+TICK_SECONDS = 0.25
+"""How often it asks whether the server stops: often enough for gunicorn's worker to be gone in 5 s after it was told to stop."""
+
+MAX_LOOK_SECONDS = 1.0
+"""How often it looks at each stream, at least: thousands of streams cost a millisecond, and time-outs are given in seconds."""
+
+DRAIN_SECONDS = 1.0
+"""Over this time the streams end when the server stops, so that their clients do not all come back at once."""
+
+DRAIN_GRACE_SECONDS = 1.0
+"""After this more, those are cut that still wait for a client to take their last bytes."""
+
+logger = logging.getLogger(__package__)
+
+
+class Kept(Protocol):
+    """What the heartbeat knows of a stream."""
+
+    silent_since: float
+    """When bytes were handed to the server last."""
+    writing_since: float | None
+    """Since when the server is busy with them; ``None`` when it is not."""
+    heartbeat_seconds: float
+    """How long the client may hear nothing."""
+    sock: socket.socket | None
+    """The client's, where the server shows it."""
+    write_timeout_seconds: float
+    server: Server
+
+    def beat(self) -> None:
+        """Send a sign of life."""
+
+    def end(self, reason: str) -> None:
+        """End soon, and cleanly where the client is there."""
+
+    def cut_off(self) -> None:
+        """End now: the client takes nothing."""
+
+
+class Heartbeat:
+    """The open streams of this process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = short_lock()
+        self._streams: dict[Kept, None] = {}
+        self._running = False
+        self._look_seconds = MAX_LOOK_SECONDS
+        self._hangups: Hangups[Kept] | None = None
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def add(self, stream: Kept, limit: int) -> bool:
+        """
+        Look after a stream from now on.
+
+        Args:
+            stream (Kept): Not added yet.
+            limit (int): How many the process may have with this one.
+
+        Returns:
+            bool: False when there are too many already; the stream was not added.
+        """
+        with self._lock:
+            if len(self._streams) >= limit:
+                return False
+            self._streams[stream] = None
+            self._look_seconds = min(self._look_seconds, stream.heartbeat_seconds / 8)
+            if self._hangups is None:
+                self._hangups = Hangups()
+            if stream.sock is not None:
+                self._hangups.add(stream.sock, stream)
+            start, self._running = not self._running, True
+        if start:
+            mode = current_mode()
+            mode.spawn(lambda: self._run(mode), "flask_sse_push.heartbeat")
+        return True
+
+    def remove(self, stream: Kept) -> None:
+        """Undo :meth:`add`; before the server closes the socket."""
+        with self._lock:
+            del self._streams[stream]
+            if self._hangups is not None and stream.sock is not None:
+                self._hangups.remove(stream.sock, stream)
+
+    def _run(self, mode: Mode) -> None:
+        looked_at = cut_at = 0.0
+        slices: list[list[Kept]] | None = None
+        while True:
+            with self._lock:
+                hangups = self._hangups
+                if not self._streams or hangups is None:
+                    self._running, self._hangups, self._look_seconds = False, None, MAX_LOOK_SECONDS
+                    break
+                streams = list(self._streams)
+                look_seconds = self._look_seconds
+            try:
+                for stream in hangups.wait(mode, min(TICK_SECONDS, look_seconds)):
+                    stream.end("gone")
+                now = time.monotonic()
+                if streams[0].server.stopping:
+                    if slices is None:
+                        slices, cut_at = _slices(streams), now + DRAIN_SECONDS + DRAIN_GRACE_SECONDS
+                    for stream in slices.pop() if slices else streams:
+                        stream.end("draining")
+                        if now >= cut_at:
+                            stream.cut_off()
+                if now - looked_at >= look_seconds:
+                    looked_at = now
+                    for stream in streams:
+                        _look_at(stream, now, look_seconds)
+            except Exception:
+                logger.exception("The heartbeat stumbled and goes on.")
+                mode.bell().wait(TICK_SECONDS)
+        if hangups is not None:
+            hangups.close()
+
+
+def _look_at(stream: Kept, now: float, look_seconds: float) -> None:
+    writing_since = stream.writing_since
+    if writing_since is not None:
+        if now - writing_since >= stream.write_timeout_seconds:
+            stream.cut_off()
+    elif now - stream.silent_since >= stream.heartbeat_seconds - look_seconds:
+        stream.beat()
+
+
+def _slices(streams: list[Kept]) -> list[list[Kept]]:
+    """Deal the streams out to the ticks of a drain, at random: those that came together must not come back together."""
+    parts = round(DRAIN_SECONDS / TICK_SECONDS)
+    shuffled = random.sample(streams, len(streams))
+    return [shuffled[part::parts] for part in range(parts)]
+
+
+process_heartbeat: PerProcess[Heartbeat] = PerProcess(Heartbeat)
+"""The heartbeat of this process."""

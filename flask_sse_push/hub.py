@@ -1,0 +1,113 @@
+"""The log behind a lock, and the bells of those who read it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .bus import Bus
+from .concurrency import Bell, short_lock
+from .core import resume
+from .core.log import NOTHING, Batch, Cursor, Entry, Log
+from .fanout import Fanout
+from .settings import Settings
+
+__all__ = ["Hub"]
+
+
+class Hub:
+    """
+    What one process knows of one bus: its last entries, and who waits for more. Thread-safe.
+
+    Under the lock nothing waits, switches, logs or calls foreign code.
+    """
+
+    def __init__(self, bus: Bus, settings: Settings) -> None:
+        self.bus = bus
+        """Where the entries come from."""
+        self._log = Log(
+            bus.epoch,
+            length=settings.history_length,
+            seconds=settings.history_seconds,
+            max_bytes=settings.history_bytes,
+            head=bus.head,
+        )
+        self._lock = short_lock()
+        self._bells: dict[str, dict[Bell, None]] = {}
+        self._unannounced: dict[str, int] = {}
+        # A burst longer than the history would push out what nobody had a chance to read yet.
+        self._burst = max(1, settings.history_length // 2)
+        self._fanout = Fanout(self._take_bells)
+        # The only receiver there ever is. Strong: a weak one would be gone with the next garbage collection.
+        bus.entry_numbered.connect(self._append, sender=bus, weak=False)
+
+    def start(self, last_event_id: str | None) -> resume.Start:
+        """Return where a stream begins; see :func:`core.resume.start`."""
+        with self._lock:
+            self._log.expire(time.monotonic())
+            return resume.start(self._log, last_event_id)
+
+    def read(self, cursor: Cursor) -> Batch:
+        """Return what comes after a cursor, and move it; see :meth:`Log.read`."""
+        # Without the lock: one number, read at once. An entry that comes in between rings the bell, and is read then.
+        if cursor.position >= self._log.head:
+            return NOTHING
+        with self._lock:
+            return self._log.read(cursor)
+
+    def attach(self, channels: tuple[str, ...], bell: Bell) -> None:
+        """Ring ``bell`` from now on when something was published to one of the channels."""
+        with self._lock:
+            for channel in channels:
+                self._bells.setdefault(channel, {})[bell] = None
+        self._fanout.join()
+
+    def detach(self, channels: tuple[str, ...], bell: Bell) -> None:
+        """Undo :meth:`attach`."""
+        with self._lock:
+            for channel in channels:
+                bells = self._bells[channel]
+                del bells[bell]
+                if not bells:
+                    del self._bells[channel]
+        self._fanout.leave()
+
+    def position(self, sequence: int) -> str:
+        """Return a number in this log as clients see it."""
+        return f"{self.bus.epoch}-{sequence}"
+
+    def let_streams_read(self, channels: tuple[str, ...]) -> None:
+        """Give the streams a turn when a burst fills half the history; called after publishing, in no lock."""
+        if self._unannounced and any(self._unannounced.get(channel, 0) >= self._burst for channel in channels):
+            self._fanout.give_turn()
+
+    def stats(self) -> dict[str, Any]:
+        """Return what can be counted, JSON-able."""
+        with self._lock:
+            self._log.expire(time.monotonic())
+            return {
+                "last_event_id": self.position(self._log.head),
+                "channels": {channel: len(bells) for channel, bells in sorted(self._bells.items())},
+                "history": {"events": len(self._log), "channels": self._log.channels, "bytes": self._log.size_bytes},
+            }
+
+    def _append(self, bus: Bus, entry: Entry) -> None:
+        urgent = False
+        with self._lock:
+            self._log.append(entry)
+            for channel in entry.channels:
+                if channel in self._bells:
+                    self._unannounced[channel] = pending = self._unannounced.get(channel, 0) + 1
+                    urgent = urgent or pending >= self._burst
+            announce = bool(self._unannounced)
+        # After releasing the lock: a woken stream reads at once, and would only wait for us.
+        if announce:
+            self._fanout.announce(urgent)
+
+    def _take_bells(self) -> list[Bell]:
+        """Return the bells of all channels that have news, each once."""
+        with self._lock:
+            channels, self._unannounced = self._unannounced, {}
+            if len(channels) == 1:
+                return list(self._bells.get(next(iter(channels)), ()))
+            return list({bell: None for channel in channels for bell in self._bells.get(channel, ())})

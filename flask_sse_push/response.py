@@ -1,0 +1,65 @@
+"""The Flask response that carries a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from flask import Response
+from werkzeug.wsgi import ClosingIterator
+
+from .stream import Stream
+
+__all__ = ["ENVIRON_KEY", "EventStreamResponse"]
+
+ENVIRON_KEY = "flask_sse_push.stream"
+"""Where the WSGI environment holds the stream that answers the request."""
+
+_ENDLESS = "An event stream has no end, so its body cannot be {}. Leave responses with is_streamed alone, in after_request as in middleware."
+
+
+class EventStreamResponse(Response):
+    """
+    A response whose body is a :class:`Stream`, with the headers that proxies and browsers need.
+
+    Args:
+        stream (Stream): What is sent.
+        bind (Callable): Called with the stream, the WSGI environment and ``start_response`` before the stream begins.
+    """
+
+    implicit_sequence_conversion = False
+
+    def __init__(self, stream: Stream, bind: Callable[[Stream, dict[str, Any], Any], None]) -> None:
+        super().__init__(stream, content_type="text/event-stream; charset=utf-8")
+        self._stream = stream
+        self._bind = bind
+        # no-transform is for proxies that compress and thereby hold back; X-Accel-Buffering turns off nginx' buffer for this response.
+        self.headers["Cache-Control"] = "no-store, no-transform"
+        self.headers["X-Accel-Buffering"] = "no"
+        self.headers["X-Content-Type-Options"] = "nosniff"
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer as a WSGI application."""
+        self._bind(self._stream, environ, start_response)
+        environ[ENVIRON_KEY] = self._stream
+        return super().__call__(environ, start_response)
+
+    def get_app_iter(self, environ: dict[str, Any]) -> Iterable[bytes]:
+        """Return what the server sends: the stream itself where nothing else wants to know of its end."""
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return ClosingIterator((), self.close)
+        if self._on_close:
+            return ClosingIterator(self._stream, self.close)
+        return self._stream
+
+    def get_data(self, as_text: bool = False) -> NoReturn:
+        """Refuse: it would wait for ever."""
+        raise RuntimeError(_ENDLESS.format("read as a whole"))
+
+    def make_sequence(self) -> NoReturn:
+        """Refuse: it would wait for ever."""
+        raise RuntimeError(_ENDLESS.format("made a sequence"))
+
+    def freeze(self) -> NoReturn:
+        """Refuse: it would wait for ever."""
+        raise RuntimeError(_ENDLESS.format("frozen"))

@@ -1,0 +1,162 @@
+"""
+What runs this process, and what it gives: the client's socket, its capacity, whether it stops.
+
+Everything that depends on a server's insides is here, and ends in "unknown" where they look different.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Server", "bound_waits", "client_socket", "cut", "gunicorn_worker", "inspect_server", "is_gevent_patched"]
+
+# Streams may take this part of what a server can hold; the rest is for ordinary pages.
+_STREAMS_SHARE = 0.8
+_UNKNOWN_CAPACITY = 1_250
+
+_SEND_BUFFER_BYTES = 64 * 1024  # the kernel doubles it; without, one stalled client holds up to 3.3 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What is known of the server of this process."""
+
+    name: str
+    """In words, for people."""
+    worker: Any = None
+    """gunicorn's worker object, or ``None``."""
+    capacity: int | None = None
+    """Requests it holds at once, or ``None`` when unlimited or unknown."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop, and waits for its streams."""
+        return self.worker is not None and not self.worker.alive
+
+    @property
+    def kind(self) -> str:
+        """The class of gunicorn's worker, or the first word of the name."""
+        return type(self.worker).__name__ if self.worker is not None else self.name.split()[0]
+
+    def default_max_streams(self) -> int:
+        """Return how many streams leave room for ordinary pages, and for files."""
+        capacity = min(self.capacity or _UNKNOWN_CAPACITY, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1))
+
+
+def gunicorn_worker() -> Any:
+    """
+    Return gunicorn's worker object when this is its process, else ``None``.
+
+    The worker handles SIGTERM itself, from before it loads the app: the handler's owner is the worker.
+    """
+    owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return owner if hasattr(owner, "cfg") and hasattr(owner, "alive") else None
+
+
+def inspect_server(environ: dict[str, Any] | None = None) -> Server:
+    """
+    Return what runs this process.
+
+    Args:
+        environ (dict | None): A request's, if there is one: without, only gunicorn is recognized.
+    """
+    worker = gunicorn_worker()
+    if worker is not None:
+        kind = type(worker).__name__.removesuffix("Worker").lower()
+        capacity = {"gevent": worker.cfg.worker_connections, "geventpywsgi": worker.cfg.worker_connections, "thread": worker.cfg.threads, "sync": 1}.get(kind)
+        return Server(f"gunicorn {kind} worker", worker, capacity)
+    if environ is None:
+        return Server("unknown server")
+    software = environ.get("SERVER_SOFTWARE", "")
+    if "werkzeug.socket" in environ:
+        return Server(f"Werkzeug development server ({software})", capacity=None if environ["wsgi.multithread"] else 1)
+    if software.startswith("gevent/"):
+        return Server(f"gevent pywsgi ({software})")
+    return Server(f"{software or 'unknown'} server")
+
+
+def is_gevent_patched() -> bool:
+    """Say whether gevent has replaced the standard library's sockets and threads."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and monkey.is_module_patched("socket") and monkey.is_module_patched("threading")
+
+
+def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> socket.socket | None:
+    """
+    Return the socket that a response goes to, or ``None`` where the server does not show it.
+
+    Args:
+        environ (dict): The request's.
+        start_response (Callable | None): What the server gave; the only way to pywsgi's socket.
+    """
+    if environ.get("HTTP_VERSION") == "2":
+        return None  # the socket of a whole connection, not of this stream
+    for key in ("gunicorn.socket", "gunicorn.sock", "werkzeug.socket"):
+        if key in environ:
+            return _usable(environ[key])
+    handler = getattr(start_response, "__self__", None)
+    if type(handler).__module__ == "gevent.pywsgi":
+        return _usable(getattr(handler, "socket", None))
+    return None
+
+
+def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
+    """
+    Let the kernel notice a client that vanished, and hold little for one that stopped reading.
+
+    Args:
+        sock (socket.socket): A connected one; anything but TCP is left alone, but for its buffer.
+        write_timeout_seconds (float): When our own watchdog cuts a blocked write. The kernel's limit lies 2 s later, because its
+            error would be logged with a traceback.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            ("TCP_KEEPIDLE", 5),
+            ("TCP_KEEPINTVL", 5),
+            ("TCP_USER_TIMEOUT", int(1000 * (write_timeout_seconds + 2))),
+        ):
+            if hasattr(socket, option):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    except OSError:
+        pass  # closed already: the first write will tell
+
+
+def forget_error(sock: socket.socket) -> None:
+    """Take a time-out of the kernel off the socket: the server's next write then ends quietly, in EPIPE."""
+    try:
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    except OSError:
+        pass
+
+
+def cut(sock: socket.socket) -> None:
+    """
+    End a connection whose other end takes nothing: a write that waits for it raises ``EPIPE``, which every server takes quietly.
+
+    What the kernel still holds for it is thrown away when the server closes the socket.
+    """
+    inner = getattr(sock, "_sock", sock)
+    try:
+        inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # The plain method: TLS would first forget its state, under the feet of the write that waits.
+        socket.socket.shutdown(inner, socket.SHUT_RDWR) if isinstance(inner, socket.socket) else inner.shutdown(socket.SHUT_RDWR)
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.EBADF):
+            raise
+
+
+def _usable(sock: Any) -> socket.socket | None:
+    return sock if hasattr(sock, "fileno") and hasattr(sock, "setsockopt") else None

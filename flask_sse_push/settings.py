@@ -1,0 +1,159 @@
+"""The configuration, read and checked once per app."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from .core.channels import Pattern
+from .core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
+from .core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES
+from .errors import ConfigurationError, InvalidChannel
+
+__all__ = ["PREFIX", "Settings", "read_settings"]
+
+PREFIX = "SSE_PUSH_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    Every setting under its key's name in lower case; keys begin with ``SSE_PUSH_`` in ``app.config``.
+    """
+
+    public_channels: tuple[Pattern, ...]
+    """``SSE_PUSH_PUBLIC_CHANNELS`` (list of patterns, default none): who can reach the app can read these, beside ``sse``."""
+    bus_url: str
+    """``SSE_PUSH_BUS_URL`` (URL, default ``"auto"``): what carries events."""
+    history_length: int
+    """``SSE_PUSH_HISTORY_LENGTH`` (events per channel, default 256): how far back a client can resume."""
+    history_seconds: float
+    """``SSE_PUSH_HISTORY_SECONDS`` (seconds, default 300): how long ago."""
+    history_bytes: int
+    """``SSE_PUSH_HISTORY_BYTES`` (bytes per process, default 16 MiB): all history together, overhead included."""
+    heartbeat_seconds: float
+    """``SSE_PUSH_HEARTBEAT_SECONDS`` (seconds, default 15): a stream is never silent for longer."""
+    retry_milliseconds: int
+    """``SSE_PUSH_RETRY_MILLISECONDS`` (milliseconds, default 2000): browsers reconnect after this, give or take half."""
+    write_timeout_seconds: float
+    """``SSE_PUSH_WRITE_TIMEOUT_SECONDS`` (seconds, default 10): a client that takes nothing for this long is cut off."""
+    max_streams: int | None
+    """``SSE_PUSH_MAX_STREAMS`` (streams per process, default 80 % of what the server can hold): more are asked to come later."""
+    max_channels: int
+    """``SSE_PUSH_MAX_CHANNELS`` (channels per stream, default 32)."""
+    max_event_bytes: int
+    """``SSE_PUSH_MAX_EVENT_BYTES`` (bytes on the wire, default 64 KiB): larger events are refused."""
+    cors_origins: frozenset[str]
+    """``SSE_PUSH_CORS_ORIGINS`` (list of exact origins, default none): other sites whose pages may read streams."""
+    cors_credentials: bool
+    """``SSE_PUSH_CORS_CREDENTIALS`` (bool, default ``False``): whether they may send cookies."""
+    strict: bool
+    """``SSE_PUSH_STRICT`` (bool, default ``True``): a server that cannot work is an error; ``False`` makes it a warning."""
+
+
+def read_settings(config: Mapping[str, Any]) -> Settings:
+    """
+    Read and check all settings.
+
+    Args:
+        config (Mapping[str, Any]): ``app.config``.
+
+    Raises:
+        ConfigurationError: A value is wrong, or a key beginning with ``SSE_PUSH_`` is unknown.
+    """
+    reader = _Reader(config)
+    settings = Settings(
+        public_channels=reader.patterns("PUBLIC_CHANNELS"),
+        bus_url=reader.text("BUS_URL", "auto"),
+        history_length=reader.integer("HISTORY_LENGTH", 256, 1, 1_000_000),
+        history_seconds=reader.number("HISTORY_SECONDS", 300, 1, 7 * 86_400),
+        history_bytes=reader.integer("HISTORY_BYTES", 16 * 1024 * 1024, 4096, 1 << 40),
+        heartbeat_seconds=reader.number("HEARTBEAT_SECONDS", 15, 0.1, 3600),
+        retry_milliseconds=reader.integer("RETRY_MILLISECONDS", 2000, MIN_RETRY_MILLISECONDS, MAX_RETRY_MILLISECONDS),
+        write_timeout_seconds=reader.number("WRITE_TIMEOUT_SECONDS", 10, 0.5, 600),
+        max_streams=reader.optional_integer("MAX_STREAMS", 1, 1_000_000),
+        max_channels=reader.integer("MAX_CHANNELS", 32, 1, 10_000),
+        max_event_bytes=reader.integer("MAX_EVENT_BYTES", 64 * 1024, 64, 64 * 1024 * 1024),
+        cors_origins=reader.origins("CORS_ORIGINS"),
+        cors_credentials=reader.boolean("CORS_CREDENTIALS", False),
+        strict=reader.boolean("STRICT", True),
+    )
+    reader.refuse_unknown()
+    if settings.history_bytes < (least := settings.max_event_bytes + ENTRY_OVERHEAD_BYTES + CHANNEL_OVERHEAD_BYTES):
+        raise ConfigurationError(
+            f"SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES with its overhead, got {settings.history_bytes}. "
+            f"Set it to {least} or more, or allow only smaller events."
+        )
+    return settings
+
+
+class _Reader:
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+        self._known: set[str] = set()
+
+    def _get(self, name: str, default: Any) -> Any:
+        self._known.add(PREFIX + name)
+        return self._config.get(PREFIX + name, default)
+
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        value = self._get(name, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+            raise _wrong(name, f"a number from {least:g} to {most:g}", value, default)
+        return float(value)
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        value = self._get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise _wrong(name, f"a whole number from {least} to {most}", value, default)
+        return value
+
+    def optional_integer(self, name: str, least: int, most: int) -> int | None:
+        return None if self._get(name, None) is None else self.integer(name, least, least, most)
+
+    def boolean(self, name: str, default: bool) -> bool:
+        value = self._get(name, default)
+        if not isinstance(value, bool):
+            raise _wrong(name, "True or False", value, default)
+        return value
+
+    def text(self, name: str, default: str) -> str:
+        value = self._get(name, default)
+        if not isinstance(value, str) or not value:
+            raise _wrong(name, "a str", value, default)
+        return value
+
+    def _texts(self, name: str, example: str) -> list[str]:
+        value = self._get(name, [])
+        if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(text, str) for text in value):
+            raise ConfigurationError(f"{PREFIX}{name} must be a list, got {value!r}. Write it as {example} (from the environment: as JSON).")
+        return list(value)
+
+    def patterns(self, name: str) -> tuple[Pattern, ...]:
+        try:
+            return tuple(Pattern(text) for text in self._texts(name, '["news", "orders.*"]'))
+        except InvalidChannel as error:
+            raise ConfigurationError(f"{PREFIX}{name}: {error}") from None
+
+    def origins(self, name: str) -> frozenset[str]:
+        example = '["https://app.example.com"]'
+        origins = self._texts(name, example)
+        for origin in origins:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}".lower():
+                raise ConfigurationError(f"{PREFIX}{name} must list exact origins in lower case, without a path, got {origin!r}. Write them as {example}.")
+        return frozenset(origins)
+
+    def refuse_unknown(self) -> None:
+        for key in self._config:
+            if isinstance(key, str) and key.startswith(PREFIX) and key not in self._known:
+                near = difflib.get_close_matches(key, self._known, 1)
+                cure = f"Did you mean {near[0]}?" if near else f"There are {', '.join(sorted(self._known))}."
+                raise ConfigurationError(f"{key} is not a setting of flask_sse_push. {cure}")
+
+
+def _wrong(name: str, wanted: str, value: object, default: object) -> ConfigurationError:
+    return ConfigurationError(f"{PREFIX}{name} must be {wanted}, got {value!r}. Leave it out for {default!r}.")
