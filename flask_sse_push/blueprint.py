@@ -195,7 +195,8 @@ class SSEPush(Blueprint):
             state = current_app.extensions.get(EXTENSION_KEY)
             if state is None:
                 raise NotRegistered(
-                    f"flask_sse_push is not registered on app {current_app.name!r}. Call app.register_blueprint(sse, url_prefix='/events') where the app is made."
+                    f"flask_sse_push is not registered on app {current_app.name!r}. "
+                    "Call app.register_blueprint(sse, url_prefix='/events') where the app is made."
                 )
             return state  # type: ignore[no-any-return]
         states = list(self._states)
@@ -204,7 +205,10 @@ class SSEPush(Blueprint):
         if not states:
             raise NotRegistered("flask_sse_push is not registered on any app yet. Call app.register_blueprint(sse, url_prefix='/events') first.")
         names = ", ".join(sorted(repr(state.app.name) for state in states))
-        raise NotRegistered(f"flask_sse_push is registered on {len(states)} apps ({names}), and no app context says which is meant. Use: with app.app_context(): ...")
+        raise NotRegistered(
+            f"flask_sse_push is registered on {len(states)} apps ({names}), and no app context says which is meant. "
+            "Use: with app.app_context(): ..."
+        )
 
     def _serve(self) -> Response:
         """Answer GET, HEAD and OPTIONS of the blueprint's own route."""

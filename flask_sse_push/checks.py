@@ -43,7 +43,8 @@ def find_problems(server: Server, settings: Settings, config: Mapping[str, Any],
         yield Finding(
             "SSE006",
             True,
-            f"The {server.name} answers one request at a time, so one open stream blocks the site. Start it with threads (flask run without --without-threads).",
+            f"The {server.name} answers one request at a time, so one open stream blocks the site. "
+            "Start it with threads (flask run without --without-threads).",
         )
     if settings.heartbeat_seconds > _SLOWEST_HEARTBEAT_SECONDS:
         yield Finding(
@@ -107,5 +108,6 @@ def _gunicorn(server: Server, settings: Settings, imported_unpatched: bool) -> I
         yield Finding(
             "SSE008",
             False,
-            f"gunicorn kills the worker {cfg.graceful_timeout} s after it was told to stop, before its streams have ended. Set --graceful-timeout to 5 or more.",
+            f"gunicorn kills the worker {cfg.graceful_timeout} s after it was told to stop, before its streams have ended. "
+            "Set --graceful-timeout to 5 or more.",
         )

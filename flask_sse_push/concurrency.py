@@ -115,7 +115,7 @@ def short_lock() -> AbstractContextManager[bool]:
     """
     monkey = sys.modules.get("gevent.monkey")
     allocate = _thread.allocate_lock if monkey is None else monkey.get_original("_thread", "allocate_lock")
-    return allocate()  # type: ignore[no-any-return]
+    return allocate()
 
 
 class PerProcess(Generic[T]):

@@ -60,11 +60,13 @@ class Hangups(Generic[T]):
             time.sleep(timeout) if mode.name == "threads" else mode.bell().wait(timeout)
             return [owner for sock, owner in list(self._watched.values()) if is_gone(sock)]
         mode.wait_readable(self._epoll.fileno(), timeout)
+        most = len(self._watched) + 1
+        owners = [self._watched.get(fileno) for fileno, _ in self._epoll.poll(0, most)]
+        # A number may have become another socket's in between: only who is still in the answer hung up.
+        still = {fileno for fileno, _ in self._epoll.poll(0, most)} if owners else ()
         gone = []
-        for fileno, _ in self._epoll.poll(0):
-            watched = self._watched.get(fileno)
-            # The number may have become another socket's since: only who is still in the answer hung up.
-            if watched is not None and any(fileno == other for other, _ in self._epoll.poll(0)):
+        for watched in owners:
+            if watched is not None and watched[0].fileno() in still:
                 self.remove(*watched)
                 gone.append(watched[1])
         return gone

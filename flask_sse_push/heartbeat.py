@@ -105,8 +105,8 @@ class Heartbeat:
                 self._hangups.remove(stream.sock, stream)
 
     def _run(self, mode: Mode) -> None:
-        looked_at = cut_at = 0.0
-        slices: list[list[Kept]] | None = None
+        drain = _Drain()
+        looked_at = 0.0
         while True:
             with self._lock:
                 hangups = self._hangups
@@ -120,12 +120,7 @@ class Heartbeat:
                     stream.end("gone")
                 now = time.monotonic()
                 if streams[0].server.stopping:
-                    if slices is None:
-                        slices, cut_at = _slices(streams), now + DRAIN_SECONDS + DRAIN_GRACE_SECONDS
-                    for stream in slices.pop() if slices else streams:
-                        stream.end("draining")
-                        if now >= cut_at:
-                            stream.cut_off()
+                    drain.go_on(streams, now)
                 if now - looked_at >= look_seconds:
                     looked_at = now
                     for stream in streams:
@@ -137,6 +132,26 @@ class Heartbeat:
             hangups.close()
 
 
+class _Drain:
+    """Ends all streams over a time, at random: those that came together must not come back together."""
+
+    def __init__(self) -> None:
+        self._parts: list[list[Kept]] | None = None
+        self._cut_at = 0.0
+
+    def go_on(self, streams: list[Kept], now: float) -> None:
+        """End the next part; after the last, whatever is left or came meanwhile."""
+        if self._parts is None:
+            parts = round(DRAIN_SECONDS / TICK_SECONDS)
+            shuffled = random.sample(streams, len(streams))
+            self._parts = [shuffled[part::parts] for part in range(parts)]
+            self._cut_at = now + DRAIN_SECONDS + DRAIN_GRACE_SECONDS
+        for stream in self._parts.pop() if self._parts else streams:
+            stream.end("draining")
+            if now >= self._cut_at:
+                stream.cut_off()
+
+
 def _look_at(stream: Kept, now: float, look_seconds: float) -> None:
     writing_since = stream.writing_since
     if writing_since is not None:
@@ -144,13 +159,6 @@ def _look_at(stream: Kept, now: float, look_seconds: float) -> None:
             stream.cut_off()
     elif now - stream.silent_since >= stream.heartbeat_seconds - look_seconds:
         stream.beat()
-
-
-def _slices(streams: list[Kept]) -> list[list[Kept]]:
-    """Deal the streams out to the ticks of a drain, at random: those that came together must not come back together."""
-    parts = round(DRAIN_SECONDS / TICK_SECONDS)
-    shuffled = random.sample(streams, len(streams))
-    return [shuffled[part::parts] for part in range(parts)]
 
 
 process_heartbeat: PerProcess[Heartbeat] = PerProcess(Heartbeat)

@@ -44,6 +44,7 @@ class _Process:
         self.lock = short_lock()
         self.counts: Counter[str] = Counter()
         self.findings: list[checks.Finding] | None = None
+        self.server: Server | None = None
 
 
 class AppState:
@@ -141,19 +142,18 @@ class AppState:
 
     def is_full(self, request: Request) -> bool:
         """Say whether a stream would be refused now."""
-        return len(process_heartbeat.get()) >= self._max_streams(inspect_server(request.environ))
+        return len(process_heartbeat.get()) >= self._max_streams(self._server(request.environ))
 
     def stats(self) -> dict[str, Any]:
         """Return what this process knows; see :meth:`SSEPush.stats`."""
         process = self._processes.get()
-        server = inspect_server()
         with process.lock:
             counts = process.counts.copy()
         return {
             "streams": counts["opened"] - counts["closed"],
-            "max_streams": self._max_streams(server),
+            "max_streams": self._max_streams(self._server(None)),
             "opened": counts["opened"],
-            "refused": counts["refused"],
+            "refused": counts["refused full"] + counts["refused draining"],
             "published": counts["published"],
             "bus": process.bus.name,
             **process.hub.stats(),
@@ -170,9 +170,9 @@ class AppState:
         signals.send(signals.stream_closed, self.app, stream=info, reason=reason)
 
     def stream_refused(self, reason: str) -> None:
-        """Count, and say it once for each time that the process fills up."""
-        if self._count("refused") == 1 and reason == "full":
-            logger.warning("Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow. See stats()['refused'] for how many.")
+        """Count, and say it the first time."""
+        if self._count(f"refused {reason}") == 1 and reason == "full":
+            logger.warning("Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow. stats()['refused'] counts them.")
 
     def _count(self, what: str) -> int:
         process = self._processes.get()
@@ -180,16 +180,26 @@ class AppState:
             process.counts[what] += 1
             return process.counts[what]
 
+    def _server(self, environ: dict[str, Any] | None) -> Server:
+        """Return what runs this process, found out with the first request."""
+        process = self._processes.get()
+        if process.server is None:
+            server = inspect_server(environ)
+            if environ is None:
+                return server
+            process.server = server
+        return process.server
+
     def _max_streams(self, server: Server) -> int:
         return self.settings.max_streams or server.default_max_streams()
 
     def _respond(self, request: Request, source: Source, last_event_id: str | None) -> EventStreamResponse:
-        self.check_server(inspect_server(request.environ))
+        self.check_server(self._server(request.environ))
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
         response = EventStreamResponse(Stream(source, self.settings, info, self), self._bind)
         add_cors_headers(response.headers, request, self.settings)
         return response
 
     def _bind(self, stream: Stream, environ: dict[str, Any], start_response: Any) -> None:
-        server = inspect_server(environ)
+        server = self._server(environ)
         stream.bind(server, client_socket(environ, start_response), self._max_streams(server))
