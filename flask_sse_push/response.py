@@ -13,7 +13,7 @@ from .stream import Stream
 __all__ = ["ENVIRON_KEY", "EventStreamResponse"]
 
 ENVIRON_KEY = "flask_sse_push.stream"
-"""Where the WSGI environment holds the stream that answers the request."""
+"""Where the WSGI environment of a test holds a list, to which the stream that answers is added."""
 
 _ENDLESS = "An event stream has no end, so its body cannot be {}. Leave responses with is_streamed alone, in after_request as in middleware."
 
@@ -41,7 +41,8 @@ class EventStreamResponse(Response):
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as a WSGI application."""
         self._bind(self._stream, environ, start_response)
-        environ[ENVIRON_KEY] = self._stream
+        if ENVIRON_KEY in environ:
+            environ[ENVIRON_KEY].append(self._stream)
         return super().__call__(environ, start_response)
 
     def get_app_iter(self, environ: dict[str, Any]) -> Iterable[bytes]:

@@ -7,9 +7,9 @@ Helps to test apps that push.
         assert published[0].type == "created"
 
     def test_a_stream_shows_what_is_published(client):
-        with client.get("/events?channel=orders") as response:
+        with open_stream(client, "/events?channel=orders") as stream:
             publish({"id": 7}, type="created", channel="orders")
-            assert read_stream(response, events=1)[0].json == {"id": 7}
+            assert stream.read(1)[0].json == {"id": 7}
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
-from werkzeug.test import TestResponse
+from werkzeug.test import Client, TestResponse
 
 from .core.event import Event
 from .decoder import DecodedEvent, Decoder, decode
 from .response import ENVIRON_KEY
 from .signals import event_published
+from .stream import Stream
 
-__all__ = ["DecodedEvent", "Decoder", "PublishedEvent", "StreamTimeout", "StreamedEvent", "capture", "decode", "read_stream"]
+__all__ = ["DecodedEvent", "Decoder", "OpenStream", "PublishedEvent", "StreamTimeout", "StreamedEvent", "capture", "decode", "open_stream"]
 
 
 class StreamTimeout(AssertionError):
@@ -83,47 +84,68 @@ def capture(app: Flask | None = None) -> Iterator[list[PublishedEvent]]:
         yield published
 
 
-def read_stream(response: TestResponse, events: int, timeout: float = 5.0) -> list[StreamedEvent]:
+class OpenStream:
     """
-    Read events from a stream that the test client opened, without waiting for ever.
-
-    Call it again to read on: pieces of later events are kept. The stream ends when the response is closed, so open it
-    in a ``with`` block.
-
-    Args:
-        response (TestResponse): From ``client.get(...)``, not buffered.
-        events (int): How many to wait for, at least 1. More may have come in the same chunk; they are returned by the next call.
-        timeout (float): Seconds.
-
-    Raises:
-        StreamTimeout: Fewer came in time, or the stream ended before. The message shows what came. The stream is over then.
-        TypeError: The response is not a stream of this package.
+    A stream that a test client reads; made by :func:`open_stream`. For one thread.
     """
-    stream = response.request.environ.get(ENVIRON_KEY) if response.request is not None else None
-    if stream is None:
-        raise TypeError(f'"response" must be an event stream of this package, got {response!r} of {response.mimetype}. Was it refused?')
-    reader: _Reader = response.request.environ.setdefault("flask_sse_push.testing", _Reader())
-    # The stream is asked to end from beside: this thread waits inside of it.
-    timer = threading.Timer(timeout, stream.end, ("timeout",))
-    timer.start()
-    try:
-        return reader.read(response, events)
-    finally:
-        timer.cancel()
-        timer.join()
 
-
-class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, response: TestResponse, opened: list[Stream]) -> None:
+        self.response = response
+        """What the client got: look at its status and headers, but leave its body alone."""
+        self._stream = opened[0] if opened else None
         self._decoder = Decoder()
         self._ready: list[StreamedEvent] = []
 
-    def read(self, response: TestResponse, events: int) -> list[StreamedEvent]:
-        while len(self._ready) < events:
-            chunk = next(iter(response.response), None)
-            if chunk is None:
-                raise StreamTimeout(f"the stream brought {len(self._ready)} of {events} events: {self._ready!r}")
-            assert isinstance(chunk, bytes)
-            self._ready += [StreamedEvent(event.type, event.data, event.last_event_id) for event in self._decoder.feed(chunk)]
+    @property
+    def last_event_id(self) -> str:
+        """What a browser would send as ``Last-Event-ID`` if it reconnected now."""
+        return self._decoder.last_event_id
+
+    def read(self, events: int = 1, timeout: float = 5.0) -> list[StreamedEvent]:
+        """
+        Return the next events, without waiting for ever.
+
+        Args:
+            events (int): How many, at least 1. What came beside them is kept for the next call.
+            timeout (float): Seconds to wait for all of them.
+
+        Raises:
+            StreamTimeout: Fewer came in time, or the stream ended before. The message shows what came, and the stream is over.
+            TypeError: The response is not a stream: it was refused, or the view sends something else.
+        """
+        if self._stream is None:
+            raise TypeError(f'"response" must be an event stream, got {self.response.status} {self.response.mimetype}. Look at stream.response.')
+        # Asked to end from beside: this thread waits inside of the stream.
+        timer = threading.Timer(timeout, self._stream.end, ("timeout",))
+        timer.start()
+        try:
+            while len(self._ready) < events:
+                chunk = next(iter(self.response.response), None)
+                if chunk is None:
+                    raise StreamTimeout(f"the stream brought {len(self._ready)} of {events} events: {self._ready!r}")
+                assert isinstance(chunk, bytes)
+                self._ready += [StreamedEvent(event.type, event.data, event.last_event_id) for event in self._decoder.feed(chunk)]
+        finally:
+            timer.cancel()
+            timer.join()
         read, self._ready = self._ready[:events], self._ready[events:]
         return read
+
+
+@contextmanager
+def open_stream(client: Client, path: str, **options: Any) -> Iterator[OpenStream]:
+    """
+    Open a stream with a test client, and close it behind the block.
+
+    Args:
+        client (Client): From ``app.test_client()``.
+        path (str): Of the stream, with its query.
+        **options (Any): As for ``client.open``: ``headers``, ``method``, ``json``...
+
+    Yields:
+        OpenStream: Its first bytes are there, so whatever is published from now on arrives.
+    """
+    opened: list[Stream] = []
+    environ = {**options.pop("environ_overrides", {}), ENVIRON_KEY: opened}
+    with client.open(path, environ_overrides=environ, **options) as response:
+        yield OpenStream(response, opened)
