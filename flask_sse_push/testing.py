@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask
 from werkzeug.test import Client, TestResponse
@@ -148,4 +148,4 @@ def open_stream(client: Client, path: str, **options: Any) -> Iterator[OpenStrea
     opened: list[Stream] = []
     environ = {**options.pop("environ_overrides", {}), ENVIRON_KEY: opened}
     with client.open(path, environ_overrides=environ, **options) as response:
-        yield OpenStream(response, opened)
+        yield OpenStream(cast(TestResponse, response), opened)
