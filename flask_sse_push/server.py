@@ -16,11 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Server", "bound_waits", "client_socket", "cut", "gunicorn_worker", "inspect_server", "is_gevent_patched"]
+__all__ = ["KEEPALIVE_SECONDS", "USER_TIMEOUT_MARGIN_SECONDS", "Server", "bound_waits", "client_socket", "cut", "forget_error", "gunicorn_worker", "inspect_server", "is_gevent_patched"]
 
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
 _STREAMS_SHARE = 0.8
 _UNKNOWN_CAPACITY = 1_250
+
+KEEPALIVE_SECONDS = 5
+"""How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is missed within 30 s."""
+
+USER_TIMEOUT_MARGIN_SECONDS = 2
+"""How much later than our watchdog the kernel gives up: its error would be logged by gunicorn with a traceback."""
 
 _SEND_BUFFER_BYTES = 64 * 1024  # the kernel doubles it; without, one stalled client holds up to 3.3 MB
 
@@ -115,8 +121,7 @@ def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
 
     Args:
         sock (socket.socket): A connected one; anything but TCP is left alone, but for its buffer.
-        write_timeout_seconds (float): When our own watchdog cuts a blocked write. The kernel's limit lies 2 s later, because its
-            error would be logged with a traceback.
+        write_timeout_seconds (float): When our own watchdog cuts a blocked write.
     """
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
@@ -124,9 +129,9 @@ def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
             return
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in (
-            ("TCP_KEEPIDLE", 5),
-            ("TCP_KEEPINTVL", 5),
-            ("TCP_USER_TIMEOUT", int(1000 * (write_timeout_seconds + 2))),
+            ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
+            ("TCP_KEEPINTVL", KEEPALIVE_SECONDS),
+            ("TCP_USER_TIMEOUT", int(1000 * (write_timeout_seconds + USER_TIMEOUT_MARGIN_SECONDS))),
         ):
             if hasattr(socket, option):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

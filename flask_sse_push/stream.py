@@ -171,7 +171,8 @@ class Stream:
         """
         if reason == "gone" and self.sock is not None:
             servers.forget_error(self.sock)
-        if self._ending is None or reason == "gone":
+        # Who was cut off looks gone too; who is to come back may go before.
+        if self._ending is None or (reason == "gone" and self._ending != "stalled"):
             self._ending, self._end_by = reason, time.monotonic() + LAST_WORDS_SECONDS
         self._ring()
 

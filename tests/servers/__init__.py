@@ -1,0 +1,1 @@
+"""Real servers, real sockets. Faults are made at the client's end."""

@@ -1,0 +1,118 @@
+"""The app under test; configured by SSE_PUSH_* in the environment, as JSON."""
+
+import logging
+import os
+import sys
+import threading
+import time
+
+from flask import Flask, request
+
+from flask_sse_push import publish, sse, stream_closed, stream_opened
+
+logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+
+
+def native_thread(run):
+    """Start a thread that is one also where gevent has patched threading."""
+    monkey = sys.modules.get("gevent.monkey")
+    start = monkey.get_original("_thread", "start_new_thread") if monkey else threading._start_new_thread
+    start(run, ())
+
+
+def pause(seconds):
+    """Sleep as code in greenlets must where nothing is patched."""
+    gevent = sys.modules.get("gevent")
+    (gevent.sleep if gevent else time.sleep)(seconds)
+
+
+def create_app():
+    app = Flask(__name__)
+    app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["*"]
+    app.config.from_prefixed_env("TEST_APP")
+    app.register_blueprint(sse, url_prefix="/events")
+    app.closed = []
+    app.opened = []
+
+    # Kept here, so that the receivers live as long as the app (blinker holds them weakly).
+    def closed(sender, stream, reason):
+        app.closed.append(reason)
+
+    def opened(sender, stream):
+        app.opened.append(stream.remote_address)
+
+    app.receivers = (closed, opened)
+    stream_closed.connect(closed, app)
+    stream_opened.connect(opened, app)
+
+    @app.get("/ping")
+    def ping():
+        return {"pid": os.getpid()}
+
+    @app.get("/stats")
+    def stats():
+        return {
+            **sse.stats(),
+            "closed": app.closed,
+            "threads": sorted(thread.name for thread in threading.enumerate()),
+            "files": len(os.listdir("/proc/self/fd")),
+            "rss": int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+        }
+
+    @app.post("/publish")
+    def publish_some():
+        order = request.get_json()
+        data, count, seconds = order["data"], order.get("count", 1), order.get("pause")
+        options = {key: order[key] for key in ("type", "channel", "retry") if key in order}
+        ids = []
+        for number in range(count):
+            ids.append(publish(number if data is None else data, **options))
+            if seconds is not None:
+                pause(seconds)
+        return ids
+
+    @app.post("/publish-natively")
+    def publish_natively():
+        """Publish from native threads, outside of any context."""
+        order = request.get_json()
+
+        def work(thread):
+            for number in range(order["count"]):
+                publish(f"{thread}:{number}", channel=order["channel"])
+
+        for thread in range(order["threads"]):
+            native_thread(lambda thread=thread: work(thread))
+        return {}
+
+    @app.route("/tokens", methods=["GET", "POST"])
+    def tokens():
+        count, seconds = request.args.get("count", 3, int), request.args.get("pause", 0.01, float)
+
+        def generate():
+            try:
+                for number in range(count):
+                    pause(seconds)
+                    yield f"token {number}"
+                return {"tokens": count}
+            finally:
+                app.closed.append("generator")
+
+        return sse.response(generate())
+
+    @app.post("/fork")
+    def fork():
+        import multiprocessing
+
+        child = multiprocessing.get_context("fork").Process(target=publish, args=("from the child",))
+        child.start()
+        child.join(5)
+        return {"exitcode": child.exitcode}
+
+    @app.get("/mine/<name>")
+    def mine(name):
+        return sse.stream(f"user.{name}", "sse")
+
+    return app
+
+
+app = create_app()
