@@ -37,14 +37,25 @@ class Fanout:
         self._urgent = False
 
     def join(self) -> None:
-        """Somebody listens: see that the ringer runs."""
+        """
+        Somebody listens: see that the ringer runs.
+
+        Raises:
+            RuntimeError: No thread can be started.
+        """
         with self._lock:
             self._listeners += 1
             if self._mode is not None:
                 return
             mode = self._mode = current_mode()
             self._news = mode.bell()
-        mode.spawn(self._run, "flask_sse_push.fanout")
+        try:
+            mode.spawn(self._run, "flask_sse_push.fanout")
+        except RuntimeError:
+            with self._lock:
+                self._listeners -= 1
+                self._mode = self._news = None
+            raise
         self.announce(False)  # what came while nobody rang
 
     def leave(self) -> None:

@@ -81,6 +81,9 @@ class Heartbeat:
 
         Returns:
             bool: False when there are too many already; the stream was not added.
+
+        Raises:
+            RuntimeError: No thread can be started; the stream was not added.
         """
         with self._lock:
             if len(self._streams) >= limit:
@@ -94,7 +97,13 @@ class Heartbeat:
             start, self._running = not self._running, True
         if start:
             mode = current_mode()
-            mode.spawn(lambda: self._run(mode), "flask_sse_push.heartbeat")
+            try:
+                mode.spawn(lambda: self._run(mode), "flask_sse_push.heartbeat")
+            except RuntimeError:
+                self.remove(stream)
+                with self._lock:
+                    self._running = False
+                raise
         return True
 
     def remove(self, stream: Kept) -> None:

@@ -57,10 +57,10 @@ class Hub:
 
     def attach(self, channels: tuple[str, ...], bell: Bell) -> None:
         """Ring ``bell`` from now on when something was published to one of the channels."""
+        self._fanout.join()  # first: where no thread can be started, nothing is held
         with self._lock:
             for channel in channels:
                 self._bells.setdefault(channel, {})[bell] = None
-        self._fanout.join()
 
     def detach(self, channels: tuple[str, ...], bell: Bell) -> None:
         """Undo :meth:`attach`."""

@@ -16,7 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["KEEPALIVE_SECONDS", "USER_TIMEOUT_MARGIN_SECONDS", "Server", "bound_waits", "client_socket", "cut", "forget_error", "gunicorn_worker", "inspect_server", "is_gevent_patched"]
+__all__ = [
+    "KEEPALIVE_SECONDS",
+    "USER_TIMEOUT_MARGIN_SECONDS",
+    "Server",
+    "bound_waits",
+    "client_socket",
+    "cut",
+    "forget_error",
+    "gunicorn_worker",
+    "inspect_server",
+    "is_gevent_patched",
+]
 
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
 _STREAMS_SHARE = 0.8

@@ -100,6 +100,7 @@ class Stream:
         "_beat",
         "_bell",
         "_chunks",
+        "_closed",
         "_end_by",
         "_ending",
         "_info",
@@ -131,7 +132,7 @@ class Stream:
         self._retry_milliseconds = settings.retry_milliseconds
         self._limit = 1
         self._bell: Bell | None = None
-        self._beat = False
+        self._beat = self._closed = False
         self._ending: str | None = None
         self._end_by = 0.0
         self._chunks = self._run()
@@ -151,6 +152,8 @@ class Stream:
         return self
 
     def __next__(self) -> bytes:
+        if self._closed:
+            raise StopIteration
         self.writing_since = None
         chunk = next(self._chunks)
         self.silent_since = self.writing_since = time.monotonic()
@@ -158,6 +161,9 @@ class Stream:
 
     def close(self) -> None:
         """Give everything back. Any number of times, before the first chunk or after the last."""
+        if self._bell is None and not self._closed:
+            self._source.abandon()
+        self._closed = True
         self._chunks.close()
 
     def beat(self) -> None:
@@ -199,10 +205,12 @@ class Stream:
             yield _refusal(refused, self._retry_milliseconds)
             return
         source = self._source
+        opened = False
         try:
             if self.sock is not None:
                 servers.bound_waits(self.sock, self.write_timeout_seconds)
             source.open(bell)
+            opened = True
             self._observer.stream_opened(self._info)
             yield _retry_line(self._retry_milliseconds) + source.prelude() + source.read()
             while self._ending not in ("gone", "stalled"):
@@ -222,10 +230,11 @@ class Stream:
                     bell.wait()
         finally:
             heartbeat.remove(self)
-            source.close()
+            source.close() if opened else source.abandon()
             # Still writing means that the server came no more: its write failed.
             left = "closed" if self.writing_since is None else "gone"
-            self._observer.stream_closed(self._info, self._ending or source.outcome or left)
+            if opened:
+                self._observer.stream_closed(self._info, self._ending or source.outcome or left)
 
 
 def _retry_line(milliseconds: int) -> bytes:

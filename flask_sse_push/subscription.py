@@ -38,14 +38,13 @@ class Subscription:
 
     def open(self, bell: Bell) -> None:
         """Listen to the channels."""
-        self._bell = bell
         self._hub.attach(self.channels, bell)
+        self._bell = bell
 
     def close(self) -> None:
         """Stop listening."""
-        if self._bell is not None:
-            self._hub.detach(self.channels, self._bell)
-            self._bell = None
+        assert self._bell is not None
+        self._hub.detach(self.channels, self._bell)
 
     def prelude(self) -> bytes:
         """Return the position as an ``id:`` alone: browsers keep it and dispatch nothing, so that even a stream cut off before its first event resumes."""
