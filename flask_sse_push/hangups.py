@@ -22,6 +22,7 @@ __all__ = ["Hangups", "is_gone"]
 
 T = TypeVar("T")
 
+_PEEK: int | None = socket.MSG_PEEK | socket.MSG_DONTWAIT if hasattr(socket, "MSG_DONTWAIT") else None  # not on Windows
 _RDHUP: int = getattr(select, "EPOLLRDHUP", 0)
 
 
@@ -86,9 +87,11 @@ class Hangups(Generic[T]):
 
 def is_gone(sock: socket.socket) -> bool:
     """Look whether the other end closed, as far as can be seen before what it may have sent."""
+    if _PEEK is None:
+        return False
     try:
         # The C method on the socket inside: gevent's would wait, and TLS allows no flags.
-        return _socket.socket.recv(getattr(sock, "_sock", sock), 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        return _socket.socket.recv(getattr(sock, "_sock", sock), 1, _PEEK) == b""
     except (BlockingIOError, InterruptedError):
         return False
     except (OSError, ValueError):

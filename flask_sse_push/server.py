@@ -7,7 +7,6 @@ Everything that depends on a server's insides is here, and ends in "unknown" whe
 from __future__ import annotations
 
 import errno
-import resource
 import signal
 import socket
 import struct
@@ -32,6 +31,7 @@ __all__ = [
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
 _STREAMS_SHARE = 0.8
 _UNKNOWN_CAPACITY = 1_250
+_UNLIMITED_FILES = 1_000_000
 
 KEEPALIVE_SECONDS = 5
 """How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is missed within 30 s."""
@@ -65,8 +65,17 @@ class Server:
 
     def default_max_streams(self) -> int:
         """Return how many streams leave room for ordinary pages, and for files."""
-        capacity = min(self.capacity or _UNKNOWN_CAPACITY, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        capacity = min(self.capacity or _UNKNOWN_CAPACITY, _most_files())
         return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1))
+
+
+def _most_files() -> int:
+    try:
+        import resource  # not on Windows, which has no such limit
+    except ImportError:
+        return _UNKNOWN_CAPACITY
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def gunicorn_worker() -> Any:

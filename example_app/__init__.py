@@ -1,0 +1,1 @@
+"""A page that shows the machine it runs on, live: ``python -m example_app``."""
