@@ -1,0 +1,44 @@
+"""The recipe that is found everywhere: a queue for each client, and a generator that waits for it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from flask import Flask, Response, request
+from gevent.queue import Queue
+
+from .events import publish_in_a_loop
+
+app = Flask(__name__)
+listeners: defaultdict[str, list[Queue]] = defaultdict(list)
+
+
+@app.get("/events")
+def events():
+    """Stream one channel."""
+    channel = request.args["channel"]
+
+    def stream():
+        queue = Queue()
+        listeners[channel].append(queue)
+        try:
+            yield ":\n\n"
+            while True:
+                yield "data: %s\n\n" % queue.get()
+        finally:
+            listeners[channel].remove(queue)
+
+    return Response(stream(), mimetype="text/event-stream")
+
+
+def publish(data: str, channel: str) -> None:
+    """Hand an event to all who listen now."""
+    for queue in list(listeners[channel]):
+        queue.put(data)
+
+
+@app.post("/publish")
+def publish_events():
+    """Publish ``n`` events at ``rate`` per second to ``channels`` channels."""
+    publish_in_a_loop(publish, request.args.get("n", 1, int), request.args.get("rate", 0, float), request.args.get("channels", 1, int))
+    return "", 200
