@@ -97,7 +97,8 @@ class SSEPush(Blueprint):
         Return a stream of some channels, for a view of your own.
 
         What the view lets through is granted: its decorators and checks are the access control. The client resumes by the
-        header ``Last-Event-ID`` or by ``?last_event_id=``. A name that cannot be a channel's answers 400.
+        header ``Last-Event-ID`` or by ``?last_event_id=``. A name that cannot be a channel's answers 400, and a page of an origin
+        that ``SSE_PUSH_CORS_ORIGINS`` does not list 403.
 
         Args:
             *channels (str): What to read; nothing means ``"sse"``.
@@ -110,6 +111,7 @@ class SSEPush(Blueprint):
             UnsupportedServer: The server cannot stream.
         """
         state = self._state()
+        self._refuse_foreign(state)
         try:
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
@@ -136,6 +138,7 @@ class SSEPush(Blueprint):
             UnsupportedServer: The server cannot stream.
         """
         state = self._state()
+        self._refuse_foreign(state)
         refusal = None
         if request.method == "GET":
             if request.headers.get("Last-Event-ID") == FINAL_ID:
@@ -217,8 +220,7 @@ class SSEPush(Blueprint):
             response = Response(status=204, headers={"Allow": "GET, HEAD, OPTIONS"})
             add_preflight_headers(response.headers, request, state.settings)
             return response
-        if is_foreign(request, state.settings):
-            return self._refuse(state, 403, "Pages of this origin may not read streams. SSE_PUSH_CORS_ORIGINS lists the origins that may.")
+        self._refuse_foreign(state)
         try:
             channels = check_channels(request.args.getlist("channel") or DEFAULT_CHANNEL, state.settings.max_channels)
             check_access(channels, state.settings.public_channels, self._rules)
@@ -227,6 +229,10 @@ class SSEPush(Blueprint):
         except HTTPException as refusal:
             return self._refuse(state, refusal.code or 403, refusal.description or "")
         return state.subscribe(request, channels)
+
+    def _refuse_foreign(self, state: AppState) -> None:
+        if is_foreign(request, state.settings):
+            abort(self._refuse(state, 403, "Pages of this origin may not read streams. SSE_PUSH_CORS_ORIGINS lists the origins that may."))
 
     def _refuse(self, state: AppState, status: int, message: str) -> Response:
         """A refusal for good, as JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
