@@ -142,7 +142,7 @@ class SSEPush(Blueprint):
         refusal = None
         if request.method == "GET":
             if request.headers.get("Last-Event-ID") == FINAL_ID:
-                refusal = Response(status=204)
+                refusal = _no_content()
                 add_cors_headers(refusal.headers, request, state.settings)
         elif state.is_full(request):
             refusal = self._refuse(state, 503, "This server has as many streams as it may have. Try again later.")
@@ -217,7 +217,8 @@ class SSEPush(Blueprint):
         """Answer GET, HEAD and OPTIONS of the blueprint's own route."""
         state = self._state()
         if request.method == "OPTIONS":
-            response = Response(status=204, headers={"Allow": "GET, HEAD, OPTIONS"})
+            response = _no_content()
+            response.headers["Allow"] = "GET, HEAD, OPTIONS"
             add_preflight_headers(response.headers, request, state.settings)
             return response
         self._refuse_foreign(state)
@@ -241,6 +242,12 @@ class SSEPush(Blueprint):
         response.headers["Cache-Control"] = "no-store"
         add_cors_headers(response.headers, request, state.settings)
         return response
+
+
+def _no_content() -> Response:
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
 
 
 sse = SSEPush()

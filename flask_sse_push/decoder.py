@@ -76,7 +76,10 @@ class Decoder:
         Raises:
             InvalidStream: It ended within a block, which a browser throws away.
         """
-        self._utf8.decode(b"", final=True)
+        try:
+            self._utf8.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            raise InvalidStream(f"the stream must be UTF-8, but ends within {error.object!r}. A browser would show U+FFFD.") from None
         # "Once the end of the file is reached, any pending data must be discarded." (9.2.6)
         if self._dirty or self._text:
             raise InvalidStream(f"the stream must end with a blank line, got {self._text or 'an open block'!r}. A browser would drop what came last.")
@@ -116,8 +119,8 @@ class Decoder:
                 raise InvalidStream(f'"id" must not contain NUL, got {value!r}. A browser would ignore it.')
             self._id_buffer = value
         elif field == "retry":
-            if not value.isascii() or not value.isdigit():
-                raise InvalidStream(f'"retry" must be ASCII digits, got {value!r}. A browser would ignore it.')
+            if not value.isascii() or not value.isdigit() or len(value) > 15:
+                raise InvalidStream(f'"retry" must be ASCII digits, at most 15, got {value[:40]!r}. A browser would ignore it, or never come back.')
             self.retry = int(value)
         else:
             raise InvalidStream(f"a field must be data, event, id or retry, got {field!r}. A browser would ignore it.")

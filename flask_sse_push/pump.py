@@ -106,7 +106,7 @@ class Pump:
             try:
                 result = self._send_items()
                 last, outcome = self._encoded(Event(self._dumps(result), type=DONE_TYPE, id=FINAL_ID)), "finished"
-            except Exception:
+            except BaseException:  # a time-out of gevent's is none of Exception's, and the client must hear of it all the same
                 if self._closed:
                     return
                 logger.exception("The iterable of a stream failed; its client gets the event %r.", FAILED_TYPE)

@@ -57,6 +57,8 @@ class EventStreamResponse(Response):
         """Refuse: it would wait for ever."""
         raise RuntimeError(_ENDLESS.format("read as a whole"))
 
+    data = property(get_data)
+
     def make_sequence(self) -> NoReturn:
         """Refuse: it would wait for ever."""
         raise RuntimeError(_ENDLESS.format("made a sequence"))

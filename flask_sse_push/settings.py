@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .core.channels import Pattern
 from .core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
-from .core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES
+from .core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from .errors import ConfigurationError, InvalidChannel
 
 __all__ = ["PREFIX", "Settings", "read_settings"]
@@ -82,7 +82,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         strict=reader.boolean("STRICT", True),
     )
     reader.refuse_unknown()
-    if settings.history_bytes < (least := settings.max_event_bytes + ENTRY_OVERHEAD_BYTES + CHANNEL_OVERHEAD_BYTES):
+    if settings.history_bytes < (least := settings.max_event_bytes + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 128 + CHANNEL_OVERHEAD_BYTES):
         raise ConfigurationError(
             f"SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES with its overhead, got {settings.history_bytes}. "
             f"Set it to {least} or more, or allow only smaller events."
@@ -112,7 +112,10 @@ class _Reader:
         return value
 
     def optional_integer(self, name: str, least: int, most: int) -> int | None:
-        return None if self._get(name, None) is None else self.integer(name, least, least, most)
+        value = self._get(name, None)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most):
+            raise _wrong(name, f"a whole number from {least} to {most}", value, None)
+        return value
 
     def boolean(self, name: str, default: bool) -> bool:
         value = self._get(name, default)
@@ -142,7 +145,10 @@ class _Reader:
         example = '["https://app.example.com"]'
         origins = self._texts(name, example)
         for origin in origins:
-            parts = urlsplit(origin)
+            try:
+                parts = urlsplit(origin)
+            except ValueError:
+                parts = urlsplit("")
             if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}".lower():
                 raise ConfigurationError(f"{PREFIX}{name} must list exact origins in lower case, without a path, got {origin!r}. Write them as {example}.")
         return frozenset(origins)
@@ -156,4 +162,5 @@ class _Reader:
 
 
 def _wrong(name: str, wanted: str, value: object, default: object) -> ConfigurationError:
-    return ConfigurationError(f"{PREFIX}{name} must be {wanted}, got {value!r}. Leave it out for {default!r}.")
+    usual = "what fits the server" if default is None else repr(default)
+    return ConfigurationError(f"{PREFIX}{name} must be {wanted}, got {value!r}. Leave it out for {usual}.")

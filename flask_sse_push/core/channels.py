@@ -45,9 +45,10 @@ def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
         return (channels,)
     if isinstance(channels, bytes) or not isinstance(channels, Iterable):
         raise InvalidChannel(f'"channel" must be a name or several names, got {_shortened(channels)}. {_CURE}.')
-    names = tuple(dict.fromkeys(channels))
-    for name in names:
+    listed = list(channels)
+    for name in listed:
         check_channel(name)
+    names = tuple(dict.fromkeys(listed))
     if not names:
         raise InvalidChannel('"channel" names no channel at all, got an empty collection. Give at least one name.')
     if len(names) > most:

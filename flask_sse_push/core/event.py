@@ -111,15 +111,16 @@ def encode(event: Event, id: str | None = None) -> bytes:
         WHATWG HTML, 9.2.6 "Interpreting an event stream"
         https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
     """
+    # By "+", not by formatting: that would ask an enum's member for its name, which nobody has checked.
     lines = []
     if (id := id or event.id) is not None:
-        lines.append(f"id: {id}")
+        lines.append("id: " + id)
     if event.type is not None:
-        lines.append(f"event: {event.type}")
+        lines.append("event: " + event.type)
     if event.retry is not None:
-        lines.append(f"retry: {event.retry}")
+        lines.append("retry: " + int.__repr__(event.retry))
     # An empty "data:" line still makes an event: the line adds an LF to the buffer, and only an empty buffer is dropped.
-    lines.extend(f"data: {line}" for line in _LINE_END.split(event.data))
+    lines.extend("data: " + line for line in _LINE_END.split(event.data))
     lines.append("\n")
     try:
         # Strictly, and here: an event that cannot be encoded must not reach a log, where it would end every stream that meets it.

@@ -12,10 +12,24 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["CHANNEL_OVERHEAD_BYTES", "ENTRY_OVERHEAD_BYTES", "MAX_BATCH_BYTES", "MAX_WATERMARKS", "NOTHING", "Batch", "Cursor", "Entry", "Log"]
+__all__ = [
+    "CHANNEL_OVERHEAD_BYTES",
+    "ENTRY_OVERHEAD_BYTES",
+    "MAX_BATCH_BYTES",
+    "MAX_WATERMARKS",
+    "NOTHING",
+    "PLACE_OVERHEAD_BYTES",
+    "Batch",
+    "Cursor",
+    "Entry",
+    "Log",
+]
 
-ENTRY_OVERHEAD_BYTES = 450
-"""What an entry costs beside its bytes: tuple, numbers, links, its place in a ring (a test weighs it)."""
+ENTRY_OVERHEAD_BYTES = 400
+"""What an entry costs beside its bytes: tuple, numbers, links (a test weighs it)."""
+
+PLACE_OVERHEAD_BYTES = 64
+"""What an entry costs for each of its channels beside the name: the name's object, a place in a tuple and in a ring (a test weighs it)."""
 
 CHANNEL_OVERHEAD_BYTES = 1_000
 """What a channel costs as soon as it holds an entry: mostly the first block of a deque (a test weighs it)."""
@@ -154,7 +168,7 @@ class Log:
         self._entries[entry.sequence] = entry
         if len(entry.channels) > 1:
             self._shared[entry.sequence] = len(entry.channels)
-        self.size_bytes += len(entry.wire) + ENTRY_OVERHEAD_BYTES
+        self.size_bytes += _cost(entry)
         for channel in entry.channels:
             ring = self._rings.get(channel)
             if ring is None:
@@ -244,7 +258,7 @@ class Log:
             self._shared[entry.sequence] = rings_left
         else:
             del self._entries[entry.sequence]
-            self.size_bytes -= len(entry.wire) + ENTRY_OVERHEAD_BYTES
+            self.size_bytes -= _cost(entry)
 
     def _evict_oldest(self) -> None:
         self._reads.clear()
@@ -260,3 +274,7 @@ class Log:
         self.size_bytes = 0
         for kept in (self._rings, self._watermarks, self._entries, self._shared):
             kept.clear()
+
+
+def _cost(entry: Entry) -> int:
+    return len(entry.wire) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(entry.channels) + sum(map(len, entry.channels))
