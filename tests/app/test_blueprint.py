@@ -1,0 +1,150 @@
+"""Registration: once per app, anywhere in its URLs, on any number of apps."""
+
+import pytest
+from flask import Blueprint, Flask, url_for
+
+from flask_sse_push import ConfigurationError, SSEPush
+from flask_sse_push.testing import open_stream
+
+from .helpers import make_app
+
+
+def test_blueprint_is_registered_once_per_app():
+    """A second registration is refused with the app's name and the cure, whichever blueprint tries."""
+    sse = SSEPush()
+    app = make_app("shop", sse)
+    for again, options in ((sse, {}), (sse, {"name": "second"}), (SSEPush("other"), {"url_prefix": "/other"})):
+        with pytest.raises(ConfigurationError, match=r"^This blueprint is already registered on app 'shop'\. Import and use it instead of registering another\.$"):
+            app.register_blueprint(again, **options)
+
+
+def test_blueprint_in_an_app_factory():
+    """One module-level blueprint serves each app that a factory makes, and each has its own events."""
+    sse = SSEPush()
+    first, second = make_app("first", sse), make_app("second", sse)
+    with open_stream(first.test_client(), "/events") as one, open_stream(second.test_client(), "/events") as two:
+        with first.app_context():
+            id = sse.publish("for the first")
+            assert sse.stats()["streams"] == 1
+        with second.app_context():
+            other_id = sse.publish("for the second")
+        assert [event.data for event in one.read(1)] == ["for the first"]
+        assert [event.data for event in two.read(1)] == ["for the second"]
+    assert id.split("-")[0] != other_id.split("-")[0]
+
+
+@pytest.mark.parametrize(
+    ("url_prefix", "path"),
+    [("/events", "/events"), ("/api/v1/push", "/api/v1/push"), ("/events/", "/events/"), ("/", "/")],
+)
+def test_blueprint_answers_at_its_prefix(url_prefix, path):
+    """The stream is the prefix itself."""
+    app = make_app(url_prefix=url_prefix)
+    with app.test_request_context():
+        assert url_for("sse.stream", channel="news") == f"{path}?channel=news"
+    with app.test_client().get(path) as response:
+        assert response.mimetype == "text/event-stream"
+
+
+def test_blueprint_has_a_prefix_of_its_own():
+    """Without url_prefix it answers at /events, or where it was made to."""
+    app = Flask("shop")
+    app.register_blueprint(SSEPush())
+    with app.test_client().get("/events") as response:
+        assert response.mimetype == "text/event-stream"
+    app = Flask("shop")
+    app.register_blueprint(SSEPush("push", url_prefix="/push"))
+    with app.test_client().get("/push") as response:
+        assert response.mimetype == "text/event-stream"
+    with app.test_request_context():
+        assert url_for("push.stream") == "/push"
+
+
+@pytest.mark.parametrize("url_prefix", ["/events", "/events/", "/api/events"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_trailing_slash_never_redirects(url_prefix, method):
+    """With and without a slash at the end the stream answers itself: a redirect costs a round trip, and across origins the permission."""
+    client = make_app(url_prefix=url_prefix).test_client()
+    bare = url_prefix.rstrip("/")
+    for path in (bare, bare + "/"):
+        with client.open(path, method=method) as response:
+            assert response.status_code == (204 if method == "OPTIONS" else 200), path
+
+
+def test_blueprint_nested_in_another():
+    """Registered on a blueprint, it sets up the app that this one is registered on."""
+    sse = SSEPush()
+    api = Blueprint("api", __name__, url_prefix="/api")
+    api.register_blueprint(sse, url_prefix="/events")
+    app = Flask("shop")
+    app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["news"]
+    app.register_blueprint(api)
+    with app.test_request_context():
+        assert url_for("api.sse.stream") == "/api/events"
+    with open_stream(app.test_client(), "/api/events?channel=news") as stream:
+        sse.publish("x", channel="news")
+        assert stream.read(1)[0].data == "x"
+
+
+def test_blueprint_of_the_parent_guards_the_stream():
+    """before_request of the app and of the blueprint around it can refuse a stream."""
+    sse = SSEPush()
+    api = Blueprint("api", __name__, url_prefix="/api")
+    api.register_blueprint(sse, url_prefix="/events")
+    api.before_request(lambda: ("no", 403))
+    app = Flask("shop")
+    app.register_blueprint(api)
+    assert app.test_client().get("/api/events").status_code == 403
+    assert sse.stats()["opened"] == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_other_methods_are_not_allowed(client, method):
+    """The stream's own route is for reading."""
+    response = client.open("/events", method=method)
+    assert response.status_code == 405
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_stream_holds_no_context(app, client, sse):
+    """Teardown runs before the first byte, once: no session or database connection lives as long as a stream."""
+    torn_down = []
+    app.teardown_request(lambda error: torn_down.append("request"))
+    app.teardown_appcontext(lambda error: torn_down.append("app"))
+    with open_stream(client, "/events") as stream:
+        assert torn_down == ["request", "app"]
+        sse.publish("x")
+        stream.read(1)
+    assert torn_down == ["request", "app"]
+
+
+def test_stream_headers_keep_proxies_from_buffering(client):
+    """The headers say what it is, that nobody may store, transform, buffer or sniff it, and nothing hop by hop."""
+    with client.get("/events") as response:
+        headers = dict(response.headers)
+    assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert headers["Cache-Control"] == "no-store, no-transform"
+    assert headers["X-Accel-Buffering"] == "no"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert not {"Connection", "Transfer-Encoding", "Content-Length", "Keep-Alive"} & set(headers)
+
+
+def test_stats_count_what_happens(app, client, sse):
+    """Stats tell of open streams, listeners per channel, events and history, and are JSON."""
+    before = sse.stats()
+    assert before["streams"] == before["opened"] == before["refused"] == before["published"] == 0
+    assert before["channels"] == {}
+    with open_stream(client, "/events?channel=news&channel=orders"), open_stream(client, "/events?channel=news"):
+        id = sse.publish("x", channel="news")
+        stats = sse.stats()
+    assert stats["streams"] == stats["opened"] == 2
+    assert stats["published"] == 1
+    assert stats["channels"] == {"news": 2, "orders": 1}
+    assert stats["last_event_id"] == id
+    assert stats["history"]["events"] == stats["history"]["channels"] == 1
+    assert stats["history"]["bytes"] > 0
+    assert stats["bus"] == "memory"
+    assert stats["max_streams"] >= 1
+    app.json.dumps(stats)
+    after = sse.stats()
+    assert (after["streams"], after["opened"], after["channels"]) == (0, 2, {})

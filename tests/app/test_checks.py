@@ -1,0 +1,143 @@
+"""What is said at the start about a server that cannot work, or not well."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from flask_sse_push import SSEPush, UnsupportedServer
+from flask_sse_push.checks import Finding, find_problems
+from flask_sse_push.server import Server
+from flask_sse_push.settings import read_settings
+
+from .helpers import make_app
+
+GOOD = {"workers": 1, "threads": 100, "worker_connections": 1000, "preload_app": False, "graceful_timeout": 30, "http_protocols": ["h1"]}
+
+
+def worker(kind, **cfg):
+    """What gunicorn's worker of this class shows: its configuration and that it is alive."""
+    return type(kind, (), {"cfg": SimpleNamespace(**{**GOOD, **cfg}), "alive": True})()
+
+
+def gevent(capacity=1000, **cfg):
+    return Server("gunicorn gevent worker", worker("GeventWorker", **cfg), capacity)
+
+
+def gthread(capacity=100, **cfg):
+    return Server("gunicorn thread worker", worker("ThreadWorker", **cfg), capacity)
+
+
+def sync(**cfg):
+    return Server("gunicorn sync worker", worker("SyncWorker", **cfg), 1)
+
+
+@pytest.mark.parametrize(
+    ("server", "settings", "config", "imported_unpatched", "codes"),
+    [
+        (Server("unknown server"), {}, {}, True, []),
+        (Server("Werkzeug development server (3)"), {}, {}, True, []),
+        (Server("Werkzeug development server (3)", capacity=1), {}, {}, True, ["SSE006"]),
+        (gevent(), {}, {}, False, []),
+        (gevent(), {}, {}, True, []),
+        (gthread(), {}, {}, True, []),
+        (sync(), {}, {}, True, ["SSE001"]),
+        (gevent(workers=2), {}, {}, False, ["SSE002"]),
+        (sync(workers=4), {}, {}, True, ["SSE001", "SSE002"]),
+        (gevent(http_protocols=["h1", "h2"]), {}, {}, False, ["SSE003"]),
+        (gevent(http_protocols=("h2",)), {}, {}, False, ["SSE003"]),
+        (gevent(preload_app=True), {}, {}, True, ["SSE004"]),
+        (gevent(preload_app=True), {}, {}, False, []),
+        (gthread(preload_app=True), {}, {}, True, []),
+        (gthread(threads=1, capacity=1), {}, {}, True, ["SSE006"]),
+        (gevent(), {"HEARTBEAT_SECONDS": 45}, {}, False, []),
+        (gevent(), {"HEARTBEAT_SECONDS": 46}, {}, False, ["SSE005"]),
+        (Server("unknown server"), {"HEARTBEAT_SECONDS": 60}, {}, True, ["SSE005"]),
+        (gevent(), {"MAX_STREAMS": 999}, {}, False, []),
+        (gevent(), {"MAX_STREAMS": 1000}, {}, False, ["SSE007"]),
+        (gthread(), {"MAX_STREAMS": 100}, {}, False, ["SSE007"]),
+        (gevent(capacity=None), {"MAX_STREAMS": 1000}, {}, False, []),
+        (sync(), {"MAX_STREAMS": 1}, {}, False, ["SSE001"]),
+        (gevent(graceful_timeout=4), {}, {}, False, ["SSE008"]),
+        (gevent(graceful_timeout=5), {}, {}, False, []),
+        (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/html", "text/event-stream"]}, False, ["SSE010"]),
+        (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/event-stream"], "COMPRESS_STREAMS": False}, False, []),
+        (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/html"]}, False, []),
+        (gevent(), {}, {"COMPRESS_MIMETYPES": None}, False, []),
+    ],
+)
+def test_problems_are_found(server, settings, config, imported_unpatched, codes):
+    """Each thing that cannot work has a code, and what works has none."""
+    read = read_settings({f"SSE_PUSH_{key}": value for key, value in settings.items()})
+    findings = list(find_problems(server, read, config, imported_unpatched))
+    assert [finding.code for finding in findings] == codes
+    for finding in findings:
+        assert str(finding) == f"{finding.code}: {finding.message}"
+        assert finding.message.endswith((".", "app:app", "patch_all()"))
+        assert finding.is_error == (finding.code in ("SSE001", "SSE002", "SSE003", "SSE006"))
+
+
+def test_gunicorn_without_http_2_is_no_problem():
+    """A gunicorn that does not know http_protocols yet is checked all the same."""
+    server = gevent()
+    del server.worker.cfg.http_protocols
+    assert list(find_problems(server, read_settings({}), {}, False)) == []
+
+
+@pytest.mark.parametrize(
+    ("server", "cure"),
+    [(sync(), "gunicorn -k gevent app:app"), (gevent(workers=3), "-w 1"), (gthread(threads=1), "--threads 100"), (gevent(http_protocols=["h2"]), "--http-protocols")],
+)
+def test_problem_ends_with_the_cure(server, cure):
+    """Who reads the message can copy what to do."""
+    (finding,) = find_problems(server, read_settings({}), {}, False)
+    assert isinstance(finding, Finding)
+    assert cure in finding.message
+
+
+SINGLE = {"werkzeug.socket": object(), "SERVER_SOFTWARE": "Werkzeug/3"}
+
+
+def test_server_that_cannot_work_is_refused():
+    """A request for a stream on a server of one thread raises with the code, the cure and the way out; ordinary pages go on."""
+    app = make_app()
+    app.add_url_rule("/ping", view_func=lambda: "pong", endpoint="ping")
+    client = app.test_client()
+    with pytest.raises(UnsupportedServer, match=r"^SSE006: .*without --without-threads\)\. \(SSE_PUSH_STRICT=False makes this a warning\.\)$"):
+        client.get("/events", environ_overrides={"wsgi.multithread": False, **SINGLE})
+    assert client.get("/ping").data == b"pong"
+
+
+def test_server_that_cannot_work_is_a_warning_when_not_strict(caplog):
+    """With SSE_PUSH_STRICT=False the same is logged, once, and the stream opens."""
+    sse = SSEPush()
+    client = make_app(blueprint=sse, strict=False).test_client()
+    with caplog.at_level(logging.WARNING, "flask_sse_push"):
+        for _ in range(2):
+            with client.head("/events", environ_overrides={"wsgi.multithread": False, **SINGLE}) as response:
+                assert response.status_code == 200
+    assert [record.getMessage()[:7] for record in caplog.records] == ["SSE006:"]
+
+
+def test_server_is_logged_once_with_what_matters(caplog):
+    """The first stream logs the version, the server, the bus, the limit and the heartbeat."""
+    client = make_app(max_streams=7, heartbeat_seconds=3).test_client()
+    with caplog.at_level(logging.INFO, "flask_sse_push"):
+        for _ in range(2):
+            client.head("/events")
+    (record,) = caplog.records
+    for piece in ("flask_sse_push ", "bus memory", "at most 7 streams", "every 3 s"):
+        assert piece in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("capacity", "most"), [(None, 1000), (1000, 800), (100, 80), (10, 8), (4, 3), (2, 1), (1, 1)]
+)
+def test_default_limit_leaves_room_for_pages(capacity, most):
+    """Streams may take 80 % of a server, at least one, and never all where there is more than one place."""
+    import resource
+
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files < 2000:
+        pytest.skip(f"only {files} files may be open here")
+    assert Server("x", capacity=capacity).default_max_streams() == most

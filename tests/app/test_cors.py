@@ -1,0 +1,124 @@
+"""Pages of other origins."""
+
+import pytest
+
+from .helpers import make_app
+
+THERE = "https://app.example.com"
+
+
+@pytest.fixture
+def client():
+    return make_app(cors_origins=[THERE, "http://localhost:5173"]).test_client()
+
+
+def cors_of(response):
+    return {name: value for name, value in response.headers.items() if name.startswith("Access-Control-")}
+
+
+@pytest.mark.parametrize("origin", [THERE, "http://localhost:5173"])
+def test_configured_origin_may_read(client, origin):
+    """A configured origin gets its name back, exactly, and caches are told."""
+    with client.get("/events", headers={"Origin": origin}) as response:
+        assert response.status_code == 200
+        assert cors_of(response) == {"Access-Control-Allow-Origin": origin}
+        assert "Origin" in response.headers["Vary"]
+
+
+def test_credentials_are_allowed_when_configured():
+    """Cookies of another origin need a setting of their own."""
+    client = make_app(cors_origins=[THERE], cors_credentials=True).test_client()
+    with client.get("/events", headers={"Origin": THERE}) as response:
+        assert cors_of(response) == {"Access-Control-Allow-Origin": THERE, "Access-Control-Allow-Credentials": "true"}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "http://app.example.com", "https://app.example.com:8443", "https://app.example.com.evil.example", "https://APP.example.com", "https://localhost.evil", "app.example.com", "x", "https://[", "https://sub.app.example.com", THERE + "/"],
+)
+def test_foreign_origin_is_refused(client, origin):
+    """Any other origin is refused for good and gets no permission: its page could not read the stream, which would be open all the same."""
+    response = client.get("/events", headers={"Origin": origin})
+    assert response.status_code == 403
+    assert "SSE_PUSH_CORS_ORIGINS" in response.json["message"]
+    assert cors_of(response) == {}
+    assert "Origin" in response.headers["Vary"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "base"),
+    [
+        ({}, "http://shop.example"),
+        ({"Origin": "http://shop.example"}, "http://shop.example"),
+        ({"Origin": "https://shop.example"}, "http://shop.example"),
+        ({"Origin": "https://SHOP.example"}, "http://shop.example"),
+        ({"Origin": "http://shop.example:8000"}, "http://shop.example:8000"),
+        ({"Origin": "https://public.example", "Sec-Fetch-Site": "same-origin"}, "http://internal:8000"),
+    ],
+)
+def test_own_origin_is_served(client, headers, base):
+    """The app's own pages read streams, also where a proxy has changed the scheme, or the host where the browser vouches for it."""
+    with client.get("/events", headers=headers, base_url=base) as response:
+        assert response.status_code == 200
+        assert cors_of(response) == {}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+def test_own_origin_is_not_what_the_browser_calls_another(client, site):
+    """Only same-origin vouches for a foreign host."""
+    assert client.get("/events", headers={"Origin": "https://evil.example", "Sec-Fetch-Site": site}).status_code == 403
+
+
+def test_no_origin_is_configured_by_default():
+    """Without a setting other origins are refused, own ones served, and nothing varies."""
+    client = make_app().test_client()
+    assert client.get("/events", headers={"Origin": THERE}).status_code == 403
+    with client.get("/events", headers={"Origin": "http://localhost"}) as response:
+        assert response.status_code == 200
+        assert "Vary" not in response.headers
+
+
+def test_answer_without_an_origin_varies_too(client):
+    """A cache must not give a page of another origin the answer to a request without one."""
+    with client.get("/events") as response:
+        assert "Origin" in response.headers["Vary"]
+        assert cors_of(response) == {}
+
+
+def test_refusal_can_be_read_by_a_configured_origin(client):
+    """Pages of a configured origin see why they were refused."""
+    response = client.get("/events?channel=closed", headers={"Origin": THERE})
+    assert response.status_code == 403
+    assert cors_of(response) == {"Access-Control-Allow-Origin": THERE}
+
+
+def test_preflight_of_a_configured_origin_is_granted(client):
+    """A preflight names what may be sent, and is remembered."""
+    response = client.options("/events", headers={"Origin": THERE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "last-event-id"})
+    assert response.status_code == 204
+    assert response.headers["Access-Control-Allow-Origin"] == THERE
+    assert {"GET", "HEAD"} <= set(response.headers["Access-Control-Allow-Methods"].split(", "))
+    assert {"Last-Event-ID", "Authorization", "Cache-Control"} <= set(response.headers["Access-Control-Allow-Headers"].split(", "))
+    assert 0 < int(response.headers["Access-Control-Max-Age"]) <= 7200
+    assert "Origin" in response.headers["Vary"]
+    assert response.data == b""
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": "https://evil.example"}, {"Origin": "null"}])
+def test_preflight_of_any_other_is_granted_nothing(client, headers):
+    """OPTIONS from anywhere else is answered, and grants nothing."""
+    response = client.options("/events", headers=headers)
+    assert response.status_code == 204
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert cors_of(response) == {}
+
+
+def test_own_view_can_be_read_by_a_configured_origin():
+    """sse.stream in a view sends the permission too."""
+    from flask_sse_push import SSEPush
+
+    sse = SSEPush()
+    app = make_app(blueprint=sse, cors_origins=[THERE])
+    app.add_url_rule("/mine", view_func=lambda: sse.stream("mine"), endpoint="mine")
+    with app.test_client().get("/mine", headers={"Origin": THERE}) as response:
+        assert cors_of(response) == {"Access-Control-Allow-Origin": THERE}

@@ -1,0 +1,199 @@
+"""Every key, checked when the blueprint is registered."""
+
+import dataclasses
+
+import pytest
+from flask import Flask
+
+from flask_sse_push import ConfigurationError, SSEPush
+from flask_sse_push.settings import PREFIX, Settings, read_settings
+
+NAN = float("nan")
+WRONG = {
+    "PUBLIC_CHANNELS": ["news", None, 7, {"a": 1}, [7], ["a b"], [""], [None]],
+    "BUS_URL": ["", None, 7, b"auto", "memory", "http://localhost", "kafka://x"],
+    "HISTORY_LENGTH": [0, -1, 1_000_001, 2.5, "256", True, None, NAN],
+    "HISTORY_SECONDS": [0, -1, 0.5, 7 * 86_400 + 1, "300", True, None, NAN],
+    "HISTORY_BYTES": [0, 4095, (1 << 40) + 1, 1e6, "1MB", True, None],
+    "HEARTBEAT_SECONDS": [0, -1, 0.05, 3601, "15", True, None, NAN, float("inf")],
+    "RETRY_MILLISECONDS": [0, 499, 3_600_001, 2.5, "2000", True, None],
+    "WRITE_TIMEOUT_SECONDS": [0, 0.4, 601, "10", True, None, NAN],
+    "MAX_STREAMS": [0, -1, 1_000_001, 2.5, "10", True, False],
+    "MAX_CHANNELS": [0, 10_001, 2.5, "32", True, None],
+    "MAX_EVENT_BYTES": [0, 63, 64 * 1024 * 1024 + 1, 2.5, "64", True, None],
+    "CORS_ORIGINS": ["*", "https://a.example", None, 7, [7], ["*"], ["a.example"], ["https://a.example/"], ["https://A.example"], ["ftp://a.example"], ["https://"], [""], ["null"], ["https://a.example/path"], ["https://[x"]],
+    "CORS_CREDENTIALS": [1, 0, "true", "False", None, "yes"],
+    "STRICT": [1, 0, "true", "False", None],
+}
+RIGHT = {
+    "PUBLIC_CHANNELS": [[], ["news", "a.*"], ("news",), {"news"}, frozenset({"*"})],
+    "BUS_URL": ["auto", "memory://"],
+    "HISTORY_LENGTH": [1, 1_000_000],
+    "HISTORY_SECONDS": [1, 1.5, 7 * 86_400],
+    "HISTORY_BYTES": [1 << 20, 1 << 40],
+    "HEARTBEAT_SECONDS": [0.1, 1, 3600],
+    "RETRY_MILLISECONDS": [500, 3_600_000],
+    "WRITE_TIMEOUT_SECONDS": [0.5, 600],
+    "MAX_STREAMS": [None, 1, 1_000_000],
+    "MAX_CHANNELS": [1, 10_000],
+    "MAX_EVENT_BYTES": [64, 1 << 20],
+    "CORS_ORIGINS": [[], ["https://a.example"], ("http://localhost:5173", "https://a.example"), {"https://xn--bcher-kva.example"}],
+    "CORS_CREDENTIALS": [True, False],
+    "STRICT": [True, False],
+}
+
+
+def table(values):
+    return [pytest.param(key, value, id=f"{key}={value!r}") for key, some in values.items() for value in some]
+
+
+def test_settings_are_all_in_the_tables():
+    """No key escapes the tables of this module."""
+    assert set(WRONG) == set(RIGHT) == {field.name.upper() for field in dataclasses.fields(Settings)}
+
+
+@pytest.mark.parametrize(("key", "value"), table(WRONG))
+def test_setting_of_a_wrong_value_is_refused(key, value):
+    """A value of a wrong type or out of its range is refused by name, shown, and answered with a cure."""
+    with pytest.raises(ConfigurationError) as caught:
+        app = Flask("shop")
+        app.config[PREFIX + key] = value
+        app.register_blueprint(SSEPush())
+    message = str(caught.value)
+    assert PREFIX + key in message
+    shown = value[0] if isinstance(value, list) and value and value != [None] and value != [7] else value
+    assert repr(shown) in message
+    assert any(cure in message for cure in ("Leave it out", "Write it as", "Write them as", "Use 1 to 128", "Set it to"))
+
+
+def test_setting_that_is_refused_leaves_the_app_alone():
+    """After a refusal nothing is registered, and a second try with a right value works."""
+    app = Flask("shop")
+    app.config["SSE_PUSH_HEARTBEAT_SECONDS"] = -1
+    sse = SSEPush()
+    with pytest.raises(ConfigurationError, match=r"^SSE_PUSH_HEARTBEAT_SECONDS must be a number from 0\.1 to 3600, got -1\. Leave it out for 15\.$"):
+        app.register_blueprint(sse)
+    app.config["SSE_PUSH_HEARTBEAT_SECONDS"] = 1
+    app.register_blueprint(sse)
+
+
+@pytest.mark.parametrize("value", [0, "10"])
+def test_setting_of_max_streams_names_its_real_default(value):
+    """The cure for a wrong SSE_PUSH_MAX_STREAMS must not promise a default of 1: left out, it follows the server."""
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings({"SSE_PUSH_MAX_STREAMS": value})
+    assert not str(caught.value).endswith("Leave it out for 1.")
+
+
+@pytest.mark.parametrize(("key", "value"), table(RIGHT))
+def test_setting_of_a_right_value_is_taken(key, value):
+    """Every key takes the ends of its range, and every collection that makes sense."""
+    read = getattr(read_settings({PREFIX + key: value}), key.lower())
+    if key == "PUBLIC_CHANNELS":
+        assert sorted(pattern.text for pattern in read) == sorted(value)
+    elif key == "CORS_ORIGINS":
+        assert read == frozenset(value)
+    else:
+        assert read == value
+        assert isinstance(read, bool) == isinstance(value, bool)
+
+
+def test_settings_have_defaults():
+    """Nothing has to be configured."""
+    assert read_settings({}) == Settings(
+        public_channels=(),
+        bus_url="auto",
+        history_length=256,
+        history_seconds=300,
+        history_bytes=16 * 1024 * 1024,
+        heartbeat_seconds=15,
+        retry_milliseconds=2000,
+        write_timeout_seconds=10,
+        max_streams=None,
+        max_channels=32,
+        max_event_bytes=64 * 1024,
+        cors_origins=frozenset(),
+        cors_credentials=False,
+        strict=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [
+        ("SSE_PUSH_HEARTBEAT", "SSE_PUSH_HEARTBEAT_SECONDS"),
+        ("SSE_PUSH_HEARTBEAT_SECOND", "SSE_PUSH_HEARTBEAT_SECONDS"),
+        ("SSE_PUSH_PUBLIC_CHANELS", "SSE_PUSH_PUBLIC_CHANNELS"),
+        ("SSE_PUSH_CORS_ORIGIN", "SSE_PUSH_CORS_ORIGINS"),
+        ("SSE_PUSH_RETRY_SECONDS", "SSE_PUSH_HISTORY_SECONDS|SSE_PUSH_RETRY_MILLISECONDS"),
+    ],
+)
+def test_unknown_setting_is_refused_with_a_suggestion(key, suggestion):
+    """A key with our prefix that does not exist is a slip of the pen, and is answered with the nearest one."""
+    with pytest.raises(ConfigurationError, match=rf"^{key} is not a setting of flask_sse_push\. Did you mean ({suggestion})\?$"):
+        read_settings({key: 1})
+
+
+def test_unknown_setting_like_no_other_is_refused_with_the_list():
+    """When nothing is near, all keys are listed."""
+    with pytest.raises(ConfigurationError, match=r"There are SSE_PUSH_BUS_URL, .*SSE_PUSH_WRITE_TIMEOUT_SECONDS\.$"):
+        read_settings({"SSE_PUSH_" + "Q" * 60: 1})
+
+
+def test_settings_of_others_are_left_alone():
+    """Keys without our prefix are none of our business."""
+    read_settings({"SSE_REDIS_URL": 1, "SSE_PUSHED": 1, "sse_push_x": 1, 7: 1, "DEBUG": True})
+
+
+def test_history_must_hold_the_largest_event():
+    """A history smaller than one event would lose it before anybody could read it: refused, with the least value, which then works."""
+    with pytest.raises(ConfigurationError, match=r"^SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES with its overhead, got 8192\. Set it to \d+ or more") as caught:
+        read_settings({"SSE_PUSH_HISTORY_BYTES": 8192})
+    least = int(str(caught.value).split("Set it to ")[1].split()[0])
+    read_settings({"SSE_PUSH_HISTORY_BYTES": least})
+    with pytest.raises(ConfigurationError):
+        read_settings({"SSE_PUSH_HISTORY_BYTES": least - 1})
+
+
+def test_settings_come_from_the_environment(monkeypatch):
+    """Flask's from_prefixed_env fills every kind of key."""
+    for name, value in {
+        "SSE_PUSH_HEARTBEAT_SECONDS": "5",
+        "SSE_PUSH_HISTORY_SECONDS": "1.5",
+        "SSE_PUSH_PUBLIC_CHANNELS": '["news", "a.*"]',
+        "SSE_PUSH_CORS_ORIGINS": '["https://a.example"]',
+        "SSE_PUSH_CORS_CREDENTIALS": "true",
+        "SSE_PUSH_STRICT": "false",
+        "SSE_PUSH_BUS_URL": "memory://",
+        "SSE_PUSH_MAX_STREAMS": "null",
+    }.items():
+        monkeypatch.setenv(f"FLASK_{name}", value)
+    app = Flask("shop")
+    app.config.from_prefixed_env()
+    settings = read_settings(app.config)
+    assert settings.heartbeat_seconds == 5
+    assert settings.history_seconds == 1.5
+    assert [pattern.text for pattern in settings.public_channels] == ["news", "a.*"]
+    assert settings.cors_origins == {"https://a.example"}
+    assert settings.cors_credentials is True
+    assert settings.strict is False
+    assert settings.bus_url == "memory://"
+    assert settings.max_streams is None
+
+
+def test_list_from_the_environment_that_is_no_json_is_refused_with_the_form(monkeypatch):
+    """news instead of ["news"] is met at start, with the right form."""
+    monkeypatch.setenv("FLASK_SSE_PUSH_PUBLIC_CHANNELS", "news")
+    app = Flask("shop")
+    app.config.from_prefixed_env()
+    with pytest.raises(ConfigurationError, match=r"""must be a list, got 'news'\. Write it as \["news", "orders\.\*"\] \(from the environment: as JSON\)"""):
+        app.register_blueprint(SSEPush())
+
+
+def test_settings_are_read_once():
+    """What is changed after registration has no effect on the streams."""
+    from .helpers import make_app
+
+    app = make_app()
+    app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["late"]
+    assert app.test_client().get("/events?channel=late").status_code == 403

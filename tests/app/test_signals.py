@@ -1,0 +1,143 @@
+"""What observers are told."""
+
+import logging
+
+import pytest
+
+from flask_sse_push import SSEPush, StreamInfo, event_published, stream_closed, stream_opened
+from flask_sse_push.testing import capture, open_stream
+from tests.support import eventually
+
+from .helpers import first_bytes, make_app, read_whole
+
+
+@pytest.fixture
+def sse():
+    return SSEPush()
+
+
+@pytest.fixture
+def app(sse):
+    return make_app(blueprint=sse, public_channels=["news"])
+
+
+@pytest.fixture
+def heard():
+    """All that the signals of streams say, as (signal, sender, arguments)."""
+    heard = []
+
+    def opened(sender, **arguments):
+        heard.append(("opened", sender, arguments))
+
+    def closed(sender, **arguments):
+        heard.append(("closed", sender, arguments))
+
+    with stream_opened.connected_to(opened), stream_closed.connected_to(closed):
+        yield heard
+
+
+def test_event_published_is_sent_by_the_app(app, sse):
+    """After an event is stored, the app sends it with its channels and id."""
+    heard = []
+
+    def receive(sender, **arguments):
+        heard.append((sender, arguments))
+
+    with event_published.connected_to(receive, sender=app):
+        id = sse.publish({"a": 1}, "created", channel=["news", "sse"])
+    ((sender, arguments),) = heard
+    assert sender is app
+    assert set(arguments) == {"event", "channels", "id"}
+    assert (arguments["event"].data, arguments["event"].type) == ('{"a": 1}', "created")
+    assert (arguments["channels"], arguments["id"]) == (("news", "sse"), id)
+
+
+def test_streams_are_announced_from_their_first_byte_to_their_end(app, client, heard):
+    """An opened stream is told with its channels, its client's id and address, and told again when it holds nothing any more."""
+    with client.get("/events?channel=news&channel=sse", headers={"Last-Event-ID": "x-1"}, environ_overrides={"REMOTE_ADDR": "203.0.113.7"}) as response:
+        first_bytes(response)
+        info = StreamInfo(("news", "sse"), "x-1", "203.0.113.7")
+        assert heard == [("opened", app, {"stream": info})]
+    assert [what for what, _, _ in heard] == ["opened", "closed"]
+    assert heard[1][1] is app
+    assert heard[1][2]["stream"] == info
+    assert set(heard[1][2]) == {"stream", "reason"}
+
+
+def test_stream_closed_says_finished_or_failed(app, sse, client, heard):
+    """The end of an iterable is finished, its error failed."""
+
+    def fails():
+        raise LookupError
+        yield
+
+    app.add_url_rule("/good", endpoint="good", view_func=lambda: sse.response(["a"]))
+    app.add_url_rule("/bad", endpoint="bad", view_func=lambda: sse.response(fails()))
+    for path in ("/good", "/bad"):
+        with client.get(path) as response:
+            read_whole(response)
+    assert [arguments["reason"] for what, _, arguments in heard if what == "closed"] == ["finished", "failed"]
+    assert heard[0][2]["stream"].channels == ()
+
+
+def test_stream_closed_says_gone_when_the_server_comes_no_more(client, heard):
+    """A server that closes the stream in the middle of writing has lost its client."""
+    with client.get("/events") as response:
+        first_bytes(response)
+    assert heard[-1][2]["reason"] == "gone"
+
+
+def test_streams_that_never_begin_are_not_announced(app, client, sse, heard):
+    """HEAD, refusals and wrong names open nothing."""
+    client.head("/events")
+    client.get("/events?channel=closed")
+    client.get("/events?channel=a b")
+    client.options("/events")
+    assert heard == []
+
+
+@pytest.mark.parametrize("signal", [event_published, stream_opened, stream_closed], ids=lambda signal: signal.name)
+def test_receiver_that_raises_harms_nobody(app, client, sse, caplog, signal):
+    """What a receiver raises is logged, the other receivers are called, and the event and the stream go their way."""
+    called = []
+
+    def before(sender, **arguments):
+        called.append("before")
+
+    def raises(sender, **arguments):
+        raise LookupError("in a receiver")
+
+    def behind(sender, **arguments):
+        called.append("behind")
+
+    with caplog.at_level(logging.ERROR, "flask_sse_push"):
+        with signal.connected_to(before), signal.connected_to(raises), signal.connected_to(behind):
+            with open_stream(client, "/events") as stream:
+                id = sse.publish("x")
+                assert stream.read(1)[0].last_event_id == id
+            eventually(lambda: sse.stats()["streams"] == 0)
+    assert sorted(called) == ["before", "behind"]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "in a receiver" in caplog.text
+    assert sse.stats()["channels"] == {}
+
+
+def test_receiver_may_publish(app, client, sse):
+    """A receiver may publish in turn: no lock is held."""
+
+    def echo(sender, event, channels, id):
+        if event.type != "echo":
+            sse.publish(event.data, type="echo")
+
+    with event_published.connected_to(echo), open_stream(client, "/events") as stream:
+        sse.publish("x")
+        assert [event.type for event in stream.read(2)] == ["message", "echo"]
+
+
+def test_publish_that_is_refused_is_not_announced(app, sse):
+    """Only stored events are told."""
+    with capture() as published:
+        for options in ({"data": b"x"}, {"data": "x", "type": "open"}, {"data": "x", "channel": ""}, {"data": "x", "id": 1}):
+            with pytest.raises(ValueError):
+                sse.publish(**options)
+    assert published == []

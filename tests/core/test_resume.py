@@ -1,0 +1,59 @@
+"""Where a stream begins, and what it is told first."""
+
+import json
+
+import pytest
+
+from flask_sse_push.core.log import Entry, Log
+from flask_sse_push.core.resume import RESET_TYPE, Start, reset, start
+from flask_sse_push.decoder import DecodedEvent, decode
+
+
+@pytest.fixture
+def log():
+    log = Log("now", length=10, seconds=100, max_bytes=1 << 20)
+    for sequence in range(1, 6):
+        log.append(Entry(sequence, ("a",), b"x", 0.0))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("last_event_id", "expected"),
+    [
+        (None, Start(5, None)),
+        ("", Start(5, None)),
+        ("now-0", Start(0, None)),
+        ("now-3", Start(3, None)),
+        ("now-5", Start(5, None)),
+        ("now-6", Start(5, "future")),
+        ("now-9999999999999999999", Start(5, "future")),
+        ("then-3", Start(0, "epoch")),
+        ("then-0", Start(0, "epoch")),
+        ("then-99", Start(0, "epoch")),
+        ("now-03", Start(5, "malformed")),
+        ("now-3\n", Start(5, "malformed")),
+        ("nonsense", Start(5, "malformed")),
+        ("end", Start(5, "malformed")),
+        (" ", Start(5, "malformed")),
+    ],
+)
+def test_start_proves_continuity_or_says_why_not(log, last_event_id, expected):
+    """A new client begins at the end, a known id behind it; any other id names why continuity cannot be proved."""
+    assert start(log, last_event_id) == expected
+
+
+def test_start_in_an_empty_log_is_its_beginning():
+    """Before the first event a new client stands at 0, and may come back with that."""
+    log = Log("now", length=10, seconds=100, max_bytes=1 << 20)
+    assert start(log, None) == Start(0, None)
+    assert start(log, "now-0") == Start(0, None)
+    assert start(log, "now-1") == Start(0, "future")
+
+
+@pytest.mark.parametrize("id", [None, "now-5"])
+def test_reset_is_an_event_with_reason_and_channels(id):
+    """A reset is dispatched as sse.reset with JSON data, and moves the client's position only when it has an id."""
+    assert RESET_TYPE == "sse.reset"
+    event = decode(reset("evicted", ("a", "b"), id))[0]
+    assert event == DecodedEvent("sse.reset", event.data, id or "")
+    assert json.loads(event.data) == {"reason": "evicted", "channels": ["a", "b"]}

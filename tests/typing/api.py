@@ -1,0 +1,175 @@
+"""The public API as a user would write it; mypy --strict must accept every line, and nothing of it is run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
+from flask import Flask, Response, abort, session
+from flask.testing import FlaskClient
+
+import flask_sse_push
+from flask_sse_push import (
+    BusUnavailable,
+    ConfigurationError,
+    Event,
+    InvalidChannel,
+    InvalidEvent,
+    InvalidStream,
+    NotRegistered,
+    SSEPush,
+    SSEPushError,
+    StreamInfo,
+    UnsupportedServer,
+    event_published,
+    publish,
+    sse,
+    stream_closed,
+    stream_opened,
+)
+from flask_sse_push.testing import DecodedEvent, Decoder, OpenStream, PublishedEvent, StreamedEvent, StreamTimeout, capture, decode, open_stream
+
+app = Flask(__name__)
+app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["news", "room.*"]
+app.register_blueprint(sse, url_prefix="/events")
+version: str = flask_sse_push.__version__
+
+
+def create_app() -> Flask:
+    made = Flask(__name__)
+    own = SSEPush()
+    named = SSEPush("push", url_prefix="/push")
+    made.register_blueprint(own, url_prefix="/events")
+    Flask("other").register_blueprint(named)
+    return made
+
+
+@app.post("/orders")
+def create_order() -> tuple[str, int]:
+    id: str = publish({"id": 7}, type="created", channel="orders")
+    publish("plain text")
+    publish(None, "ping", None, 1000, "orders")
+    publish([1, 2], channel=["a", "b"])
+    publish({"a": 1}, channel=(f"user.{user}" for user in range(3)))
+    same: str = sse.publish("x", retry=500)
+    return id + same, 201
+
+
+@sse.authorize("user.*")
+def own_channel_only(channel: str) -> bool:
+    if "user" not in session:
+        abort(401)
+    return channel == f"user.{session['user']}"
+
+
+# A decorated rule stays what it was.
+still_a_rule: Callable[[str], bool] = own_channel_only
+
+
+@app.get("/mine")
+def mine() -> Response:
+    return sse.stream("user.7", "orders")
+
+
+@app.get("/everything")
+def everything() -> Response:
+    return sse.stream()
+
+
+def tokens() -> Generator[str | Event | dict[str, int], None, str]:
+    yield "plain"
+    yield Event("with fields", type="token", id="t-1", retry=700)
+    yield {"progress": 50}
+    return "the end"
+
+
+@app.post("/answer")
+def answer() -> Response:
+    return sse.response(tokens())
+
+
+@app.get("/list")
+def listed() -> Response:
+    items: Iterable[Any] = ["a", 1, None]
+    return sse.response(items)
+
+
+def look() -> int:
+    stats: dict[str, Any] = sse.stats()
+    streams: int = stats["streams"]
+    return streams
+
+
+def handle_errors() -> None:
+    try:
+        publish("x")
+    except InvalidEvent as error:
+        value_error: ValueError = error
+        logging.info(value_error)
+    except InvalidChannel as error:
+        logging.info(error)
+    except NotRegistered as error:
+        configuration: ConfigurationError = error
+        logging.info(configuration)
+    except UnsupportedServer as error:
+        runtime: RuntimeError = error
+        logging.info(runtime)
+    except (BusUnavailable, InvalidStream) as error:
+        logging.info(error)
+    except SSEPushError as error:
+        logging.info(error)
+
+
+@event_published.connect
+def on_published(sender: Flask, event: Event, channels: tuple[str, ...], id: str) -> None:
+    logging.info("%s %s %s %s %s", sender.name, event.data, event.type, channels, id)
+
+
+@stream_opened.connect
+def on_opened(sender: Flask, stream: StreamInfo) -> None:
+    channels: tuple[str, ...] = stream.channels
+    last_event_id: str | None = stream.last_event_id
+    remote_address: str | None = stream.remote_address
+    logging.info("%s %s %s", channels, last_event_id, remote_address)
+
+
+@stream_closed.connect
+def on_closed(sender: Flask, stream: StreamInfo, reason: str) -> None:
+    logging.info("%s", reason)
+
+
+def an_order_is_announced(client: FlaskClient) -> None:
+    with capture() as published:
+        client.post("/orders")
+    first: PublishedEvent = published[0]
+    assert first.type == "created"
+    assert first.json == {"id": 7}
+    assert first.channels == ("orders",)
+    with capture(app) as of_one:
+        assert len(of_one) == 0
+
+
+def a_stream_shows_it(client: FlaskClient) -> None:
+    with open_stream(client, "/events?channel=orders", headers={"Last-Event-ID": "x-1"}) as stream:
+        opened: OpenStream = stream
+        events: list[StreamedEvent] = opened.read(2, timeout=1.0)
+        event: DecodedEvent = events[0]
+        assert (event.type, event.data, event.last_event_id) == ("created", "{}", opened.last_event_id)
+        assert events[0].json == {}
+        assert opened.response.status_code == 200
+        try:
+            stream.read()
+        except StreamTimeout as error:
+            assertion: AssertionError = error
+            logging.info(assertion)
+
+
+def read_bytes(chunks: Iterator[bytes]) -> list[DecodedEvent]:
+    decoder = Decoder()
+    events = [event for chunk in chunks for event in decoder.feed(chunk)]
+    decoder.close()
+    retry: int | None = decoder.retry
+    comments: list[str] = decoder.comments
+    logging.info("%s %s %s", retry, comments, decoder.last_event_id)
+    return events + decode(b"data: x\n\n")
