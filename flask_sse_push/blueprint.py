@@ -13,7 +13,7 @@ from .access import Rule, Rules, check_access
 from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
 from .errors import ConfigurationError, InvalidChannel, InvalidEvent, NotRegistered
-from .pump import FINAL_ID
+from .pump import FINAL_ID, close_iterable
 from .state import AppState
 
 __all__ = ["EXTENSION_KEY", "SSEPush", "publish", "sse"]
@@ -137,21 +137,16 @@ class SSEPush(Blueprint):
             NotRegistered: The blueprint is not registered on this app.
             UnsupportedServer: The server cannot stream.
         """
-        state = self._state()
-        self._refuse_foreign(state)
-        refusal = None
-        if request.method == "GET":
-            if request.headers.get("Last-Event-ID") == FINAL_ID:
-                refusal = _no_content()
-                add_cors_headers(refusal.headers, request, state.settings)
-        elif state.is_full(request):
-            refusal = self._refuse(state, 503, "This server has as many streams as it may have. Try again later.")
-            refusal.headers["Retry-After"] = "15"
-        if refusal is None:
-            return state.respond(request, iterable)
-        close = getattr(iterable, "close", None)
-        if close is not None:
-            close()
+        try:
+            state = self._state()
+            self._refuse_foreign(state)
+            refusal = self._refuse_response(state)
+            if refusal is None:
+                return state.respond(request, iterable)
+        except BaseException:
+            close_iterable(iterable)  # nobody else will
+            raise
+        close_iterable(iterable)
         return refusal
 
     def authorize(self, pattern: str) -> Callable[[RuleT], RuleT]:
@@ -217,9 +212,9 @@ class SSEPush(Blueprint):
         """Answer GET, HEAD and OPTIONS of the blueprint's own route."""
         state = self._state()
         if request.method == "OPTIONS":
-            response = _no_content()
+            response = self._no_content(state)
             response.headers["Allow"] = "GET, HEAD, OPTIONS"
-            add_preflight_headers(response.headers, request, state.settings)
+            add_preflight_headers(response.headers)
             return response
         self._refuse_foreign(state)
         try:
@@ -235,6 +230,21 @@ class SSEPush(Blueprint):
         if is_foreign(request, state.settings):
             abort(self._refuse(state, 403, "Pages of this origin may not read streams. SSE_PUSH_CORS_ORIGINS lists the origins that may."))
 
+    def _refuse_response(self, state: AppState) -> Response | None:
+        if request.method == "GET":
+            return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
+        if not state.is_full(request):
+            return None
+        full = self._refuse(state, 503, "This server has as many streams as it may have. Try again later.")
+        full.headers["Retry-After"] = "15"
+        return full
+
+    def _no_content(self, state: AppState) -> Response:
+        response = Response(status=204)
+        del response.headers["Content-Type"]
+        add_cors_headers(response.headers, request, state.settings)
+        return response
+
     def _refuse(self, state: AppState, status: int, message: str) -> Response:
         """A refusal for good, as JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
         response = jsonify(error={400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "full"}[status], message=message)
@@ -242,12 +252,6 @@ class SSEPush(Blueprint):
         response.headers["Cache-Control"] = "no-store"
         add_cors_headers(response.headers, request, state.settings)
         return response
-
-
-def _no_content() -> Response:
-    response = Response(status=204)
-    del response.headers["Content-Type"]
-    return response
 
 
 sse = SSEPush()

@@ -42,15 +42,14 @@ def add_cors_headers(headers: Headers, request: Request, settings: Settings) -> 
             headers["Access-Control-Allow-Credentials"] = "true"
 
 
-def add_preflight_headers(headers: Headers, request: Request, settings: Settings) -> None:
+def add_preflight_headers(headers: Headers) -> None:
     """
-    Answer ``OPTIONS``.
+    Answer ``OPTIONS``, where :func:`add_cors_headers` has let the page in.
 
     See:
         Fetch Standard, 3.2.2 "HTTP requests"
         https://fetch.spec.whatwg.org/#http-requests
     """
-    add_cors_headers(headers, request, settings)
     if "Access-Control-Allow-Origin" in headers:
         headers["Access-Control-Allow-Methods"] = "GET, HEAD, OPTIONS"
         headers["Access-Control-Allow-Headers"] = "Authorization, Cache-Control, Last-Event-ID"

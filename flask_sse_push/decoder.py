@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
 
 from .errors import InvalidStream
 
 __all__ = ["DecodedEvent", "Decoder", "decode"]
+
+
+_LINE_END = re.compile("\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,16 @@ class Decoder:
             # "One leading U+FEFF BYTE ORDER MARK character must be ignored if any are present." (9.2.6)
             self._text = self._text.removeprefix("\ufeff")
             self._begun = True
-        events = []
-        while (line := self._take_line()) is not None:
-            event = self._line(line)
-            if event is not None:
-                events.append(event)
-        return events
+        lines = _LINE_END.split(self._text)
+        if self._after_cr and self._text:
+            # The LF of a CRLF whose CR ended a line already, in the piece before.
+            if self._text[0] == "\n":
+                del lines[0]
+            self._after_cr = False
+        if self._text:
+            self._after_cr = self._text[-1] == "\r"
+        self._text = lines.pop() if lines else ""
+        return [event for line in lines if (event := self._line(line)) is not None]
 
     def close(self) -> None:
         """
@@ -83,18 +91,6 @@ class Decoder:
         # "Once the end of the file is reached, any pending data must be discarded." (9.2.6)
         if self._dirty or self._text:
             raise InvalidStream(f"the stream must end with a blank line, got {self._text or 'an open block'!r}. A browser would drop what came last.")
-
-    def _take_line(self) -> str | None:
-        if self._after_cr and self._text:
-            # The LF of a CRLF whose CR ended the line already, perhaps in another piece.
-            self._text = self._text.removeprefix("\n")
-            self._after_cr = False
-        ends = [index for index in (self._text.find("\r"), self._text.find("\n")) if index >= 0]
-        if not ends:
-            return None
-        end = min(ends)
-        line, self._after_cr, self._text = self._text[:end], self._text[end] == "\r", self._text[end + 1 :]
-        return line
 
     def _line(self, line: str) -> DecodedEvent | None:
         if not line:

@@ -12,7 +12,7 @@ from .core.event import Event, encode
 from .core.log import MAX_BATCH_BYTES
 from .errors import InvalidEvent
 
-__all__ = ["DONE_TYPE", "FAILED_TYPE", "FINAL_ID", "Pump"]
+__all__ = ["DONE_TYPE", "FAILED_TYPE", "FINAL_ID", "Pump", "close_iterable"]
 
 DONE_TYPE = "done"
 """The event that says: this was all. Its data is what the generator returned, as JSON."""
@@ -74,7 +74,7 @@ class Pump:
 
     def abandon(self) -> None:
         """Close the iterable, which was never begun."""
-        _close(self._iterable)
+        close_iterable(self._iterable)
 
     def prelude(self) -> bytes:
         """End the block that ``retry:`` began."""
@@ -112,7 +112,7 @@ class Pump:
                 logger.exception("The iterable of a stream failed; its client gets the event %r.", FAILED_TYPE)
                 last, outcome = self._failed("error"), "failed"
         finally:
-            _close(self._iterable)
+            close_iterable(self._iterable)
         with self._lock:
             self._ready.append(last)
             self._result = outcome
@@ -158,7 +158,8 @@ class Pump:
         return encode(Event(self._dumps({"reason": reason}), type=FAILED_TYPE, id=FINAL_ID))
 
 
-def _close(iterable: Iterable[Any]) -> None:
+def close_iterable(iterable: Iterable[Any]) -> None:
+    """Call ``close`` where there is one; what it raises is logged."""
     close = getattr(iterable, "close", None)
     if close is not None:
         try:

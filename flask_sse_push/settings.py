@@ -149,7 +149,7 @@ class _Reader:
                 parts = urlsplit(origin)
             except ValueError:
                 parts = urlsplit("")
-            if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}".lower():
+            if parts.scheme not in ("http", "https") or not parts.netloc or "*" in parts.netloc or origin != f"{parts.scheme}://{parts.netloc}".lower():
                 raise ConfigurationError(f"{PREFIX}{name} must list exact origins in lower case, without a path, got {origin!r}. Write them as {example}.")
         return frozenset(origins)
 

@@ -116,7 +116,7 @@ class OpenStream:
         if self._stream is None:
             raise TypeError(f'"response" must be an event stream, got {self.response.status} {self.response.mimetype}. Look at stream.response.')
         # Asked to end from beside: this thread waits inside of the stream.
-        timer = threading.Timer(timeout, self._stream.end, ("timeout",))
+        timer = threading.Timer(timeout, self._stream.end, ("gone",))
         timer.start()
         try:
             while len(self._ready) < events:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import lacking, needs
+from tests.needs import needs
 from tests.servers.harness import FACTOR, eventually, free_port
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 STOP_SECONDS = 3
 
 # What the example does where gunicorn cannot be imported.
@@ -122,19 +120,6 @@ def own_example(tmp_path):
     with contextlib.ExitStack() as stack:
         count = iter(range(10))
         yield lambda **options: stack.enter_context(Example(tmp_path / f"log-{next(count)}", **options))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, driven by Playwright."""
-    needs(modules=["playwright"])
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or lacking("needs the program chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import flask_sse_push
 import flask_sse_push.testing
 from flask_sse_push.settings import Settings, read_settings
 from flask_sse_push.testing import Decoder
-from tests.needs import lacking, needs
+from tests.needs import needs
 from tests.servers.harness import free_port
 from tests.support import FACTOR, MS, eventually
 
@@ -30,8 +29,6 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEPLOYMENT = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
 SECRET_KEY = "a key for the tests of the README"
-CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
 INSTALL_AND_RUN = "python3 -m venv .venv && .venv/bin/pip install -e '.[example]' && .venv/bin/python -m example_app"
 INSTALL_AND_TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest"
 
@@ -227,19 +224,6 @@ def complete(tmp_path_factory):
     served = Served(tmp_path_factory.mktemp("complete"), COMPLETE)
     yield served
     served.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, driven by Playwright."""
-    needs(modules=["playwright"])
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or lacking("needs the program chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import pytest
 
+from flask_sse_push import SSEPush
+
 from .helpers import make_app
 
 THERE = "https://app.example.com"
@@ -113,12 +115,27 @@ def test_preflight_of_any_other_is_granted_nothing(client, headers):
     assert cors_of(response) == {}
 
 
-def test_own_view_can_be_read_by_a_configured_origin():
-    """sse.stream in a view sends the permission too."""
-    from flask_sse_push import SSEPush
-
+@pytest.fixture
+def views():
+    """A client of an app with views of its own that stream."""
     sse = SSEPush()
     app = make_app(blueprint=sse, cors_origins=[THERE])
     app.add_url_rule("/mine", view_func=lambda: sse.stream("mine"), endpoint="mine")
-    with app.test_client().get("/mine", headers={"Origin": THERE}) as response:
+    app.add_url_rule("/answer", view_func=lambda: sse.response(["a"]), endpoint="answer")
+    return app.test_client()
+
+
+@pytest.mark.parametrize("path", ["/mine", "/answer"])
+def test_own_view_can_be_read_by_a_configured_origin(views, path):
+    """Streams from views of one's own send the permission too."""
+    with views.get(path, headers={"Origin": THERE}) as response:
+        assert response.status_code == 200
         assert cors_of(response) == {"Access-Control-Allow-Origin": THERE}
+
+
+@pytest.mark.parametrize("path", ["/mine", "/answer"])
+def test_own_view_refuses_a_foreign_origin(views, path):
+    """A view of one's own streams to no page of an origin that is not configured."""
+    response = views.get(path, headers={"Origin": "https://evil.example"})
+    assert response.status_code == 403
+    assert cors_of(response) == {}

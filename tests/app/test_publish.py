@@ -245,16 +245,17 @@ def test_publish_refuses_what_cannot_be_sent(app, sse, options):
 def test_publish_refuses_an_event_that_is_too_large():
     """Events are bounded by their bytes on the wire: the largest goes out, one byte more is refused with both numbers and the cure."""
     sse = SSEPush()
-    make_app(blueprint=sse, max_event_bytes=2000)
+    app = make_app(blueprint=sse, max_event_bytes=2000)
     largest = 2000 - len("data: \n\n")
-    sse.publish("x" * largest)
-    with pytest.raises(InvalidEvent, match=r'makes an event of 2,001 bytes, SSE_PUSH_MAX_EVENT_BYTES allows 2,000\. .*raise the limit'):
-        sse.publish("x" * (largest + 1))
-    with pytest.raises(InvalidEvent):
-        sse.publish("é" * (largest // 2 + 1))
-    with pytest.raises(InvalidEvent):
-        sse.publish("\n" * 400)
-    assert sse.stats()["published"] == 1
+    with app.app_context():
+        sse.publish("x" * largest)
+        with pytest.raises(InvalidEvent, match=r'makes an event of 2,001 bytes, SSE_PUSH_MAX_EVENT_BYTES allows 2,000\. .*raise the limit'):
+            sse.publish("x" * (largest + 1))
+        with pytest.raises(InvalidEvent):
+            sse.publish("é" * (largest // 2 + 1))
+        with pytest.raises(InvalidEvent):
+            sse.publish("\n" * 400)
+        assert sse.stats()["published"] == 1
 
 
 def test_publish_to_several_channels_is_one_event(app, client, sse):

@@ -6,7 +6,7 @@ import threading
 import pytest
 from flask import Flask, request
 
-from flask_sse_push import Event, NotRegistered, SSEPush
+from flask_sse_push import Event, NotRegistered, SSEPush, UnsupportedServer
 from flask_sse_push.testing import open_stream
 from tests.support import MS, eventually
 
@@ -297,6 +297,19 @@ def test_response_that_is_never_begun_closes_its_iterable(how):
             b"".join(response.response)
     assert (items.begun, items.closed) == (False, 1)
     assert sse.stats()["streams"] == 0
+
+
+@pytest.mark.parametrize("how", ["foreign origin", "unsupported server"])
+def test_response_that_is_refused_closes_its_iterable(app, sse, how):
+    """A page of a foreign origin, and a server that cannot stream: the iterable is closed and was asked for nothing."""
+    items = Items("a")
+    client = serve(app, sse, lambda: items)
+    if how == "foreign origin":
+        assert client.get("/answer", headers={"Origin": "https://evil.example"}).status_code == 403
+    else:
+        with pytest.raises(UnsupportedServer):
+            client.get("/answer", environ_overrides={"wsgi.multithread": False, "werkzeug.socket": object(), "SERVER_SOFTWARE": "Werkzeug/3"})
+    assert (items.begun, items.closed) == (False, 1)
 
 
 def test_response_whose_iterable_breaks_in_close_goes_on(app, sse, caplog):

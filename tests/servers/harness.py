@@ -13,10 +13,10 @@ import urllib.request
 from pathlib import Path
 
 from flask_sse_push.testing import Decoder
+from tests import support
+from tests.support import FACTOR
 
 ROOT = Path(__file__).parents[2]
-FACTOR = float(os.environ.get("SSE_PUSH_TEST_FACTOR", "1"))
-
 KINDS = ["gunicorn-gevent", "gunicorn-gevent-preload", "gunicorn-gthread", "flask-run", "pywsgi", "pywsgi-unpatched"]
 
 
@@ -39,16 +39,9 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def eventually(condition, seconds=5.0, message="it did not come true"):
-    """Wait until the condition is true and return its value."""
-    deadline = time.monotonic() + seconds * FACTOR
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(message)
-        time.sleep(0.02)
+def eventually(condition, seconds=5.0, message=""):
+    """Wait until the condition is true and return its value; servers need longer than functions."""
+    return support.eventually(condition, seconds * FACTOR, message)
 
 
 class Server:
