@@ -26,6 +26,10 @@ T = TypeVar("T")
 class Bell(Protocol):
     """All that others know of somebody who waits. Rung once or many times, it wakes once."""
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether somebody waits, was rung for, and has not come to run yet."""
+
     def ring(self) -> None:
         """Wake who waits, or who will wait next. From any thread, at any time; never blocks."""
 
@@ -59,16 +63,23 @@ class Mode(Protocol):
 
 
 class _ThreadBell:
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_waiting")
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._waiting = False
+
+    @property
+    def unanswered(self) -> bool:
+        return self._waiting and self._event.is_set()
 
     def ring(self) -> None:
         self._event.set()
 
     def wait(self, timeout: float | None = None) -> bool:
+        self._waiting = True
         rung = self._event.wait(timeout)
+        self._waiting = False
         self._event.clear()
         return rung
 

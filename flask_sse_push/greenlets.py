@@ -23,12 +23,17 @@ class _GreenletBell:
     gevent's own event lets many wait and costs twice as much; here one waits, and everything but ``ring`` happens in its loop.
     """
 
-    __slots__ = ("_hub", "_rung", "_waiter")
+    __slots__ = ("_hub", "_rung", "_waiter", "_waiting")
 
     def __init__(self) -> None:
         self._hub = gevent.get_hub()
         self._rung = False
+        self._waiting = False
         self._waiter: Waiter | None = None
+
+    @property
+    def unanswered(self) -> bool:
+        return self._waiting and self._rung
 
     def ring(self) -> None:
         if get_hub_if_exists() is not self._hub:
@@ -44,11 +49,13 @@ class _GreenletBell:
     def wait(self, timeout: float | None = None) -> bool:
         if not self._rung:
             self._waiter = waiter = Waiter(self._hub)
+            self._waiting = True
             if timeout is None:
                 waiter.get()
             else:
                 with gevent.Timeout(timeout, False):
                     waiter.get()
+            self._waiting = False
         rung, self._rung, self._waiter = self._rung, False, None
         return rung
 

@@ -14,6 +14,9 @@ from .settings import Settings
 
 __all__ = ["Hub"]
 
+MAX_TURN_SECONDS = 0.1
+"""How long a burst waits for streams that were woken and have not run yet: on a busy machine a thread may need some of it."""
+
 
 class Hub:
     """
@@ -77,9 +80,24 @@ class Hub:
         return f"{self.bus.epoch}-{sequence}"
 
     def let_streams_read(self, channels: tuple[str, ...]) -> None:
-        """Give the streams a turn when a burst fills half the history; called after publishing, in no lock."""
-        if self._unannounced and any(self._unannounced.get(channel, 0) >= self._burst for channel in channels):
+        """
+        Give the streams a turn when a burst fills half the history; called after publishing, in no lock.
+
+        It waits for those alone that could read and have not come to it, a tenth of a second at most: never for a client.
+        """
+        if not self._burst_in(channels):
+            return
+        end = time.monotonic() + MAX_TURN_SECONDS
+        while time.monotonic() < end:
             self._fanout.give_turn()
+            with self._lock:
+                bells = {bell: None for channel in channels for bell in self._bells.get(channel, ())}
+            if not self._burst_in(channels) and not any(bell.unanswered for bell in bells):
+                return
+
+    def _burst_in(self, channels: tuple[str, ...]) -> bool:
+        unannounced = self._unannounced  # without the lock: counts that are late by one change nothing
+        return bool(unannounced) and any(unannounced.get(channel, 0) >= self._burst for channel in channels)
 
     def stats(self) -> dict[str, Any]:
         """Return what can be counted, JSON-able."""
