@@ -1,5 +1,6 @@
 """The app under test; configured by SSE_PUSH_* in the environment, as JSON."""
 
+import _thread
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s
 def native_thread(run):
     """Start a thread that is one also where gevent has patched threading."""
     monkey = sys.modules.get("gevent.monkey")
-    start = monkey.get_original("_thread", "start_new_thread") if monkey else threading._start_new_thread
+    start = monkey.get_original("_thread", "start_new_thread") if monkey else _thread.start_new_thread
     start(run, ())
 
 
