@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -127,6 +128,8 @@ class SSEPush(Blueprint):
         ``failed`` follows, with ``{"reason": "error"}``. When the client leaves, the iterable is closed: in greenlets where it waits, in threads
         after its current item. No Flask context is there while it runs: take what you need from the request before.
 
+        Clean-up in the generator that waits must therefore be brief, or shielded.
+
         An ``EventSource`` comes back after the end by itself; it is told not to (204). Any method works, ``POST`` for instance with
         ``fetch``; when the server is full, other methods than GET answer 503.
 
@@ -134,9 +137,12 @@ class SSEPush(Blueprint):
             iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that ``app.json`` can encode.
 
         Raises:
+            TypeError: It is no iterable, or a ``str`` or ``bytes``.
             NotRegistered: The blueprint is not registered on this app.
             UnsupportedServer: The server cannot stream.
         """
+        if isinstance(iterable, str | bytes | bytearray) or not isinstance(iterable, Iterable):
+            raise TypeError(f'"iterable" must give one item after the other, got {iterable!r}. Put a single item into a list.')
         try:
             state = self._state()
             self._refuse_foreign(state)
@@ -197,6 +203,8 @@ class SSEPush(Blueprint):
                     "Call app.register_blueprint(sse, url_prefix='/events') where the app is made."
                 )
             return state  # type: ignore[no-any-return]
+        if len(self._states) > 1:
+            gc.collect()  # an app that was dropped, as tests drop them, is in a cycle with itself
         states = list(self._states)
         if len(states) == 1:
             return states[0]

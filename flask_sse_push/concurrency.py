@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["THREADS", "Bell", "Mode", "PerProcess", "current_mode", "short_lock"]
+__all__ = ["THREADS", "Bell", "Mode", "PerProcess", "current_mode", "reentrant_lock", "short_lock"]
 
 T = TypeVar("T")
 
@@ -55,8 +55,8 @@ class Mode(Protocol):
     def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
         """Run beside; never keeps the process alive. Returns what interrupts it, where that is possible."""
 
-    def turn(self) -> None:
-        """Let all others that are ready run once."""
+    def turn(self) -> bool:
+        """Let all others that are ready run once. False where the caller cannot make way: it is the loop itself."""
 
     def wait_readable(self, fileno: int, timeout: float) -> None:
         """Wait until a file is readable, at most ``timeout`` seconds."""
@@ -94,9 +94,10 @@ class _Threads:
         threading.Thread(target=run, name=name, daemon=True).start()
         return _nothing
 
-    def turn(self) -> None:
+    def turn(self) -> bool:
         # A thread that gives the interpreter away for less may get it back before anybody else had it.
         time.sleep(0.001)
+        return True
 
     def wait_readable(self, fileno: int, timeout: float) -> None:
         poll = select.poll()  # unlike select(), any file number will do
@@ -117,9 +118,12 @@ def current_mode() -> Mode:
     return THREADS
 
 
-def short_lock() -> AbstractContextManager[bool]:
+def short_lock() -> threading.Lock:
     """
     Return a lock for sections that never wait, switch, log or call foreign code.
+
+    Foreign code comes in all the same, by the garbage collector and by signals: whatever a finalizer or a signal handler may do, publishing
+    above all, must not ask for a lock that its own thread may hold.
 
     It is the real one also where gevent has patched threading: no greenlet switch happens while it is held, so it is free in its own
     thread, and another thread holds it for microseconds. gevent's own was a quarter of the cost of a delivery.
@@ -127,6 +131,13 @@ def short_lock() -> AbstractContextManager[bool]:
     monkey = sys.modules.get("gevent.monkey")
     allocate = _thread.allocate_lock if monkey is None else monkey.get_original("_thread", "allocate_lock")
     return allocate()
+
+
+def reentrant_lock() -> AbstractContextManager[bool]:
+    """Return a :func:`short_lock` that its own thread may take again."""
+    monkey = sys.modules.get("gevent.monkey")
+    make = _thread.RLock if monkey is None else monkey.get_original("_thread", "RLock")
+    return make()
 
 
 class PerProcess(Generic[T]):

@@ -83,11 +83,10 @@ class Fanout:
         if news is not None:
             news.ring()
 
-    def give_turn(self) -> None:
-        """Let the ringer and the streams run, as far as the caller can make way for them."""
+    def give_turn(self) -> bool:
+        """Let the ringer and the streams run. False when there are none, or the caller cannot make way for them."""
         mode = self._mode
-        if mode is not None:
-            mode.turn()
+        return mode is not None and mode.turn()
 
     def _run(self) -> None:
         mode, news = self._mode, self._news
@@ -102,11 +101,11 @@ class Fanout:
                 continue
             self._announced = self._urgent = False
             started = time.monotonic()
-            try:
-                for bell in self._take_bells():
+            for bell in self._take_bells():
+                try:
                     bell.ring()
-            except Exception:
-                logger.exception("A fan-out failed; the streams read at their next heartbeat.")
+                except Exception:
+                    logger.exception("A bell failed; its stream reads at its next heartbeat.")
             mode.turn()  # in greenlets this returns when everybody who was woken has written, or waits for a socket
             if self._announced:
                 self._rest(news, time.monotonic() - started)

@@ -74,13 +74,16 @@ class _Greenlets:
 
         return interrupt
 
-    def turn(self) -> None:
+    def turn(self) -> bool:
         hub = get_hub_if_exists()
         if hub is None:
             # A native thread beside the loop: the greenlets run as soon as it gives the interpreter away.
             _native_sleep(0.001)
-        elif gevent.getcurrent() is not hub:  # the loop itself must not wait for itself
+        elif gevent.getcurrent() is hub:
+            return False
+        else:
             gevent.sleep(0)
+        return True
 
     def wait_readable(self, fileno: int, timeout: float) -> None:
         try:

@@ -33,26 +33,31 @@ class Hangups(Generic[T]):
 
     def __init__(self) -> None:
         make = _epoll_factory()
-        self._epoll: Any = make() if make is not None and _RDHUP else None
+        try:
+            self._epoll: Any = make() if make is not None and _RDHUP else None
+        except OSError:  # no file is left: look at the sockets on every tick instead
+            self._epoll = None
         self._watched: dict[int, tuple[socket.socket, T]] = {}
+        self._filenos: dict[T, int] = {}
 
     def add(self, sock: socket.socket, owner: T) -> None:
-        """Watch a socket; ``owner`` is what ``wait`` returns for it."""
+        """Watch a socket; ``owner`` is what ``wait`` returns for it. One that cannot be watched is found out by its writes."""
         fileno = sock.fileno()
         if fileno < 0:
             return
         self._watched[fileno] = (sock, owner)
+        self._filenos[owner] = fileno
         if self._epoll is not None:
             try:
                 self._epoll.register(fileno, _RDHUP)
-            except FileExistsError:
-                self._epoll.modify(fileno, _RDHUP)
+            except OSError:
+                self.remove(owner)
 
-    def remove(self, sock: socket.socket, owner: T) -> None:
+    def remove(self, owner: T) -> None:
         """Stop watching; before the server closes the socket, whose number may be another's at once."""
-        fileno = sock.fileno()
-        if fileno >= 0 and self._watched.get(fileno, (None, None))[1] is owner:
-            del self._watched[fileno]
+        fileno = self._filenos.pop(owner, -1)
+        if self._watched.get(fileno, (None, None))[1] is owner:
+            self._watched.pop(fileno, None)
             self._unregister(fileno)
 
     def wait(self, mode: Mode, timeout: float) -> list[T]:
@@ -68,7 +73,7 @@ class Hangups(Generic[T]):
         gone = []
         for watched in owners:
             if watched is not None and watched[0].fileno() in still:
-                self.remove(*watched)
+                self.remove(watched[1])
                 gone.append(watched[1])
         return gone
 

@@ -28,6 +28,9 @@ MAX_LOOK_SECONDS = 1.0
 DRAIN_SECONDS = 1.0
 """Over this time the streams end when the server stops, so that their clients do not all come back at once."""
 
+ABANDONED_SECONDS = 5.0
+"""So long after a stream was cut off, what it held is taken back: middleware that forgets close() is against PEP 3333, and common."""
+
 DRAIN_GRACE_SECONDS = 1.0
 """After this more, those are cut that still wait for a client to take their last bytes."""
 
@@ -56,6 +59,9 @@ class Kept(Protocol):
 
     def cut_off(self) -> None:
         """End now: the client takes nothing."""
+
+    def abandon(self) -> None:
+        """Give back what it holds: the server will not come for it any more."""
 
 
 class Heartbeat:
@@ -110,8 +116,8 @@ class Heartbeat:
         """Undo :meth:`add`; before the server closes the socket."""
         with self._lock:
             del self._streams[stream]
-            if self._hangups is not None and stream.sock is not None:
-                self._hangups.remove(stream.sock, stream)
+            if self._hangups is not None:
+                self._hangups.remove(stream)
 
     def _run(self, mode: Mode) -> None:
         drain = _Drain()
@@ -166,6 +172,8 @@ def _look_at(stream: Kept, now: float, look_seconds: float) -> None:
     if writing_since is not None:
         if now - writing_since >= stream.write_timeout_seconds:
             stream.cut_off()
+        if now - writing_since >= stream.write_timeout_seconds + ABANDONED_SECONDS:
+            stream.abandon()
     elif now - stream.silent_since >= stream.heartbeat_seconds - look_seconds:
         stream.beat()
 

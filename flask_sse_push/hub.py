@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any
 
 from .bus import Bus
@@ -22,7 +23,8 @@ class Hub:
     """
     What one process knows of one bus: its last entries, and who waits for more. Thread-safe.
 
-    Under the lock nothing waits, switches, logs or calls foreign code.
+    Under the lock nothing waits, switches, logs or calls foreign code. What was numbered lands in a box that needs no lock,
+    and whoever looks at the log next empties it: so a finalizer or a signal handler can publish at any moment.
     """
 
     def __init__(self, bus: Bus, settings: Settings) -> None:
@@ -36,6 +38,7 @@ class Hub:
             head=bus.head,
         )
         self._lock = short_lock()
+        self._inbox: deque[Entry] = deque()
         self._bells: dict[str, dict[Bell, None]] = {}
         self._unannounced: dict[str, int] = {}
         # A burst longer than the history would push out what nobody had a chance to read yet.
@@ -47,15 +50,17 @@ class Hub:
     def start(self, last_event_id: str | None) -> resume.Start:
         """Return where a stream begins; see :func:`core.resume.start`."""
         with self._lock:
+            self._settle()
             self._log.expire(time.monotonic())
             return resume.start(self._log, last_event_id)
 
     def read(self, cursor: Cursor) -> Batch:
         """Return what comes after a cursor, and move it; see :meth:`Log.read`."""
-        # Without the lock: one number, read at once. An entry that comes in between rings the bell, and is read then.
-        if cursor.position >= self._log.head:
+        # Without the lock: one number and one length. An entry that comes in between rings the bell, and is read then.
+        if cursor.position >= self._log.head and not self._inbox:
             return NOTHING
         with self._lock:
+            self._settle()
             return self._log.read(cursor)
 
     def attach(self, channels: tuple[str, ...], bell: Bell) -> None:
@@ -73,6 +78,7 @@ class Hub:
                 del bells[bell]
                 if not bells:
                     del self._bells[channel]
+                    self._unannounced.pop(channel, None)
         self._fanout.leave()
 
     def position(self, sequence: int) -> str:
@@ -89,7 +95,8 @@ class Hub:
             return
         end = time.monotonic() + MAX_TURN_SECONDS
         while time.monotonic() < end:
-            self._fanout.give_turn()
+            if not self._fanout.give_turn():
+                return
             with self._lock:
                 bells = {bell: None for channel in channels for bell in self._bells.get(channel, ())}
             if not self._burst_in(channels) and not any(bell.unanswered for bell in bells):
@@ -102,6 +109,7 @@ class Hub:
     def stats(self) -> dict[str, Any]:
         """Return what can be counted, JSON-able."""
         with self._lock:
+            self._settle()
             self._log.expire(time.monotonic())
             return {
                 "last_event_id": self.position(self._log.head),
@@ -110,21 +118,33 @@ class Hub:
             }
 
     def _append(self, bus: Bus, entry: Entry) -> None:
+        self._inbox.append(entry)
         urgent = False
-        with self._lock:
+        # Whoever holds the lock may be this very thread, further up: who comes next empties the box. (Asked first and then taken, not taken
+        # by acquire(blocking=False): an exception out of a signal handler could come just behind that, and the lock would stay locked.)
+        if not self._lock.locked():
+            with self._lock:
+                urgent = self._settle()
+        # After releasing the lock: a woken stream reads at once, and would only wait for us.
+        if self._bells:
+            self._fanout.announce(urgent)
+
+    def _settle(self) -> bool:
+        """Move what was numbered into the log; with the lock. True when a burst fills half of a history."""
+        urgent = False
+        while self._inbox:
+            entry = self._inbox.popleft()
             self._log.append(entry)
             for channel in entry.channels:
                 if channel in self._bells:
                     self._unannounced[channel] = pending = self._unannounced.get(channel, 0) + 1
                     urgent = urgent or pending >= self._burst
-            announce = bool(self._unannounced)
-        # After releasing the lock: a woken stream reads at once, and would only wait for us.
-        if announce:
-            self._fanout.announce(urgent)
+        return urgent
 
     def _take_bells(self) -> list[Bell]:
         """Return the bells of all channels that have news, each once."""
         with self._lock:
+            self._settle()
             channels, self._unannounced = self._unannounced, {}
             if len(channels) == 1:
                 return list(self._bells.get(next(iter(channels)), ()))

@@ -62,14 +62,16 @@ class Pump:
     def close(self) -> None:
         """
         Close the iterable: a greenlet is interrupted where it waits; a thread ends with the item that it is working on.
+
+        A generator that waits in its own ``finally`` is interrupted there too, because nobody can tell.
         """
         with self._lock:
             self._closed = True
-            begun = self._begun
+            runs = self._begun and self._result is None
         if self._room is not None:
             self._room.ring()
         # One that was spawned and not begun would be forgotten, with the iterable open: it begins, sees that it is over, and closes.
-        if begun and self._interrupt is not None:
+        if runs and self._interrupt is not None:
             self._interrupt()
 
     def abandon(self) -> None:
@@ -103,21 +105,18 @@ class Pump:
         with self._lock:
             self._begun = True
         try:
-            try:
-                result = self._send_items()
-                last, outcome = self._encoded(Event(self._dumps(result), type=DONE_TYPE, id=FINAL_ID)), "finished"
-            except BaseException:  # a time-out of gevent's is none of Exception's, and the client must hear of it all the same
-                if self._closed:
-                    return
+            result = self._send_items()
+            last, outcome = self._encoded(Event(self._dumps(result), type=DONE_TYPE, id=FINAL_ID)), "finished"
+        except BaseException:  # a time-out of gevent's is none of Exception's, and the client must hear of it all the same
+            if not self._closed:
                 logger.exception("The iterable of a stream failed; its client gets the event %r.", FAILED_TYPE)
-                last, outcome = self._failed("error"), "failed"
-        finally:
-            close_iterable(self._iterable)
+            last, outcome = self._failed("error"), "failed"
         with self._lock:
             self._ready.append(last)
             self._result = outcome
-        if self._bell is not None:
-            self._bell.ring()
+        assert self._bell is not None
+        self._bell.ring()
+        close_iterable(self._iterable)
 
     def _send_items(self) -> Any:
         items = iter(self._iterable)
@@ -164,5 +163,5 @@ def close_iterable(iterable: Iterable[Any]) -> None:
     if close is not None:
         try:
             close()
-        except Exception:
+        except BaseException:
             logger.exception("Closing the iterable of a stream failed.")

@@ -49,6 +49,9 @@ class EventStreamResponse(Response):
         """Return what the server sends: the stream itself where nothing else wants to know of its end."""
         if environ["REQUEST_METHOD"] == "HEAD":
             return ClosingIterator((), self.close)
+        if self.response is not self._stream:
+            # Somebody wrapped the body: theirs is sent, and the stream within is closed too, which a generator around it would forget.
+            return ClosingIterator(super().get_app_iter(environ), self._stream.close)
         if self._on_close:
             return ClosingIterator(self._stream, self.close)
         return self._stream
@@ -58,6 +61,12 @@ class EventStreamResponse(Response):
         raise RuntimeError(_ENDLESS.format("read as a whole"))
 
     data = property(get_data)
+
+    def set_data(self, value: bytes | str) -> None:
+        """Refuse: its length would be announced for an endless body."""
+        if not hasattr(self, "_stream"):
+            return super().set_data(value)
+        raise RuntimeError(_ENDLESS.format("replaced"))
 
     def make_sequence(self) -> NoReturn:
         """Refuse: it would wait for ever."""

@@ -189,6 +189,13 @@ class Stream:
             servers.cut(self.sock)
         self._ring()
 
+    def abandon(self) -> None:
+        """Give everything back though the server has not called ``close``. From any thread."""
+        try:
+            self.close()
+        except ValueError:
+            pass  # it runs at this moment, so it is not abandoned
+
     def _ring(self) -> None:
         bell = self._bell
         if bell is not None:
@@ -198,7 +205,11 @@ class Stream:
         heartbeat = process_heartbeat.get()
         self._bell = bell = current_mode().bell()
         self.silent_since = time.monotonic()
-        refused = "draining" if self.server.stopping else None if heartbeat.add(self, self._limit) else "full"
+        try:
+            refused = "draining" if self.server.stopping else None if heartbeat.add(self, self._limit) else "full"
+        except BaseException:
+            self._source.abandon()
+            raise
         if refused is not None:
             self._source.abandon()
             self._observer.stream_refused(refused)
@@ -215,7 +226,7 @@ class Stream:
             yield _retry_line(self._retry_milliseconds) + source.prelude() + source.read()
             while self._ending not in ("gone", "stalled"):
                 chunk = source.read()
-                if chunk and (self._ending is None or time.monotonic() < self._end_by):
+                if chunk and (self._ending is None or source.outcome is not None or time.monotonic() < self._end_by):
                     self._beat = False
                     yield chunk
                 elif source.outcome is not None:

@@ -48,6 +48,8 @@ class Subscription:
 
     def prelude(self) -> bytes:
         """Return the position as an ``id:`` alone: browsers keep it and dispatch nothing, so that even a stream cut off before its first event resumes."""
+        if self._reason is not None:
+            return b"\n"  # a client that had the position and not the reset behind it would come back as if it had missed nothing
         return b"id: %s\n\n" % self._hub.position(self._told).encode()
 
     def read(self) -> bytes:

@@ -163,7 +163,6 @@ class Log:
             raise ValueError(f"entry {entry.sequence} comes after {self.head}: numbers must rise. Start a new log when they begin anew.")
         if entry.sequence != self.head + 1:
             self._forget_all(entry.sequence - 1)
-        self.head = entry.sequence
         self._reads.clear()
         self._entries[entry.sequence] = entry
         if len(entry.channels) > 1:
@@ -180,6 +179,8 @@ class Log:
         self.expire(entry.appended_at)
         while self.size_bytes > self._max_bytes and len(self._entries) > 1:
             self._evict_oldest()
+        # Last: where a signal handler raised on the way here, the next number shows a hole, and everything begins anew.
+        self.head = entry.sequence
 
     def expire(self, now: float) -> None:
         """Drop the entries that are older than the log keeps them, at ``now`` on the clock of ``Entry.appended_at``."""

@@ -100,6 +100,13 @@ def create_app():
 
         return sse.response(generate())
 
+    @app.post("/publish-in-the-loop")
+    def publish_in_the_loop():
+        import gevent
+
+        gevent.get_hub().loop.run_callback(lambda: [publish(number, channel="loop") for number in range(100)])
+        return {}
+
     @app.post("/fork")
     def fork():
         import multiprocessing
@@ -117,3 +124,16 @@ def create_app():
 
 
 app = create_app()
+
+
+def careless(wrapped):
+    """Middleware as it is found: a generator around the body that never closes it."""
+
+    def application(environ, start_response):
+        yield from iter(wrapped(environ, start_response))
+
+    return application
+
+
+if os.environ.get("TEST_APP_CARELESS"):
+    app.wsgi_app = careless(app.wsgi_app)

@@ -21,7 +21,7 @@ KINDS = ["gunicorn-gevent", "gunicorn-gevent-preload", "gunicorn-gthread", "flas
 
 
 def command(kind, port, *options):
-    gunicorn = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "--no-control-socket"]
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "tests/servers/gunicorn_conf.py", "-b", f"127.0.0.1:{port}"]
     return {
         "gunicorn-gevent": [*gunicorn, "-k", "gevent", *options, "tests.servers.app:app"],
         "gunicorn-gevent-preload": [*gunicorn, "-k", "gevent", "--preload", *options, "tests.servers.app:app"],

@@ -70,9 +70,9 @@ def test_heads_leave_nothing_behind(server, channel):
 
 def test_connections_reset_at_once_leave_nothing_behind(server, channel):
     """
-    Clients that ask for a stream and send RST before reading leave no stream, file or thread.
+    Ten thousand clients (five hundred elsewhere) that ask for a stream and send RST before reading leave no stream, file or thread.
     """
-    count = 2_000 if server.kind == "gunicorn-gevent" else 200
+    count = 10_000 if server.kind == "gunicorn-gevent" else 500
     before = server.stats()
     for _ in range(count):
         client = Client(server, f"/events?channel={channel}")
@@ -300,3 +300,29 @@ def test_fork_in_a_view_leaves_the_streams_alone():
         server.publish("after")
         client.wait(2)
         assert client.data() == ["before", "after"]
+
+
+def test_loop_callback_can_publish():
+    """
+    A callback of gevent's loop, which cannot make way for anybody, publishes without stopping the loop.
+    """
+    with Server("gunicorn-gevent", history_length=200) as server, Client(server, "/events?channel=loop").begun() as client:
+        server.post("/publish-in-the-loop")
+        client.wait(100)
+        assert server.get("/ping", timeout=2)
+
+
+@pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
+def test_middleware_that_forgets_to_close_costs_no_place(kind):
+    """
+    Streams that were cut off behind middleware that never calls close() are taken back, and their places are free again.
+    """
+    with Server(kind, environ={"TEST_APP_CARELESS": "1"}, max_streams=2, write_timeout_seconds=1) as server:
+        stuck = [Client(server, receive_buffer=4096).begun() for _ in range(2)]
+        server.publish("x" * 60_000, count=40)
+        eventually(lambda: server.streams() == 0, 15)
+        with Client(server) as client:
+            client.until(lambda client: client.decoder.retry is not None)
+            assert client.decoder.retry < 15_000
+        for client in stuck:
+            client.close()

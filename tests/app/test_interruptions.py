@@ -1,0 +1,161 @@
+"""Code that comes in between: finalizers, signal handlers, hooks that wrap the body."""
+
+import gzip
+import resource
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from flask_sse_push.core import ids
+from flask_sse_push.testing import open_stream
+from tests.support import FACTOR, eventually
+
+main_thread_only = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals by timer")
+
+
+class Interrupted(Exception):
+    """What a time-out by SIGALRM raises."""
+
+
+@pytest.fixture
+def alarm():
+    """Set a handler of SIGALRM; it is taken away again."""
+    assert threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGALRM)
+    yield lambda handler: signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@main_thread_only
+def test_signal_handler_can_publish(app, sse, client, alarm):
+    """A signal handler publishes in the middle of publishing: nothing hangs, every number is given once, and a stream has them in order."""
+    numbers = []
+
+    def handle(*_):
+        numbers.append(ids.parse(sse.publish("tick", channel="news")).sequence)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002)
+
+    alarm(handle)
+    with app.app_context(), open_stream(client, "/events?channel=news") as stream:
+        signal.setitimer(signal.ITIMER_REAL, 0.0002)
+        seen = []
+        while len(numbers) < 50:
+            numbers.append(ids.parse(sse.publish("x", channel="news")).sequence)
+            seen += stream.read(len(numbers) - len(seen))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        seen += stream.read(len(numbers) - len(seen)) if len(numbers) > len(seen) else []
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    assert [ids.parse(event.last_event_id).sequence for event in seen] == list(range(1, len(numbers) + 1))
+
+
+@main_thread_only
+def test_publish_goes_on_after_an_interruption(app, sse, alarm):
+    """An exception that a signal handler raises within publish leaves a bus that works."""
+
+    def handle(*_):
+        raise Interrupted
+
+    alarm(handle)
+    with app.app_context():
+        for attempt in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00002 + attempt * 0.000001)
+                for _ in range(40):
+                    sse.publish("x")
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupted:
+                pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        first = ids.parse(sse.publish("again")).sequence
+        assert ids.parse(sse.publish("again")).sequence == first + 1
+        assert sse.stats()["last_event_id"].endswith(f"-{first + 1}")
+
+
+def test_finalizer_can_publish(app, sse):
+    """The collector runs a finalizer that publishes, wherever it finds the time: nothing hangs."""
+
+    class Cycle:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            with app.app_context():
+                sse.publish("gone")
+
+    with app.app_context():
+        for number in range(3_000):
+            Cycle()
+            sse.publish(number)
+        eventually(lambda: sse.stats()["published"] > 3_000)
+
+
+def test_hook_that_wraps_the_body_is_honoured(app, sse, client):
+    """What an after_request hook makes of the body is what is sent, and the stream within is closed all the same."""
+
+    @app.after_request
+    def compress(response):
+        if response.mimetype == "text/event-stream":
+            response.response = (gzip.compress(chunk) for chunk in response.response)
+            response.headers["Content-Encoding"] = "gzip"
+        return response
+
+    with client.get("/events") as response:
+        assert gzip.decompress(next(iter(response.response))).startswith(b"retry: ")
+        with app.app_context():
+            assert sse.stats()["streams"] == 1
+    with app.app_context():
+        assert sse.stats()["streams"] == 0
+
+
+def test_hook_cannot_replace_the_body_of_a_stream(app, client):
+    """A hook that sets the data of an endless body is told so: its length would be announced for what never ends."""
+    app.testing = True
+    app.after_request(lambda response: response.set_data("x") or response)
+    with pytest.raises(RuntimeError, match="cannot be replaced"):
+        client.get("/events")
+
+
+def test_position_is_not_told_before_the_reset(app, client):
+    """A client cut off in the first bytes of a reset has no new position, so the next try tells it again."""
+    with open_stream(client, "/events", headers={"Last-Event-ID": "feedbeef-7"}) as stream:
+        first = next(iter(stream.response.response))
+    before, found, _ = first.partition(b"event: sse.reset")
+    assert found
+    assert before.count(b"\n\n") == 1
+    assert b"id:" not in before.partition(b"\n\n")[0]
+
+
+@pytest.mark.parametrize("iterable", [7, None, "abc", b"abc"], ids=repr)
+def test_response_refuses_what_gives_no_items(app, sse, iterable):
+    """What is no iterable, or one of letters, is an error in the view and not in the stream."""
+    with app.test_request_context(), pytest.raises(TypeError, match="one item after the other"):
+        sse.response(iterable)
+
+
+def test_stream_without_files_left_holds_no_place():
+    """Where no file is left for the hang-up watch, the stream opens all the same, and its place is given back."""
+    script = """
+import os, resource
+from flask import Flask
+from flask_sse_push import sse
+from flask_sse_push.heartbeat import process_heartbeat
+from flask_sse_push.testing import open_stream
+app = Flask("full")
+app.register_blueprint(sse)
+client = app.test_client()
+client.get("/nothing")  # imports what a request needs
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+with open_stream(client, "/events") as stream:
+    assert stream.response.status_code == 200
+    assert len(process_heartbeat.get()) == 1
+assert len(process_heartbeat.get()) == 0
+print("fine")
+"""
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20 * FACTOR, check=False)
+    assert done.stdout == "fine\n", done.stderr
