@@ -97,8 +97,8 @@ class Hub:
         while time.monotonic() < end:
             if not self._fanout.give_turn():
                 return
-            with self._lock:
-                bells = {bell: None for channel in channels for bell in self._bells.get(channel, ())}
+            # Without the lock, which this thread may hold further up: list() of a dict is one step of the interpreter's.
+            bells = [bell for channel in channels for bell in list(self._bells.get(channel, ()))]
             if not self._burst_in(channels) and not any(bell.unanswered for bell in bells):
                 return
 

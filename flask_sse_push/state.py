@@ -12,7 +12,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from . import checks, signals
 from .bus import open_bus
-from .concurrency import PerProcess, short_lock
+from .concurrency import PerProcess, reentrant_lock
 from .core.channels import check_channels
 from .core.event import Event, encode
 from .cors import add_cors_headers
@@ -41,7 +41,7 @@ class _Process:
     def __init__(self, state: AppState) -> None:
         self.bus = open_bus(state.settings.bus_url)
         self.hub = Hub(self.bus, state.settings)
-        self.lock = short_lock()
+        self.lock = reentrant_lock()  # a finalizer may publish while something is counted
         self.counts: Counter[str] = Counter()
         self.findings: list[checks.Finding] | None = None
         self.server: Server | None = None
