@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 version: dict[str, str] = {}
 exec(Path("flask_sse_push/version.py").read_text(encoding="utf-8"), version)
 
-GUNICORN = ["gunicorn[gevent]>=24.0", "gevent>=25.9.1"]
+GUNICORN = ["gunicorn[gevent]>=27.0", "gevent>=26.4"]
 REDIS = ["redis>=5.0"]
 EXAMPLE = [*GUNICORN, "psutil>=5.9"]
 

@@ -1,5 +1,6 @@
 """How servers start, stop and start again."""
 
+import http.client
 import os
 import signal
 import subprocess
@@ -151,7 +152,7 @@ def test_flask_run_reloads(tmp_path):
             def version():
                 try:
                     return server.get("/version")["version"]
-                except OSError:
+                except (OSError, http.client.HTTPException):  # it is going, or not there yet
                     return None
 
             eventually(lambda: version() == 1, 20)
@@ -180,7 +181,7 @@ def test_server_that_cannot_work_is_refused(kind, options, config, code, cure):
     gunicorn does not start, and its last words are the reason and the cure.
     """
     done = subprocess.run(command(kind, free_port(), *options), cwd=ROOT, capture_output=True, text=True, timeout=30 * FACTOR)
-    assert done.returncode == 3
+    assert done.returncode in (1, 3)  # 3 for a worker that does not boot; 1 when two of them fail at once
     assert code in done.stderr
     assert cure in done.stderr
 
