@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -51,7 +52,7 @@ class Server:
         self.kind, self.port, self.host = kind, free_port(), host
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environ or {})}
         environment.update({f"TEST_APP_SSE_PUSH_{key.upper()}": json.dumps(value) for key, value in config.items()})
-        self.log_path = Path(os.environ.get("TMPDIR", "/tmp")) / f"sse-push-test-{os.getpid()}-{self.port}.log"
+        self.log_path = Path(tempfile.gettempdir()) / f"sse-push-test-{os.getpid()}-{self.port}.log"
         self._log = self.log_path.open("wb")
         argv = [*prefix, *command(kind, self.port, *options)]
         if host != "127.0.0.1":
