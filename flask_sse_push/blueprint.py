@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from .access import Rule, Rules, check_access
 from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
-from .errors import ConfigurationError, InvalidChannel, InvalidEvent, NotRegistered
+from .errors import ConfigurationError, InvalidChannel, NotRegistered
 from .pump import FINAL_ID, close_iterable
 from .state import AppState
 
@@ -63,7 +63,14 @@ class SSEPush(Blueprint):
         self._states.add(state)
 
     def publish(
-        self, data: Any, type: str | None = None, id: None = None, retry: int | None = None, channel: str | Iterable[str] = DEFAULT_CHANNEL
+        self,
+        data: Any,
+        type: str | None = None,
+        id: None = None,
+        retry: int | None = None,
+        channel: str | Iterable[str] = DEFAULT_CHANNEL,
+        *,
+        idempotency_key: str | None = None,
     ) -> str:
         """
         Send an event to everybody who listens to a channel, or will resume within the history.
@@ -77,6 +84,8 @@ class SSEPush(Blueprint):
             id (None): Refused: browsers resume by ids, so the bus gives them.
             retry (int | None): Milliseconds (500 to 3,600,000) that browsers are to wait before reconnecting, from now on.
             channel (str | Iterable[str]): One name, or up to 1,000; who listens to several gets the event once.
+            idempotency_key (str | None): Names the event (1 to 200 bytes). While an event with the same key is kept, publishing again
+                stores nothing and returns the id of the first: a task that is repeated can publish without doubt.
 
         Returns:
             str: The event's id, as clients see it in ``event.lastEventId``.
@@ -84,14 +93,10 @@ class SSEPush(Blueprint):
         Raises:
             InvalidEvent: The event cannot be sent as it is; nothing was stored.
             InvalidChannel: A name is not one; nothing was stored.
+            BusUnavailable: The bus did not take it within ``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS``.
             NotRegistered: The app cannot be told.
         """
-        if id is not None:
-            raise InvalidEvent(
-                f'"id" is given by the bus, because browsers resume by it, got {id!r}. Leave it out, and put an id of your own into "data"; '
-                "publish() returns the one that was given."
-            )
-        return self._state().publish(data, type, retry, channel)
+        return self._state().publish(data, type, id, retry, channel, idempotency_key)
 
     def stream(self, *channels: str) -> Response:
         """
@@ -181,18 +186,28 @@ class SSEPush(Blueprint):
 
         return add
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self, *, all_processes: bool = False) -> dict[str, Any]:
         """
-        Return what this process can count for the app, JSON-able.
+        Return what can be counted for the app, JSON-able.
+
+        Args:
+            all_processes (bool): Ask the bus for what every process that has listeners said of itself, within the last 7 seconds.
 
         Returns:
-            dict: ``streams`` (open now), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start), ``bus`` (its name),
-                ``last_event_id`` (of the newest event), ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).
+            dict: Of this process: ``streams`` (open now), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start), ``bus`` (its
+                name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or ``"down"``), ``bus_error`` (why it is down),
+                ``last_event_id`` (of the newest event here), ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).
+
+                Of all: ``streams``, ``channels``, ``events_per_second``, ``lag`` (how many events the slowest process had not got yet),
+                ``last_event_id``, ``history`` (``events``, ``bytes``), ``bus``, ``more_channels`` (not named, because a process names its
+                1,000 most heard), and ``processes``, a list with the like of each and its ``host``, ``pid``, ``uptime_seconds``, ``published``.
 
         Raises:
             NotRegistered: The app cannot be told.
+            BusUnavailable: With ``all_processes``: the bus cannot be asked.
         """
-        return self._state().stats()
+        state = self._state()
+        return state.stats_of_all() if all_processes else state.stats()
 
     def _state(self) -> AppState:
         if has_app_context():

@@ -10,6 +10,9 @@ from .settings import Settings
 
 __all__ = ["Finding", "find_problems"]
 
+_CURE_FOR_SEVERAL = 'Leave it out: "auto" shares events between the workers of a gunicorn.'
+_CURE_FOR_OTHERS = "Set it to sqlite:// and a path, or to redis://, or run one process."
+
 _SLOWEST_HEARTBEAT_SECONDS = 45  # nginx and ALB cut silent connections at 60, Heroku at 55
 
 
@@ -27,7 +30,9 @@ class Finding(NamedTuple):
         return f"{self.code}: {self.message}"
 
 
-def find_problems(server: Server, settings: Settings, config: Mapping[str, Any], imported_unpatched: bool) -> Iterator[Finding]:
+def find_problems(
+    server: Server, settings: Settings, config: Mapping[str, Any], *, imported_unpatched: bool, bus_is_shared: bool
+) -> Iterator[Finding]:
     """
     Return what is wrong with a server, as far as it shows.
 
@@ -36,7 +41,15 @@ def find_problems(server: Server, settings: Settings, config: Mapping[str, Any],
         settings (Settings): Ours.
         config (Mapping[str, Any]): The app's, for what other extensions do to responses.
         imported_unpatched (bool): Whether the app was imported before gevent patched the standard library.
+        bus_is_shared (bool): Whether an event reaches all processes.
     """
+    if server.several_processes and not bus_is_shared:
+        yield Finding(
+            "SSE002",
+            True,
+            "An event published in one of the server's processes would reach only that one's clients, because SSE_PUSH_BUS_URL keeps it in memory. "
+            f"{_CURE_FOR_SEVERAL if server.worker is not None else _CURE_FOR_OTHERS}",
+        )
     if server.worker is not None:
         yield from _gunicorn(server, settings, imported_unpatched)
     elif server.capacity == 1:
@@ -69,13 +82,6 @@ def _gunicorn(server: Server, settings: Settings, imported_unpatched: bool) -> I
             "SSE001",
             True,
             "gunicorn's sync worker holds one stream per process, and kills it after --timeout. Run: gunicorn -k gevent app:app",
-        )
-    if cfg.workers > 1:
-        yield Finding(
-            "SSE002",
-            True,
-            f"An event published in one of your {cfg.workers} workers would reach only that worker's clients. Run one worker, which holds "
-            "thousands of streams: gunicorn -k gevent -w 1 app:app",
         )
     if "h2" in getattr(cfg, "http_protocols", ()):
         yield Finding(

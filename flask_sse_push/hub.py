@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from .bus import Bus
-from .concurrency import Bell, short_lock
+from .bus import Bus, Report
+from .concurrency import Bell, current_mode, short_lock
 from .core import resume
 from .core.log import NOTHING, Batch, Cursor, Entry, Log
 from .fanout import Fanout
@@ -18,6 +19,11 @@ __all__ = ["Hub"]
 MAX_TURN_SECONDS = 0.1
 """How long a burst waits for streams that were woken and have not run yet: on a busy machine a thread may need some of it."""
 
+MAX_LAG = 10_000
+"""By how many events this process may be behind another one, from which a client comes: further ahead no real position is."""
+
+_LOOK_SECONDS = 0.005
+
 
 class Hub:
     """
@@ -25,47 +31,77 @@ class Hub:
 
     Under the lock nothing waits, switches, logs or calls foreign code. What was numbered lands in a box that needs no lock,
     and whoever looks at the log next empties it: so a finalizer or a signal handler can publish at any moment.
+
+    Args:
+        bus (Bus): Where the entries come from. A shared one is followed from the first stream on.
+        settings (Settings): How much history this process keeps.
+        report (Callable): Returns what the process says of itself to others.
     """
 
-    def __init__(self, bus: Bus, settings: Settings) -> None:
-        self.bus = bus
-        """Where the entries come from."""
-        self._log = Log(
-            bus.epoch,
-            length=settings.history_length,
-            seconds=settings.history_seconds,
-            max_bytes=settings.history_bytes,
-            head=bus.head,
-        )
+    def __init__(self, bus: Bus, settings: Settings, report: Callable[[], Report]) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._report = report
+        self._log: Log | None = None
         self._lock = short_lock()
-        self._inbox: deque[Entry] = deque()
+        self._inbox: deque[Entry | Log] = deque()
         self._bells: dict[str, dict[Bell, None]] = {}
         self._unannounced: dict[str, int] = {}
+        self._ring_all = False
         # A burst longer than the history would push out what nobody had a chance to read yet.
         self._burst = max(1, settings.history_length // 2)
         self._fanout = Fanout(self._take_bells)
-        # The only receiver there ever is. Strong: a weak one would be gone with the next garbage collection.
+        # The only receivers there ever are. Strong: weak ones would be gone with the next garbage collection.
+        bus.log_begun.connect(self._begin, sender=bus, weak=False)
         bus.entry_numbered.connect(self._append, sender=bus, weak=False)
+        bus.caught_up.connect(self._catch_up, sender=bus, weak=False)
+        if not bus.shared:
+            self._follow()  # nobody else keeps what is published before the first stream
 
-    def start(self, last_event_id: str | None) -> resume.Start:
-        """Return where a stream begins; see :func:`core.resume.start`."""
+    def wait_until_ready(self, seconds: float) -> None:
+        """
+        Begin to follow the bus where that is not done yet, and wait for what it keeps.
+
+        Not when the bus is away: then streams begin without a place in the log.
+
+        Args:
+            seconds (float): How long to wait at most.
+        """
+        self._follow()
+        if self._bus.health().state != "starting":
+            return
+        end = time.monotonic() + seconds
+        bell = current_mode().bell()
+        while self._bus.health().state == "starting" and time.monotonic() < end:
+            bell.wait(_LOOK_SECONDS)
+
+    def start(self, last_event_id: str | None) -> resume.Start | None:
+        """Return where a stream begins, see :func:`core.resume.start`; ``None`` while the log is not here, or its end is not."""
+        if self._bus.health().state != "up":
+            return None
         with self._lock:
             self._settle()
+            if self._log is None:
+                return None
             self._log.expire(time.monotonic())
-            return resume.start(self._log, last_event_id)
+            return resume.start(self._log, last_event_id, MAX_LAG if self._bus.shared else 0)
 
     def read(self, cursor: Cursor) -> Batch:
         """Return what comes after a cursor, and move it; see :meth:`Log.read`."""
+        log = self._log
+        assert log is not None, "a cursor comes from a log"
         # Without the lock: one number and one length. An entry that comes in between rings the bell, and is read then.
-        if cursor.position >= self._log.head and not self._inbox:
+        if cursor.position >= log.head and not self._inbox and cursor.epoch == log.epoch:
             return NOTHING
         with self._lock:
             self._settle()
-            return self._log.read(cursor)
+            return self._log.read(cursor)  # type: ignore[union-attr]
 
     def attach(self, channels: tuple[str, ...], bell: Bell) -> None:
         """Ring ``bell`` from now on when something was published to one of the channels."""
-        self._fanout.join()  # first: where no thread can be started, nothing is held
+        # First: where no thread can be started, nothing is held. (The follower may have ended since the request came.)
+        self._follow()
+        self._fanout.join()
         with self._lock:
             for channel in channels:
                 self._bells.setdefault(channel, {})[bell] = None
@@ -81,17 +117,17 @@ class Hub:
                     self._unannounced.pop(channel, None)
         self._fanout.leave()
 
-    def position(self, sequence: int) -> str:
-        """Return a number in this log as clients see it."""
-        return f"{self.bus.epoch}-{sequence}"
-
-    def let_streams_read(self, channels: tuple[str, ...]) -> None:
+    def let_streams_read(self, channels: tuple[str, ...], sequence: int) -> None:
         """
         Give the streams a turn when a burst fills half the history; called after publishing, in no lock.
 
         It waits for those alone that could read and have not come to it, a tenth of a second at most: never for a client.
+
+        Args:
+            channels (tuple[str, ...]): To which something was published.
+            sequence (int): Its number: the follower has to bring it here first.
         """
-        if not self._burst_in(channels):
+        if not self._burst_in(channels, sequence):
             return
         end = time.monotonic() + MAX_TURN_SECONDS
         while time.monotonic() < end:
@@ -99,41 +135,90 @@ class Hub:
                 return
             # Without the lock, which this thread may hold further up: list() of a dict is one step of the interpreter's.
             bells = [bell for channel in channels for bell in list(self._bells.get(channel, ()))]
-            if not self._burst_in(channels) and not any(bell.unanswered for bell in bells):
+            if not self._burst_in(channels, sequence) and not any(bell.unanswered for bell in bells):
                 return
 
-    def _burst_in(self, channels: tuple[str, ...]) -> bool:
-        unannounced = self._unannounced  # without the lock: counts that are late by one change nothing
-        return bool(unannounced) and any(unannounced.get(channel, 0) >= self._burst for channel in channels)
+    def _burst_in(self, channels: tuple[str, ...], sequence: int) -> bool:
+        unannounced, log = self._unannounced, self._log  # without the lock: counts that are late by one change nothing
+        if unannounced and any(unannounced.get(channel, 0) >= self._burst for channel in channels):
+            return True
+        return self._bus.shared and bool(self._bells) and log is not None and sequence - log.head >= self._burst
 
     def stats(self) -> dict[str, Any]:
         """Return what can be counted, JSON-able."""
         with self._lock:
             self._settle()
-            self._log.expire(time.monotonic())
+            log = self._log
+            if log is not None:
+                log.expire(time.monotonic())
             return {
-                "last_event_id": self.position(self._log.head),
+                "last_event_id": f"{log.epoch}-{log.head}" if log is not None else None,
                 "channels": {channel: len(bells) for channel, bells in sorted(self._bells.items())},
-                "history": {"events": len(self._log), "channels": self._log.channels, "bytes": self._log.size_bytes},
+                "history": {
+                    "events": len(log) if log is not None else 0,
+                    "channels": log.channels if log is not None else 0,
+                    "bytes": log.size_bytes if log is not None else 0,
+                },
             }
+
+    def _follow(self) -> None:
+        self._bus.start(self._report, self._has_listeners)
+
+    def _has_listeners(self) -> bool:
+        return bool(self._bells)
+
+    def _begin(self, bus: Bus, epoch: str, position: int, entries: list[Entry]) -> None:
+        settings = self._settings
+        log = Log(
+            epoch,
+            length=settings.history_length,
+            seconds=settings.history_seconds,
+            max_bytes=settings.history_bytes,
+            head=position,
+        )
+        for entry in entries:  # in no lock: there may be many, and nobody knows of this log yet
+            log.append(entry)
+        self._inbox.append(log)
+        self._settle_unless_locked()
+        if self._bells:
+            self._fanout.announce(urgent=True)
 
     def _append(self, bus: Bus, entry: Entry) -> None:
         self._inbox.append(entry)
-        urgent = False
-        # Whoever holds the lock may be this very thread, further up: who comes next empties the box. (Asked first and then taken, not taken
-        # by acquire(blocking=False): an exception out of a signal handler could come just behind that, and the lock would stay locked.)
-        if not self._lock.locked():
-            with self._lock:
-                urgent = self._settle()
+        urgent = self._settle_unless_locked()
         # After releasing the lock: a woken stream reads at once, and would only wait for us.
         if self._bells:
             self._fanout.announce(urgent)
+        if urgent and self._bus.shared:
+            # The follower brings what was published elsewhere, perhaps faster than a publisher here is allowed to.
+            self.let_streams_read(entry.channels, entry.sequence)
+
+    def _catch_up(self, bus: Bus) -> None:
+        """Ring those who began without a place: now there is one."""
+        if self._bells:
+            self._ring_all = True
+            self._fanout.announce(urgent=False)
+
+    def _settle_unless_locked(self) -> bool:
+        # Whoever holds the lock may be this very thread, further up: who comes next empties the box. (Asked first and then taken, not taken
+        # by acquire(blocking=False): an exception out of a signal handler could come just behind that, and the lock would stay locked.)
+        if self._lock.locked():
+            return False
+        with self._lock:
+            return self._settle()
 
     def _settle(self) -> bool:
         """Move what was numbered into the log; with the lock. True when a burst fills half of a history."""
         urgent = False
         while self._inbox:
             entry = self._inbox.popleft()
+            if isinstance(entry, Log):
+                self._log = entry
+                self._ring_all = True  # everybody has lost something, or has waited for a log to read
+                continue
+            assert self._log is not None, "a log begins before its entries"
+            if entry.sequence != self._log.head + 1:
+                self._ring_all = True  # everybody has lost something here, also who listens to none of this entry's channels
             self._log.append(entry)
             for channel in entry.channels:
                 if channel in self._bells:
@@ -146,6 +231,9 @@ class Hub:
         with self._lock:
             self._settle()
             channels, self._unannounced = self._unannounced, {}
+            if self._ring_all:
+                self._ring_all = False
+                channels = dict.fromkeys(self._bells, 0)
             if len(channels) == 1:
                 return list(self._bells.get(next(iter(channels)), ()))
             return list({bell: None for channel in channels for bell in self._bells.get(channel, ())})

@@ -6,12 +6,14 @@ Everything that depends on a server's insides is here, and ends in "unknown" whe
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "gunicorn_worker",
     "inspect_server",
     "is_gevent_patched",
+    "listening_sockets",
+    "master_listens",
 ]
 
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
@@ -51,6 +55,8 @@ class Server:
     """gunicorn's worker object, or ``None``."""
     capacity: int | None = None
     """Requests it holds at once, or ``None`` when unlimited or unknown."""
+    several_processes: bool = False
+    """Whether other processes answer requests of the same app."""
 
     @property
     def stopping(self) -> bool:
@@ -87,6 +93,44 @@ def gunicorn_worker() -> Any:
     return owner if hasattr(owner, "cfg") and hasattr(owner, "alive") else None
 
 
+def listening_sockets(worker: Any) -> frozenset[str]:
+    """Return the sockets that gunicorn's master handed to a worker, as :func:`master_listens` finds them again."""
+    if worker.cfg.reuse_port:
+        return frozenset()  # each process has its own
+    found = set()
+    for sock in worker.sockets:
+        try:
+            found.add(f"socket:[{os.fstat(sock.fileno()).st_ino}]")
+        except (OSError, ValueError):
+            return frozenset()
+    return frozenset(found)
+
+
+def master_listens(master: int, sockets: frozenset[str]) -> bool:
+    """
+    Say whether gunicorn's master goes on, as far as can be seen: the first thing that it does when it stops is to close its sockets.
+
+    Args:
+        master (int): Its process.
+        sockets (frozenset[str]): What :func:`listening_sockets` returned in a worker.
+    """
+    if not sockets:
+        return True
+    files = Path(f"/proc/{master}/fd")
+    try:
+        return any(_target(file) in sockets for file in files.iterdir())
+    except OSError:
+        # Gone; or of another user, who cannot be asked; or this is not Linux.
+        return files.parent.exists() or not Path("/proc/self").exists()
+
+
+def _target(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except OSError:
+        return ""  # closed in between
+
+
 def inspect_server(environ: dict[str, Any] | None = None) -> Server:
     """
     Return what runs this process.
@@ -98,15 +142,15 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
     if worker is not None:
         kind = type(worker).__name__.removesuffix("Worker").lower()
         capacity = {"gevent": worker.cfg.worker_connections, "geventpywsgi": worker.cfg.worker_connections, "thread": worker.cfg.threads, "sync": 1}.get(kind)
-        return Server(f"gunicorn {kind} worker", worker, capacity)
+        return Server(f"gunicorn {kind} worker", worker, capacity, worker.cfg.workers > 1)
     if environ is None:
         return Server("unknown server")
-    software = environ.get("SERVER_SOFTWARE", "")
+    software, several = environ.get("SERVER_SOFTWARE", ""), bool(environ.get("wsgi.multiprocess"))
     if "werkzeug.socket" in environ:
-        return Server(f"Werkzeug development server ({software})", capacity=None if environ["wsgi.multithread"] else 1)
+        return Server(f"Werkzeug development server ({software})", None, None if environ["wsgi.multithread"] else 1, several)
     if software.startswith("gevent/"):
-        return Server(f"gevent pywsgi ({software})")
-    return Server(f"{software or 'unknown'} server")
+        return Server(f"gevent pywsgi ({software})", several_processes=several)
+    return Server(f"{software or 'unknown'} server", several_processes=several)
 
 
 def is_gevent_patched() -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from .bus.base import MAX_STORED_EVENTS, BusFactory, BusOptions, Retention
 from .core.channels import Pattern
 from .core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
 from .core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
@@ -26,8 +27,10 @@ class Settings:
 
     public_channels: tuple[Pattern, ...]
     """``SSE_PUSH_PUBLIC_CHANNELS`` (list of patterns, default none): who can reach the app can read these, beside ``sse``."""
-    bus_url: str
-    """``SSE_PUSH_BUS_URL`` (URL, default ``"auto"``): what carries events."""
+    bus_url: str | BusFactory
+    """``SSE_PUSH_BUS_URL`` (URL, or a function that makes a :class:`bus.Bus`; default ``"auto"``): what carries events."""
+    publish_timeout_seconds: float
+    """``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS`` (seconds, default 2): ``publish`` has an id by then, or raises :class:`BusUnavailable`."""
     history_length: int
     """``SSE_PUSH_HISTORY_LENGTH`` (events per channel, default 256): how far back a client can resume."""
     history_seconds: float
@@ -53,6 +56,11 @@ class Settings:
     strict: bool
     """``SSE_PUSH_STRICT`` (bool, default ``True``): a server that cannot work is an error; ``False`` makes it a warning."""
 
+    def bus_options(self) -> BusOptions:
+        """Return what a bus is told of these."""
+        retention = Retention(self.history_seconds, self.history_bytes, max(MAX_STORED_EVENTS, self.history_length))
+        return BusOptions(retention, self.publish_timeout_seconds)
+
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
     """
@@ -67,7 +75,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     reader = _Reader(config)
     settings = Settings(
         public_channels=reader.patterns("PUBLIC_CHANNELS"),
-        bus_url=reader.text("BUS_URL", "auto"),
+        bus_url=reader.text_or_function("BUS_URL", "auto"),
+        publish_timeout_seconds=reader.number("PUBLISH_TIMEOUT_SECONDS", 2, 0.1, 60),
         history_length=reader.integer("HISTORY_LENGTH", 256, 1, 1_000_000),
         history_seconds=reader.number("HISTORY_SECONDS", 300, 1, 7 * 86_400),
         history_bytes=reader.integer("HISTORY_BYTES", 16 * 1024 * 1024, 4096, 1 << 40),
@@ -123,10 +132,10 @@ class _Reader:
             raise _wrong(name, "True or False", value, default)
         return value
 
-    def text(self, name: str, default: str) -> str:
+    def text_or_function(self, name: str, default: str) -> Any:
         value = self._get(name, default)
-        if not isinstance(value, str) or not value:
-            raise _wrong(name, "a str", value, default)
+        if not callable(value) and (not isinstance(value, str) or not value):
+            raise _wrong(name, "a URL, or a function that makes a bus", value, default)
         return value
 
     def _texts(self, name: str, example: str) -> list[str]:

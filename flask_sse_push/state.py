@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Flask, Request
+from flask import Flask, Request, has_request_context
 from flask.json.provider import DefaultJSONProvider
 
 from . import checks, signals
-from .bus import open_bus
+from .bus import Bus, Report, open_bus
 from .concurrency import PerProcess, reentrant_lock
-from .core.channels import check_channels
-from .core.event import Event, encode
 from .cors import add_cors_headers
-from .errors import InvalidEvent, UnsupportedServer
+from .errors import UnsupportedServer
 from .heartbeat import process_heartbeat
 from .hub import Hub
+from .publishing import prepare, to_json
 from .pump import Pump
+from .reports import Reporter, summarize
 from .response import EventStreamResponse
-from .server import Server, client_socket, inspect_server, is_gevent_patched
+from .runtime import shared_database
+from .server import Server, client_socket, gunicorn_worker, inspect_server, is_gevent_patched
 from .settings import read_settings
 from .stream import Source, Stream, StreamInfo
 from .subscription import Subscription
 from .version import __version__
 
-__all__ = ["MAX_CHANNELS_PER_EVENT", "AppState"]
+__all__ = ["AUTO", "AppState"]
 
-MAX_CHANNELS_PER_EVENT = 1_000
-"""An event holds a place in the history of each of its channels; more readers than this share a channel better."""
+AUTO = "auto"
+"""The URL of the bus that fits the server: memory in a lone process, a private database when gunicorn runs several workers."""
+
+_apps: Counter[tuple[str, str]] = Counter()  # how many of the same name this process has made
 
 logger = logging.getLogger(__package__)
 
@@ -39,12 +43,14 @@ class _Process:
     """What an app has in one process. Made without any effect of its own."""
 
     def __init__(self, state: AppState) -> None:
-        self.bus = open_bus(state.settings.bus_url)
-        self.hub = Hub(self.bus, state.settings)
+        self.bus = state.open_bus()
+        self.hub = Hub(self.bus, state.settings, lambda: state.report(self))
         self.lock = reentrant_lock()  # a finalizer may publish while something is counted
         self.counts: Counter[str] = Counter()
+        self.reporter = Reporter()
         self.findings: list[checks.Finding] | None = None
         self.server: Server | None = None
+        self.has_served = False  # a request came, so this process is more than a script
 
 
 class AppState:
@@ -64,7 +70,10 @@ class AppState:
         """Whose state this is."""
         self.settings = read_settings(app.config)
         """What was configured when the blueprint was registered."""
-        open_bus(self.settings.bus_url)  # a wrong URL is met here, and not in the first request
+        if self.settings.bus_url != AUTO:
+            open_bus(self.settings.bus_url, self.settings.bus_options())  # a wrong URL is met here, and not in the first request
+        _apps[app.import_name, app.name] += 1
+        self._number = _apps[app.import_name, app.name]
         self._imported_unpatched = not is_gevent_patched()
         self._processes: PerProcess[_Process] = PerProcess(lambda: _Process(self))
         server = inspect_server()
@@ -80,7 +89,9 @@ class AppState:
         """
         process = self._processes.get()
         if process.findings is None:
-            process.findings = list(checks.find_problems(server, self.settings, self.app.config, self._imported_unpatched))
+            process.findings = list(
+                checks.find_problems(server, self.settings, self.app.config, imported_unpatched=self._imported_unpatched, bus_is_shared=process.bus.shared)
+            )
             for finding in process.findings:
                 if not (finding.is_error and self.settings.strict):
                     logger.warning("%s", finding)
@@ -96,49 +107,55 @@ class AppState:
         if errors and self.settings.strict:
             raise UnsupportedServer(" ".join(map(str, errors)) + " (SSE_PUSH_STRICT=False makes this a warning.)")
 
-    def publish(self, data: Any, type: str | None, retry: int | None, channel: str | Iterable[str]) -> str:
+    def open_bus(self) -> Bus:
+        """Return a new bus for this process; ``"auto"`` is what fits its server."""
+        url, options = self.settings.bus_url, self.settings.bus_options()
+        if url != AUTO:
+            return open_bus(url, options)
+        worker = gunicorn_worker()
+        if worker is None or worker.cfg.workers < 2:
+            return open_bus("memory://", options)
+        from .bus.sqlite import SqliteBus  # not on every machine: Python can be built without it
+
+        return SqliteBus(shared_database(worker, f"{self.app.import_name}:{self.app.name}:{self._number}"), options, volatile=True)
+
+    def publish(
+        self, data: Any, type: str | None, id: object, retry: int | None, channel: str | Iterable[str], idempotency_key: str | None
+    ) -> str:
         """Check, encode and publish one event; see :meth:`SSEPush.publish`."""
-        channels = check_channels(channel, MAX_CHANNELS_PER_EVENT)
-        event = Event(data if isinstance(data, str) else self.dumps(data), type, None, retry)
-        block = encode(event)
-        if len(block) > self.settings.max_event_bytes:
-            raise InvalidEvent(
-                f'"data" makes an event of {len(block):,} bytes, SSE_PUSH_MAX_EVENT_BYTES allows {self.settings.max_event_bytes:,}. '
-                "Publish where to fetch it instead, or raise the limit."
-            )
+        prepared = prepare(
+            data, type, id, retry, channel, idempotency_key, dumps=self.dumps, max_event_bytes=self.settings.max_event_bytes
+        )
         process = self._processes.get()
-        id = str(process.bus.publish(channels, block))
-        with process.lock:
-            process.counts["published"] += 1
-        process.hub.let_streams_read(channels)
+        accepted = process.bus.publish(prepared.channels, prepared.block, idempotency_key)
+        published = str(accepted.id)
+        if accepted.is_repeated:
+            return published
+        if self._count("published") == 1 and not process.bus.shared:
+            self._warn_unheard(process)
+        process.hub.let_streams_read(prepared.channels, accepted.id.sequence)
         if signals.event_published.receivers:
-            signals.send(signals.event_published, self.app, event=event, channels=channels, id=id)
-        return id
+            signals.send(signals.event_published, self.app, event=prepared.event, channels=prepared.channels, id=published)
+        return published
 
     def dumps(self, value: Any) -> str:
-        """
-        Encode as the app encodes JSON.
-
-        Raises:
-            InvalidEvent: It cannot be encoded, or a browser could not parse the result.
-        """
+        """Encode as the app encodes JSON."""
         # NaN and Infinity are no JSON: JSON.parse() would throw in every client. Other providers decide for themselves.
         options = {"allow_nan": False} if isinstance(self.app.json, DefaultJSONProvider) else {}
-        try:
-            return self.app.json.dumps(value, **options)
-        except (TypeError, ValueError, RecursionError) as error:
-            shown = repr(value) if not isinstance(error, RecursionError) else f"a {value.__class__.__name__} within itself"
-            shown = shown if len(shown) <= 200 else shown[:197] + "..."
-            raise InvalidEvent(f'"data" must be a str or something that app.json can encode, got {shown} ({error}). Convert it first.') from error
+        return self.app.json.dumps(value, **options)
 
     def subscribe(self, request: Request, channels: tuple[str, ...]) -> EventStreamResponse:
         """Return the response that streams granted channels to a request."""
         last_event_id = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
-        return self._respond(request, Subscription(self._processes.get().hub, channels, last_event_id), last_event_id)
+        process = self._processes.get()
+        process.has_served = True
+        process.hub.wait_until_ready(self.settings.publish_timeout_seconds)
+        return self._respond(request, Subscription(process.hub, channels, last_event_id), last_event_id)
 
     def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
         """Return the response that streams an iterable to a request."""
-        return self._respond(request, Pump(iterable, self.dumps, self.settings.max_event_bytes), request.headers.get("Last-Event-ID"))
+        pump = Pump(iterable, lambda value: to_json(value, self.dumps), self.settings.max_event_bytes)
+        return self._respond(request, pump, request.headers.get("Last-Event-ID"))
 
     def is_full(self, request: Request) -> bool:
         """Say whether a stream would be refused now."""
@@ -149,6 +166,7 @@ class AppState:
         process = self._processes.get()
         with process.lock:
             counts = process.counts.copy()
+        health = process.bus.health()
         return {
             "streams": counts["opened"] - counts["closed"],
             "max_streams": self._max_streams(self._server(None)),
@@ -156,8 +174,28 @@ class AppState:
             "refused": counts["refused full"] + counts["refused draining"],
             "published": counts["published"],
             "bus": process.bus.name,
+            "bus_state": health.state,
+            "bus_error": health.error,
             **process.hub.stats(),
         }
+
+    def stats_of_all(self) -> dict[str, Any]:
+        """Return what all processes of the bus know; see :meth:`SSEPush.stats`."""
+        process = self._processes.get()
+        return summarize(process.bus.name, process.bus.inspect())
+
+    def report(self, process: _Process) -> Report:
+        """Return what a process says of itself to the others; called by the bus, from one thread."""
+        known = process.hub.stats()
+        with process.lock:
+            counts = process.counts.copy()
+        return process.reporter.make(
+            streams=counts["opened"] - counts["closed"],
+            published=counts["published"],
+            last_event_id=known["last_event_id"],
+            channels=known["channels"],
+            history=known["history"],
+        )
 
     def stream_opened(self, info: StreamInfo) -> None:
         """Count, and tell observers."""
@@ -179,6 +217,17 @@ class AppState:
         with process.lock:
             process.counts[what] += 1
             return process.counts[what]
+
+    def _warn_unheard(self, process: _Process) -> None:
+        """A process that serves nobody and keeps its events to itself: a script, a shell, a task."""
+        if self.app.testing or process.has_served or has_request_context() or gunicorn_worker() is not None:
+            return
+        logger.warning(
+            "Nobody can hear this event: it stays in process %d, which has served no request. To publish from scripts, shells and tasks, "
+            'set SSE_PUSH_BUS_URL in them and in the app, for instance to "sqlite:////var/lib/%s/events.db".',
+            os.getpid(),
+            self.app.name,
+        )
 
     def _server(self, environ: dict[str, Any] | None) -> Server:
         """Return what runs this process, found out with the first request."""

@@ -14,24 +14,27 @@ class Subscription:
     """
     What a client reads of some channels. It holds a position from the start, and a place among the listeners while it is open.
 
+    Where the bus is away, there is no log yet to have a position in: the stream begins without, and finds its place when the log is there.
+
     Args:
         hub (Hub): Where the events are.
         channels (tuple[str, ...]): Checked and granted names, each once.
         last_event_id (str | None): Where the client stopped; anything at all.
     """
 
-    __slots__ = ("_bell", "_cursor", "_hub", "_reason", "_told", "channels")
+    __slots__ = ("_bell", "_cursor", "_hub", "_last_event_id", "_reason", "_told", "channels")
 
     outcome: str | None = None
 
     def __init__(self, hub: Hub, channels: tuple[str, ...], last_event_id: str | None) -> None:
-        start = hub.start(last_event_id)
         self.channels = channels
         self._hub = hub
-        self._cursor = Cursor(channels, start.position)
-        self._reason = start.reason
-        self._told = start.position  # the last position that the client has seen as an id
+        self._last_event_id = last_event_id
+        self._cursor: Cursor | None = None
+        self._reason: str | None = None
+        self._told = 0  # the last position that the client has seen as an id
         self._bell: Bell | None = None
+        self._find_place()
 
     def abandon(self) -> None:
         """Nothing is held before ``open``."""
@@ -48,24 +51,33 @@ class Subscription:
 
     def prelude(self) -> bytes:
         """Return the position as an ``id:`` alone: browsers keep it and dispatch nothing, so that even a stream cut off before its first event resumes."""
-        if self._reason is not None:
+        if self._reason is not None or self._cursor is None:
             return b"\n"  # a client that had the position and not the reset behind it would come back as if it had missed nothing
-        return b"id: %s\n\n" % self._hub.position(self._told).encode()
+        return self._id_block()
 
     def read(self) -> bytes:
         """Return the events that are ready, behind a reset if some are missing."""
-        batch = self._hub.read(self._cursor)
-        reason, self._reason = self._reason, None
+        cursor = self._cursor
+        if cursor is None:
+            cursor = self._find_place()
+            if cursor is None:
+                return b""
+            if not self._last_event_id:
+                # Nobody knows what came since the client began to listen.
+                self._reason = "unavailable"
+        batch = self._hub.read(cursor)
+        reason = self._reason or batch.reason
+        self._reason = None
         if batch.last:
             self._told = batch.last
-        if not batch.lost and reason is None:
+        if reason is None:
             return batch.wire
-        # A client of another epoch has lost something in all of its channels.
-        lost = self.channels if reason else batch.lost
+        # Nobody knows in which of its channels a client has lost something whose position means nothing here.
+        lost = batch.lost if reason == "evicted" else self.channels
         if batch.last:
-            return resume.reset(reason or "evicted", lost, None) + batch.wire
-        self._told = self._cursor.position
-        return resume.reset(reason or "evicted", lost, self._hub.position(self._cursor.position))
+            return resume.reset(reason, lost, None) + batch.wire
+        self._told = cursor.position
+        return resume.reset(reason, lost, f"{cursor.epoch}-{cursor.position}")
 
     def heartbeat(self) -> bytes:
         """
@@ -73,11 +85,24 @@ class Subscription:
 
         A quiet stream's position would fall out of the history beside busy channels, and its client be told of a gap that is none.
         """
-        if self._cursor.position > self._told:
-            self._told = self._cursor.position
-            return b"id: %s\n\n" % self._hub.position(self._told).encode()
+        cursor = self._cursor
+        if cursor is not None and cursor.position > self._told:
+            self._told = cursor.position
+            return self._id_block()
         return b":\n\n"
 
     def farewell(self) -> bytes:
         """There is nothing to add: the client resumes."""
         return b""
+
+    def _find_place(self) -> Cursor | None:
+        start = self._hub.start(self._last_event_id)
+        if start is None:
+            return None
+        self._cursor = Cursor(self.channels, start.position, start.epoch)
+        self._reason, self._told = start.reason, start.position
+        return self._cursor
+
+    def _id_block(self) -> bytes:
+        assert self._cursor is not None
+        return b"id: %s-%d\n\n" % (self._cursor.epoch.encode(), self._told)

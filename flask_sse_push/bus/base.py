@@ -1,51 +1,173 @@
-"""What every bus can do."""
+"""What every bus can do, and what it is told."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 from blinker import Signal
 
 from ..core.ids import EventId
 
-__all__ = ["Bus"]
+__all__ = [
+    "LEASE_SECONDS",
+    "MAX_STORED_EVENTS",
+    "REPORT_SECONDS",
+    "Accepted",
+    "Bus",
+    "BusFactory",
+    "BusOptions",
+    "Health",
+    "Report",
+    "Retention",
+    "Snapshot",
+]
+
+REPORT_SECONDS = 2.0
+"""How often a process that has listeners says how it is."""
+
+LEASE_SECONDS = 7.0
+"""How long that is believed: three reports may be late before a process counts as gone."""
+
+MAX_STORED_EVENTS = 100_000
+"""The most that a shared bus keeps, unless one channel's history is to be longer: a process that starts reads all of it, in about a second."""
+
+Report = dict[str, Any]
+"""What a process says of itself, JSON-able; see :meth:`SSEPush.stats`."""
+
+
+class Retention(NamedTuple):
+    """How much of the past a bus keeps, over all channels."""
+
+    seconds: float
+    """How long."""
+    max_bytes: int
+    """Bytes, with :data:`core.log.ENTRY_OVERHEAD_BYTES` for each event."""
+    max_events: int = MAX_STORED_EVENTS
+    """Events."""
+
+
+class BusOptions(NamedTuple):
+    """What a bus is told when it is made."""
+
+    retention: Retention
+    """How much to keep. A shared bus writes it beside its log when it begins to be followed, and publishers obey what is written there."""
+    publish_timeout_seconds: float
+    """When ``publish`` gives up."""
+
+
+class Accepted(NamedTuple):
+    """What publishing gave."""
+
+    id: EventId
+    """The event's position."""
+    is_repeated: bool = False
+    """Whether an earlier event had the same idempotency key: this is its id, and nothing was stored now."""
+
+
+class Health(NamedTuple):
+    """How a bus is, as this process sees it."""
+
+    state: str
+    """``"idle"`` (nobody listens here), ``"starting"`` (the tail is being read), ``"up"``, or ``"down"``."""
+    since: float
+    """When that began, in seconds on the monotonic clock."""
+    error: str | None = None
+    """Why it is down."""
+
+
+class Snapshot(NamedTuple):
+    """A bus as a whole, at one moment."""
+
+    epoch: str
+    """The life of its log; empty when it has none yet."""
+    head: int
+    """The number it gave last."""
+    events: int
+    """How many it keeps."""
+    size_bytes: int
+    """What they count for."""
+    reports: list[Report]
+    """What each process that has listeners said last, younger than :data:`LEASE_SECONDS`."""
 
 
 class Bus(Protocol):
     """
     One order of events for everybody who listens.
 
-    A bus belongs to one process: it is made there on first use, and anew after a fork.
+    A bus object belongs to one process: it is made there on first use, and made anew after a fork. Making one opens nothing. All
+    methods are thread-safe, and wait as gevent wants it where the standard library is patched.
+
+    To bring a bus of your own, implement this and give ``SSE_PUSH_BUS_URL`` (or :class:`Publisher`) a function that takes
+    :class:`BusOptions` and returns it. The rules that all the package rests on:
+
+    - Numbers begin at 1 in each epoch and have no holes; their order is the order in which events are handed on, in every process.
+    - An epoch names one life of the numbers, and no number is ever given twice in it. A store that may have lost
+      events that it had accepted begins a new epoch.
+    - What cannot be proved to be complete shows as a hole in the numbers, or as a new epoch: both are told to clients.
     """
 
     name: str
-    """How it is called in logs and statistics, such as ``"memory"``."""
+    """How it is called in logs and statistics, such as ``"redis"``."""
 
-    epoch: str
-    """The life of the numbers it gives: ``[A-Za-z0-9._~]``, at most 40."""
+    shared: bool
+    """Whether other processes can publish and listen too."""
 
-    head: int
-    """The number it gave last; 0 before the first."""
+    log_begun: Signal
+    """
+    Sent by the bus whenever a log begins, before any of its entries: with ``epoch`` (str, ``[A-Za-z0-9._~]``, at most 40), ``position``
+    (int, the number before the first of ``entries``) and ``entries`` (list[Entry], all that the bus still keeps, in order).
+    """
 
     entry_numbered: Signal
     """
-    Sent for each entry in the order of the numbers, by the bus, with ``entry`` (Entry).
+    Sent by the bus for each later entry in the order of the numbers, with ``entry`` (Entry).
 
-    The hub is its one receiver: one per stream would have no order, and blinker is not safe while
-    receivers come and go. A receiver must neither wait nor raise.
+    The hub is the one receiver of all three: one per stream would have no order, and blinker is not safe while receivers come and go. A
+    receiver never raises. Where the bus is shared it may wait a tenth of a second, to give streams a turn.
     """
 
-    def publish(self, channels: tuple[str, ...], block: bytes) -> EventId:
+    caught_up: Signal
+    """Sent by the bus when it is up: everything that was stored until now has been handed on. At the start, and again after each fault."""
+
+    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
         """
-        Number an event and hand it on.
+        Number an event, store it and hand it on.
 
         Args:
             channels (tuple[str, ...]): Checked names, each once.
-            block (bytes): The encoded event without its ``id:`` line.
-
-        Returns:
-            EventId: Its position.
+            block (bytes): The encoded event without its ``id:`` line, blank line included.
+            key (str | None): An idempotency key. When an event that is still kept had the same, its id is returned and nothing is stored.
 
         Raises:
-            BusUnavailable: It was not stored.
+            BusUnavailable: It was not stored, or the message says that this is unknown. Within ``publish_timeout_seconds``.
         """
+
+    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
+        """
+        Begin to follow, from a greenlet or thread of the bus. Returns at once; once more is harmless.
+
+        After any fault it goes on where it was. It ends by itself when nobody has wanted it for a while, and can be started again.
+
+        Args:
+            report (Callable): Returns what this process says of itself.
+            wanted (Callable): Says whether anybody listens here.
+        """
+
+    def close(self) -> None:
+        """Stop to follow, and let go of everything. Once more is harmless; a later call of another method opens it anew."""
+
+    def health(self) -> Health:
+        """Return how it is. Never waits."""
+
+    def inspect(self) -> Snapshot:
+        """
+        Return what there is in all processes.
+
+        Raises:
+            BusUnavailable: It cannot be reached.
+        """
+
+
+BusFactory = Callable[[BusOptions], Bus]
+"""What makes a bus in the process that uses it."""

@@ -5,36 +5,54 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from blinker import Signal
 
 from ..concurrency import reentrant_lock
 from ..core.ids import EventId
 from ..core.log import Entry
+from .base import Accepted, BusOptions, Health, Report, Snapshot
 
 __all__ = ["MemoryBus"]
 
 
 class MemoryBus:
-    """Events live in this process and end with it. Thread-safe, and safe in finalizers and signal handlers."""
+    """
+    Events live in this process and end with it. Thread-safe, and safe in finalizers and signal handlers.
+
+    The hub holds the only copy of the log, so it listens from the start and not with the first stream.
+
+    Args:
+        options (BusOptions): Idempotency keys are kept as long as events, and as many as events at most.
+    """
 
     name = "memory"
+    shared = False
 
-    def __init__(self) -> None:
-        self.epoch = secrets.token_hex(6)
-        self.head = 0
+    def __init__(self, options: BusOptions) -> None:
+        self.log_begun = Signal("a log begins")
         self.entry_numbered = Signal("one entry was numbered")
+        self.caught_up = Signal("all entries were handed on")
+        self._epoch = secrets.token_hex(6)
+        self._head = 0
         self._numbers = itertools.count(1)
         self._unsent: deque[Entry] = deque()
         self._sending = False
+        self._retention = options.retention
+        self._keys: OrderedDict[str, tuple[EventId, float]] = OrderedDict()
+        self._report: Callable[[], Report] | None = None
+        self._since = time.monotonic()
         # Reentrant, because the collector and signals can call publish() from within publish().
         self._lock = reentrant_lock()
 
-    def publish(self, channels: tuple[str, ...], block: bytes) -> EventId:
+    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
         """Number an event and hand it on; see :meth:`Bus.publish`. Never fails."""
         id, outer = None, False
         with self._lock:
+            if key is not None and (known := self._find(key)) is not None:
+                return Accepted(known, is_repeated=True)
             while id is None or (outer and self._unsent):
                 # Numbered and handed on under one lock, so that the order of numbers is the order of arrival. A call from within leaves
                 # its entry to the outer one, which is on its way through the hub, and looks again if it came at the very end.
@@ -42,18 +60,48 @@ class MemoryBus:
                 try:
                     self._sending = True
                     if id is None:
-                        id = EventId(self.epoch, next(self._numbers))
+                        id = EventId(self._epoch, next(self._numbers))
+                        if key is not None:
+                            self._keys[key] = (id, time.monotonic())
                         self._unsent.append(Entry(id.sequence, channels, b"id: %s\n%s" % (str(id).encode(), block), time.monotonic()))
                     if outer:
                         self._send()
                 finally:
                     if outer:
                         self._sending = False
-        return id
+        return Accepted(id)
+
+    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
+        """Say where the log begins; see :meth:`Bus.start`."""
+        with self._lock:
+            if self._report is None:
+                self._report = report
+                self.log_begun.send(self, epoch=self._epoch, position=self._head, entries=[])
+                self.caught_up.send(self)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def health(self) -> Health:
+        """Return that it is up."""
+        return Health("up", self._since)
+
+    def inspect(self) -> Snapshot:
+        """Return what this process knows; the hub holds the history."""
+        report = self._report() if self._report is not None else {}
+        history = report.get("history", {})
+        return Snapshot(self._epoch, self._head, history.get("events", 0), history.get("bytes", 0), [report] if report else [])
+
+    def _find(self, key: str) -> EventId | None:
+        oldest = time.monotonic() - self._retention.seconds
+        while self._keys and (next(iter(self._keys.values()))[1] < oldest or len(self._keys) > self._retention.max_events):
+            self._keys.popitem(last=False)
+        found = self._keys.get(key)
+        return found[0] if found is not None else None
 
     def _send(self) -> None:
         while self._unsent:
             entry = min(self._unsent)  # a call from within may have added its higher number first
             self._unsent.remove(entry)
-            self.head = entry.sequence
+            self._head = entry.sequence
             self.entry_numbered.send(self, entry=entry)

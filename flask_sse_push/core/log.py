@@ -71,8 +71,11 @@ class Batch(NamedTuple):
     lost: tuple[str, ...]
     """Channels in which entries between the cursor and this batch are gone: to be told before ``wire``."""
 
+    reason: str | None
+    """Why they are gone: ``"evicted"`` from this log, or ``"epoch"``: the cursor belonged to another log. ``None`` when nothing is lost."""
 
-NOTHING = Batch(b"", 0, ())
+
+NOTHING = Batch(b"", 0, (), None)
 """What a cursor at the end of the log reads."""
 
 
@@ -83,13 +86,16 @@ class Cursor:
     Args:
         channels (tuple[str, ...]): What the stream reads, each once.
         position (int): The number of the last entry that the stream has got; 0 for none.
+        epoch (str): The life of the log that the number belongs to.
     """
 
-    __slots__ = ("channels", "forgiven", "position")
+    __slots__ = ("channels", "epoch", "forgiven", "position")
 
-    def __init__(self, channels: tuple[str, ...], position: int) -> None:
+    def __init__(self, channels: tuple[str, ...], position: int, epoch: str) -> None:
         self.channels = channels
         """What the stream reads."""
+        self.epoch = epoch
+        """The life of the log that the position belongs to."""
         self.position = position
         """Everything up to this number was read, or was told to be lost."""
         self.forgiven: Mapping[str, int] = {}
@@ -200,8 +206,14 @@ class Log:
         Streams that stand at the same place get the same ``Batch``, joined once.
 
         Args:
-            cursor (Cursor): Where to read on. A position past ``head`` is left alone.
+            cursor (Cursor): Where to read on. A position past ``head`` is left alone. One of another epoch has lost something in all
+                of its channels, and goes on before all that this log holds: all of it came after the other log was lost.
         """
+        if cursor.epoch != self.epoch:
+            cursor.epoch, cursor.position = self.epoch, 0
+            # What this log has lost itself until now is told by the same words.
+            cursor.forgiven = {channel: mark for channel in cursor.channels if (mark := self.watermark(channel))}
+            return self.read(cursor)._replace(lost=cursor.channels, reason="epoch")
         if cursor.position >= self.head:
             return NOTHING
         if cursor.forgiven:
@@ -225,6 +237,7 @@ class Log:
     def _read(self, cursor: Cursor) -> tuple[Batch, int]:
         after = cursor.position
         lost = tuple(channel for channel in cursor.channels if self.watermark(channel) > max(after, cursor.forgiven.get(channel, 0)))
+        reason = "evicted" if lost else None
         pending: dict[int, bytes] = {}
         for channel in cursor.channels:
             ring = self._rings.get(channel)
@@ -239,11 +252,11 @@ class Log:
         for sequence in sorted(pending):
             size += len(pending[sequence])
             if size > self._batch_bytes and wires:
-                return Batch(b"".join(wires), last, lost), last
+                return Batch(b"".join(wires), last, lost, reason), last
             wires.append(pending[sequence])
             last = sequence
         # Entries of other channels may lie between the last of these and the end: they are behind the cursor too.
-        return Batch(b"".join(wires), last, lost), self.head
+        return Batch(b"".join(wires), last, lost, reason), self.head
 
     def _evict_first(self, channel: str, ring: _Ring) -> None:
         entry = ring.entries.popleft()

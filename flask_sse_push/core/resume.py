@@ -17,6 +17,9 @@ RESET_TYPE = "sse.reset"
 class Start(NamedTuple):
     """Where a stream begins, and whether its client must be told of a gap first."""
 
+    epoch: str
+    """The life of the log that the position belongs to."""
+
     position: int
     """Read on after this number."""
 
@@ -24,13 +27,14 @@ class Start(NamedTuple):
     """Why continuity cannot be proved; ``None`` when it can, or when a log read will tell."""
 
 
-def start(log: Log, last_event_id: str | None) -> Start:
+def start(log: Log, last_event_id: str | None, lag: int = 0) -> Start:
     """
     Return where a stream begins.
 
     Args:
         log (Log): What the stream will read.
         last_event_id (str | None): What the client sent; ``None`` or empty for a client that is new.
+        lag (int): By how many numbers this copy of the log may be behind what the client has got from another process.
 
     Returns:
         Start: The end of the log for a new client; behind the last event for one that resumes. An id of
@@ -39,15 +43,15 @@ def start(log: Log, last_event_id: str | None) -> Start:
             nothing says what its sender has seen, and a made-up id must not fetch the whole history.
     """
     if not last_event_id:
-        return Start(log.head, None)
+        return Start(log.epoch, log.head, None)
     id = ids.parse(last_event_id)
     if id is None:
-        return Start(log.head, "malformed")
+        return Start(log.epoch, log.head, "malformed")
     if id.epoch != log.epoch:
-        return Start(0, "epoch")
-    if id.sequence > log.head:
-        return Start(log.head, "future")
-    return Start(id.sequence, None)
+        return Start(log.epoch, 0, "epoch")
+    if id.sequence > log.head + lag:
+        return Start(log.epoch, log.head, "future")
+    return Start(log.epoch, id.sequence, None)
 
 
 def reset(reason: str, channels: tuple[str, ...], id: str | None) -> bytes:
@@ -55,7 +59,7 @@ def reset(reason: str, channels: tuple[str, ...], id: str | None) -> bytes:
     Return the bytes of the event that tells of a gap.
 
     Args:
-        reason (str): ``"evicted"``, ``"epoch"``, ``"future"`` or ``"malformed"``.
+        reason (str): ``"evicted"``, ``"epoch"``, ``"future"``, ``"malformed"`` or ``"unavailable"``.
         channels (tuple[str, ...]): In which the client may have missed events.
         id (str | None): Where the client stands now; ``None`` when events with ids of their own follow at once.
     """

@@ -21,7 +21,7 @@ def worker(kind, **cfg):
 
 
 def gevent(capacity=1000, **cfg):
-    return Server("gunicorn gevent worker", worker("GeventWorker", **cfg), capacity)
+    return Server("gunicorn gevent worker", worker("GeventWorker", **cfg), capacity, cfg.get("workers", 1) > 1)
 
 
 def gthread(capacity=100, **cfg):
@@ -29,7 +29,13 @@ def gthread(capacity=100, **cfg):
 
 
 def sync(**cfg):
-    return Server("gunicorn sync worker", worker("SyncWorker", **cfg), 1)
+    return Server("gunicorn sync worker", worker("SyncWorker", **cfg), 1, cfg.get("workers", 1) > 1)
+
+
+def problems(server, settings=None, config=None, imported_unpatched=False, bus_is_shared=False):
+    """What is found with these settings, given without their prefix."""
+    read = read_settings({f"SSE_PUSH_{key}": value for key, value in (settings or {}).items()})
+    return list(find_problems(server, read, config or {}, imported_unpatched=imported_unpatched, bus_is_shared=bus_is_shared))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +49,8 @@ def sync(**cfg):
         (gthread(), {}, {}, True, []),
         (sync(), {}, {}, True, ["SSE001"]),
         (gevent(workers=2), {}, {}, False, ["SSE002"]),
-        (sync(workers=4), {}, {}, True, ["SSE001", "SSE002"]),
+        (sync(workers=4), {}, {}, True, ["SSE002", "SSE001"]),
+        (Server("uwsgi server", several_processes=True), {}, {}, True, ["SSE002"]),
         (gevent(http_protocols=["h1", "h2"]), {}, {}, False, ["SSE003"]),
         (gevent(http_protocols=("h2",)), {}, {}, False, ["SSE003"]),
         (gevent(preload_app=True), {}, {}, True, ["SSE004"]),
@@ -68,8 +75,7 @@ def sync(**cfg):
 )
 def test_problems_are_found(server, settings, config, imported_unpatched, codes):
     """Each thing that cannot work has a code, and what works has none."""
-    read = read_settings({f"SSE_PUSH_{key}": value for key, value in settings.items()})
-    findings = list(find_problems(server, read, config, imported_unpatched))
+    findings = problems(server, settings, config, imported_unpatched)
     assert [finding.code for finding in findings] == codes
     for finding in findings:
         assert str(finding) == f"{finding.code}: {finding.message}"
@@ -81,16 +87,21 @@ def test_gunicorn_without_http_2_is_no_problem():
     """A gunicorn that does not know http_protocols yet is checked all the same."""
     server = gevent()
     del server.worker.cfg.http_protocols
-    assert list(find_problems(server, read_settings({}), {}, False)) == []
+    assert problems(server) == []
 
+
+@pytest.mark.parametrize("server", [gevent(workers=4), Server("uwsgi server", several_processes=True)])
+def test_several_processes_with_a_shared_bus_are_no_problem(server):
+    """Where an event reaches all processes, there may be several."""
+    assert problems(server, bus_is_shared=True) == []
 
 @pytest.mark.parametrize(
     ("server", "cure"),
-    [(sync(), "gunicorn -k gevent app:app"), (gevent(workers=3), "-w 1"), (gthread(threads=1), "--threads 100"), (gevent(http_protocols=["h2"]), "--http-protocols")],
+    [(sync(), "gunicorn -k gevent app:app"), (gevent(workers=3), "Leave it out"), (Server("uwsgi server", several_processes=True), "sqlite://"), (gthread(threads=1), "--threads 100"), (gevent(http_protocols=["h2"]), "--http-protocols")],
 )
 def test_problem_ends_with_the_cure(server, cure):
     """Who reads the message can copy what to do."""
-    (finding,) = find_problems(server, read_settings({}), {}, False)
+    (finding,) = problems(server)
     assert isinstance(finding, Finding)
     assert cure in finding.message
 

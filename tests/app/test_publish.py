@@ -222,7 +222,7 @@ def _deep():
 )
 def test_publish_refuses_what_is_no_json(app, sse, data):
     """What a browser could not parse, or nobody can encode, is refused with a message of a bounded size, and nothing is stored."""
-    with capture(app) as published, pytest.raises(InvalidEvent, match=r'(?s)^"data" must be a str or something that app\.json can encode, got .*Convert it first\.$') as caught:
+    with capture(app) as published, pytest.raises(InvalidEvent, match=r'(?s)^"data" must be a str or something that can be encoded as JSON, got .*Convert it first\.$') as caught:
         sse.publish(data)
     assert len(str(caught.value)) < 600
     assert published == []

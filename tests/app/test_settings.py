@@ -6,12 +6,14 @@ import pytest
 from flask import Flask
 
 from flask_sse_push import ConfigurationError, SSEPush
+from flask_sse_push.bus import MemoryBus
 from flask_sse_push.settings import PREFIX, Settings, read_settings
 
 NAN = float("nan")
 WRONG = {
     "PUBLIC_CHANNELS": ["news", None, 7, {"a": 1}, [7], ["a b"], [""], [None]],
-    "BUS_URL": ["", None, 7, b"auto", "memory", "http://localhost", "kafka://x"],
+    "BUS_URL": ["", None, 7, b"auto", "memory", "http://localhost", "kafka://x", "sqlite://", "sqlite:///", "sqlite://host/x.db", "sqlite:////var/", "sqlite:///a.db?x=1", "memory://x"],
+    "PUBLISH_TIMEOUT_SECONDS": [0, 0.05, 61, "2", True, None, NAN],
     "HISTORY_LENGTH": [0, -1, 1_000_001, 2.5, "256", True, None, NAN],
     "HISTORY_SECONDS": [0, -1, 0.5, 7 * 86_400 + 1, "300", True, None, NAN],
     "HISTORY_BYTES": [0, 4095, (1 << 40) + 1, 1e6, "1MB", True, None],
@@ -27,7 +29,8 @@ WRONG = {
 }
 RIGHT = {
     "PUBLIC_CHANNELS": [[], ["news", "a.*"], ("news",), {"news"}, frozenset({"*"})],
-    "BUS_URL": ["auto", "memory://"],
+    "BUS_URL": ["auto", "memory://", "sqlite:////nowhere/events.db", "sqlite:///events.db", MemoryBus],
+    "PUBLISH_TIMEOUT_SECONDS": [0.1, 5, 60],
     "HISTORY_LENGTH": [1, 1_000_000],
     "HISTORY_SECONDS": [1, 1.5, 7 * 86_400],
     "HISTORY_BYTES": [1 << 20, 1 << 40],
@@ -103,6 +106,7 @@ def test_settings_have_defaults():
     assert read_settings({}) == Settings(
         public_channels=(),
         bus_url="auto",
+        publish_timeout_seconds=2,
         history_length=256,
         history_seconds=300,
         history_bytes=16 * 1024 * 1024,

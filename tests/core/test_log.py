@@ -43,16 +43,16 @@ def test_cursor_reads_its_channels_in_order():
     log = make_log()
     for channel in ("a", "b", "a", "c", "b"):
         append(log, channel)
-    assert log.read(Cursor(("a", "b"), 0)) == Batch(b"1;2;3;5;", 5, ())
-    assert log.read(Cursor(("b", "a"), 1)) == Batch(b"2;3;5;", 5, ())
-    assert log.read(Cursor(("c",), 0)) == Batch(b"4;", 4, ())
+    assert log.read(Cursor(("a", "b"), 0, "e")) == Batch(b"1;2;3;5;", 5, (), None)
+    assert log.read(Cursor(("b", "a"), 1, "e")) == Batch(b"2;3;5;", 5, (), None)
+    assert log.read(Cursor(("c",), 0, "e")) == Batch(b"4;", 4, (), None)
 
 
 def test_cursor_at_the_end_reads_nothing():
     """A cursor that has read everything reads nothing, until there is more."""
     log = make_log()
     append(log)
-    cursor = Cursor(("a",), 0)
+    cursor = Cursor(("a",), 0, "e")
     assert numbers(log.read(cursor)) == [1]
     assert log.read(cursor) is NOTHING
     append(log)
@@ -63,7 +63,7 @@ def test_cursor_past_the_end_is_left_alone():
     """A position past the head reads nothing and does not move."""
     log = make_log()
     append(log)
-    cursor = Cursor(("a",), 7)
+    cursor = Cursor(("a",), 7, "e")
     assert log.read(cursor) is NOTHING
     assert cursor.position == 7
 
@@ -73,8 +73,8 @@ def test_cursor_moves_past_entries_of_other_channels():
     log = make_log()
     append(log, "busy")
     append(log, "busy")
-    cursor = Cursor(("quiet",), 0)
-    assert log.read(cursor) == Batch(b"", 0, ())
+    cursor = Cursor(("quiet",), 0, "e")
+    assert log.read(cursor) == Batch(b"", 0, (), None)
     assert cursor.position == 2
 
 
@@ -83,8 +83,8 @@ def test_entry_on_several_channels_is_read_once():
     log = make_log()
     append(log, "a", "b", "c")
     append(log, "b")
-    assert numbers(log.read(Cursor(("a", "b", "c"), 0))) == [1, 2]
-    assert numbers(log.read(Cursor(("c",), 0))) == [1]
+    assert numbers(log.read(Cursor(("a", "b", "c"), 0, "e"))) == [1, 2]
+    assert numbers(log.read(Cursor(("c",), 0, "e"))) == [1]
     assert len(log) == 2
     assert log.channels == 3
 
@@ -94,12 +94,12 @@ def test_entry_on_several_channels_stays_while_one_holds_it():
     log = make_log(length=1)
     append(log, "a", "b")
     append(log, "a")
-    assert numbers(log.read(Cursor(("b",), 0))) == [1]
+    assert numbers(log.read(Cursor(("b",), 0, "e"))) == [1]
     assert len(log) == 2
     append(log, "b")
     assert len(log) == 2
     assert log.size_bytes == 2 * (2 + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 1 + CHANNEL_OVERHEAD_BYTES)
-    assert read_all(log, Cursor(("b",), 0)) == ["b", 3]
+    assert read_all(log, Cursor(("b",), 0, "e")) == ["b", 3]
 
 
 def test_oldest_entry_goes_from_the_rings_that_still_hold_it():
@@ -109,7 +109,7 @@ def test_oldest_entry_goes_from_the_rings_that_still_hold_it():
     append(log, "a", at=5.0)
     log.expire(11.0)
     assert len(log) == 1
-    assert read_all(log, Cursor(("b",), 0)) == ["b"]
+    assert read_all(log, Cursor(("b",), 0, "e")) == ["b"]
     log.expire(FOREVER)
     assert (len(log), log.channels, log.size_bytes) == (0, 0, 0)
 
@@ -129,8 +129,8 @@ def test_retention_by_count_is_per_channel():
     for _ in range(10):
         append(log, "busy")
     append(log, "quiet")
-    assert read_all(log, Cursor(("busy",), 0)) == ["busy", 8, 9, 10]
-    assert read_all(log, Cursor(("quiet",), 0)) == [11]
+    assert read_all(log, Cursor(("busy",), 0, "e")) == ["busy", 8, 9, 10]
+    assert read_all(log, Cursor(("quiet",), 0, "e")) == [11]
     assert len(log) == 4
 
 
@@ -141,7 +141,7 @@ def test_retention_by_age_drops_what_is_older(now, kept):
     for at in (0.0, 1.0, 1.5):
         append(log, at=at)
     log.expire(now)
-    assert [number for number in read_all(log, Cursor(("a",), 0)) if number != "a"] == kept
+    assert [number for number in read_all(log, Cursor(("a",), 0, "e")) if number != "a"] == kept
 
 
 def test_retention_by_age_works_while_appending():
@@ -169,7 +169,7 @@ def test_newest_entry_stays_whatever_it_weighs():
     append(log, "a")
     append(log, "b", wire=b"." * 10_000)
     assert len(log) == 1
-    assert log.read(Cursor(("b",), 0)).last == 2
+    assert log.read(Cursor(("b",), 0, "e")).last == 2
     append(log, "a")
     assert (len(log), log.channels) == (1, 1)
 
@@ -178,13 +178,13 @@ def test_quiet_channel_beside_a_busy_one_shows_no_gap():
     """A cursor on a quiet channel loses nothing when a busy channel is evicted around it."""
     log = make_log(length=2)
     append(log, "quiet")
-    cursor = Cursor(("quiet",), 1)
+    cursor = Cursor(("quiet",), 1, "e")
     for _ in range(50):
         append(log, "busy")
     assert log.read(cursor).lost == ()
-    assert read_all(log, Cursor(("quiet",), 1)) == []
-    assert read_all(log, Cursor(("busy",), 40)) == ["busy", 50, 51]
-    assert read_all(log, Cursor(("quiet", "busy"), 0)) == ["busy", 1, 50, 51]
+    assert read_all(log, Cursor(("quiet",), 1, "e")) == []
+    assert read_all(log, Cursor(("busy",), 40, "e")) == ["busy", 50, 51]
+    assert read_all(log, Cursor(("quiet", "busy"), 0, "e")) == ["busy", 1, 50, 51]
 
 
 def test_channel_remembers_its_loss_when_it_is_empty():
@@ -193,12 +193,12 @@ def test_channel_remembers_its_loss_when_it_is_empty():
     append(log, "a", at=0.0)
     append(log, "b", at=20.0)
     assert log.watermark("a") == 1
-    assert read_all(log, Cursor(("a",), 0)) == ["a"]
-    assert read_all(log, Cursor(("a",), 1)) == []
+    assert read_all(log, Cursor(("a",), 0, "e")) == ["a"]
+    assert read_all(log, Cursor(("a",), 1, "e")) == []
     append(log, "a", at=20.0)
     assert log.watermark("a") == 1
-    assert read_all(log, Cursor(("a",), 0)) == ["a", 3]
-    assert read_all(log, Cursor(("a",), 1)) == [3]
+    assert read_all(log, Cursor(("a",), 0, "e")) == ["a", 3]
+    assert read_all(log, Cursor(("a",), 1, "e")) == [3]
 
 
 def test_position_right_at_the_mark_has_lost_nothing():
@@ -207,8 +207,8 @@ def test_position_right_at_the_mark_has_lost_nothing():
     append(log)
     append(log)
     assert log.watermark("a") == 1
-    assert read_all(log, Cursor(("a",), 1)) == [2]
-    assert read_all(log, Cursor(("a",), 0)) == ["a", 2]
+    assert read_all(log, Cursor(("a",), 1, "e")) == [2]
+    assert read_all(log, Cursor(("a",), 0, "e")) == ["a", 2]
 
 
 def test_floor_stands_for_the_marks_that_are_forgotten(monkeypatch):
@@ -220,9 +220,9 @@ def test_floor_stands_for_the_marks_that_are_forgotten(monkeypatch):
     log.expire(FOREVER)
     assert [log.watermark(channel) for channel in "abcde"] == [2, 2, 3, 4, 5]
     assert log.watermark("never used") == 2
-    assert read_all(log, Cursor(("a",), 0)) == ["a"]
-    assert read_all(log, Cursor(("never used",), 1)) == ["never used"]
-    assert read_all(log, Cursor(("never used",), 2)) == []
+    assert read_all(log, Cursor(("a",), 0, "e")) == ["a"]
+    assert read_all(log, Cursor(("never used",), 1, "e")) == ["never used"]
+    assert read_all(log, Cursor(("never used",), 2, "e")) == []
     append(log, "a")
     assert log.watermark("a") == 2
 
@@ -242,8 +242,8 @@ def test_log_that_begins_late_knows_nothing_of_before():
     """What was numbered before the log began may have been in any channel."""
     log = make_log(head=7)
     append(log)
-    assert read_all(log, Cursor(("a",), 6)) == ["a", 8]
-    assert read_all(log, Cursor(("a",), 7)) == [8]
+    assert read_all(log, Cursor(("a",), 6, "e")) == ["a", 8]
+    assert read_all(log, Cursor(("a",), 7, "e")) == [8]
     assert log.watermark("other") == 7
 
 
@@ -253,9 +253,9 @@ def test_hole_in_the_numbers_is_a_loss_in_every_channel():
     append(log, "a")
     append(log, "b", skip=2)
     assert log.head == 4
-    assert read_all(log, Cursor(("a", "c"), 1)) == ["a", "c"]
-    assert read_all(log, Cursor(("b",), 1)) == ["b", 4]
-    assert read_all(log, Cursor(("b",), 3)) == [4]
+    assert read_all(log, Cursor(("a", "c"), 1, "e")) == ["a", "c"]
+    assert read_all(log, Cursor(("b",), 1, "e")) == ["b", 4]
+    assert read_all(log, Cursor(("b",), 3, "e")) == [4]
     assert (len(log), log.channels) == (1, 1)
     assert log.size_bytes == 2 + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 1 + CHANNEL_OVERHEAD_BYTES
 
@@ -291,11 +291,11 @@ def test_loss_is_told_once():
     log = make_log(length=4, batch_bytes=1)
     for _ in range(10):
         append(log)
-    cursor = Cursor(("a",), 0)
-    assert [log.read(cursor) for _ in range(4)] == [Batch(b"7;", 7, ("a",)), Batch(b"8;", 8, ()), Batch(b"9;", 9, ()), Batch(b"10;", 10, ())]
+    cursor = Cursor(("a",), 0, "e")
+    assert [log.read(cursor) for _ in range(4)] == [Batch(b"7;", 7, ("a",), "evicted"), Batch(b"8;", 8, (), None), Batch(b"9;", 9, (), None), Batch(b"10;", 10, (), None)]
     assert log.read(cursor) is NOTHING
     append(log)
-    assert log.read(cursor) == Batch(b"11;", 11, ())
+    assert log.read(cursor) == Batch(b"11;", 11, (), None)
     assert cursor.forgiven == {}
 
 
@@ -306,7 +306,7 @@ def test_loss_in_one_channel_is_forgiven_on_the_way_through_another():
         append(log, "slow")
     for _ in range(20):
         append(log, "busy")
-    cursor = Cursor(("slow", "busy"), 0)
+    cursor = Cursor(("slow", "busy"), 0, "e")
     told = read_all(log, cursor)
     assert told == ["busy", 1, 2, 3, 4, 5, 21, 22, 23, 24, 25]
 
@@ -316,11 +316,11 @@ def test_second_loss_is_told_again():
     log = make_log(length=3, batch_bytes=1)
     for _ in range(6):
         append(log)
-    cursor = Cursor(("a",), 0)
-    assert log.read(cursor) == Batch(b"4;", 4, ("a",))
+    cursor = Cursor(("a",), 0, "e")
+    assert log.read(cursor) == Batch(b"4;", 4, ("a",), "evicted")
     for _ in range(6):
         append(log)
-    assert log.read(cursor) == Batch(b"10;", 10, ("a",))
+    assert log.read(cursor) == Batch(b"10;", 10, ("a",), "evicted")
     assert read_all(log, cursor) == [11, 12]
 
 
@@ -329,11 +329,11 @@ def test_loss_of_everything_is_told_without_an_entry():
     log = make_log(seconds=10)
     append(log, at=0.0)
     log.expire(FOREVER)
-    cursor = Cursor(("a",), 0)
-    assert log.read(cursor) == Batch(b"", 0, ("a",))
+    cursor = Cursor(("a",), 0, "e")
+    assert log.read(cursor) == Batch(b"", 0, ("a",), "evicted")
     assert log.read(cursor) is NOTHING
     append(log, at=0.0)
-    assert log.read(cursor) == Batch(b"2;", 2, ())
+    assert log.read(cursor) == Batch(b"2;", 2, (), None)
     assert cursor.forgiven == {}
 
 
@@ -342,7 +342,7 @@ def test_batch_is_bounded_in_bytes():
     log = make_log(batch_bytes=10)
     for size in (4, 6, 1, 30, 9, 2):
         append(log, wire=b"." * size)
-    cursor = Cursor(("a",), 0)
+    cursor = Cursor(("a",), 0, "e")
     batches = list(iter(lambda: log.read(cursor), NOTHING))
     assert [(len(batch.wire), batch.last) for batch in batches] == [(10, 2), (1, 3), (30, 4), (9, 5), (2, 6)]
 
@@ -352,7 +352,7 @@ def test_batch_is_bounded_by_default():
     log = make_log()
     for _ in range(100):
         append(log, wire=b"." * 1000)
-    cursor = Cursor(("a",), 0)
+    cursor = Cursor(("a",), 0, "e")
     assert len(log.read(cursor).wire) == MAX_BATCH_BYTES // 1000 * 1000
 
 
@@ -362,20 +362,20 @@ def test_batch_that_ends_early_leaves_the_cursor_at_its_last_entry():
     append(log, "a")
     append(log, "b")
     append(log, "a")
-    cursor = Cursor(("a",), 0)
-    assert log.read(cursor) == Batch(b"1;", 1, ())
+    cursor = Cursor(("a",), 0, "e")
+    assert log.read(cursor) == Batch(b"1;", 1, (), None)
     assert cursor.position == 1
-    assert log.read(cursor) == Batch(b"3;", 3, ())
+    assert log.read(cursor) == Batch(b"3;", 3, (), None)
 
 
 def test_streams_at_one_place_share_their_batch():
     """Cursors with the same channels and position get the very same bytes; the next entry makes new ones."""
     log = make_log()
     append(log)
-    first, second = log.read(Cursor(("a",), 0)), log.read(Cursor(("a",), 0))
+    first, second = log.read(Cursor(("a",), 0, "e")), log.read(Cursor(("a",), 0, "e"))
     assert first is second
     append(log)
-    assert numbers(log.read(Cursor(("a",), 0))) == [1, 2]
+    assert numbers(log.read(Cursor(("a",), 0, "e"))) == [1, 2]
 
 
 def test_shared_batch_is_not_older_than_the_log():
@@ -383,9 +383,9 @@ def test_shared_batch_is_not_older_than_the_log():
     log = make_log(seconds=10)
     append(log, at=0.0)
     append(log, at=5.0)
-    assert numbers(log.read(Cursor(("a",), 0))) == [1, 2]
+    assert numbers(log.read(Cursor(("a",), 0, "e"))) == [1, 2]
     log.expire(11.0)
-    assert log.read(Cursor(("a",), 0)) == Batch(b"2;", 2, ("a",))
+    assert log.read(Cursor(("a",), 0, "e")) == Batch(b"2;", 2, ("a",), "evicted")
 
 
 def test_joined_batches_are_bounded_in_number():
@@ -397,7 +397,7 @@ def test_joined_batches_are_bounded_in_number():
     try:
         before = tracemalloc.get_traced_memory()[0]
         for position in range(300):
-            log.read(Cursor(("a",), position))
+            log.read(Cursor(("a",), position, "e"))
         kept = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

@@ -122,7 +122,7 @@ class Reader:
     """A cursor with what it was given and told, so that every read can be judged."""
 
     def __init__(self, channels, position):
-        self.cursor = Cursor(channels, position)
+        self.cursor = Cursor(channels, position, "e")
         self.position = position
         self.told = dict.fromkeys(channels, -1)
 
@@ -233,7 +233,7 @@ def test_resumed_cursor_reads_the_suffix_or_is_told(length, published, position,
     log = Log("e", length=length, seconds=10, max_bytes=1 << 20)
     for sequence, names in enumerate(published, 1):
         log.append(Entry(sequence, names, b"%d;" % sequence, 0.0))
-    batch = log.read(Cursor(channels, min(position, log.head)))
+    batch = log.read(Cursor(channels, min(position, log.head), "e"))
     got = [int(number) for number in batch.wire.split(b";")[:-1]]
     suffix = [sequence for sequence, names in enumerate(published, 1) if sequence > position and set(names) & set(channels)]
     gone = [sequence for sequence in suffix if sequence not in got]

@@ -20,21 +20,21 @@ def log():
 @pytest.mark.parametrize(
     ("last_event_id", "expected"),
     [
-        (None, Start(5, None)),
-        ("", Start(5, None)),
-        ("now-0", Start(0, None)),
-        ("now-3", Start(3, None)),
-        ("now-5", Start(5, None)),
-        ("now-6", Start(5, "future")),
-        ("now-9999999999999999999", Start(5, "future")),
-        ("then-3", Start(0, "epoch")),
-        ("then-0", Start(0, "epoch")),
-        ("then-99", Start(0, "epoch")),
-        ("now-03", Start(5, "malformed")),
-        ("now-3\n", Start(5, "malformed")),
-        ("nonsense", Start(5, "malformed")),
-        ("end", Start(5, "malformed")),
-        (" ", Start(5, "malformed")),
+        (None, Start("now", 5, None)),
+        ("", Start("now", 5, None)),
+        ("now-0", Start("now", 0, None)),
+        ("now-3", Start("now", 3, None)),
+        ("now-5", Start("now", 5, None)),
+        ("now-6", Start("now", 5, "future")),
+        ("now-9999999999999999999", Start("now", 5, "future")),
+        ("then-3", Start("now", 0, "epoch")),
+        ("then-0", Start("now", 0, "epoch")),
+        ("then-99", Start("now", 0, "epoch")),
+        ("now-03", Start("now", 5, "malformed")),
+        ("now-3\n", Start("now", 5, "malformed")),
+        ("nonsense", Start("now", 5, "malformed")),
+        ("end", Start("now", 5, "malformed")),
+        (" ", Start("now", 5, "malformed")),
     ],
 )
 def test_start_proves_continuity_or_says_why_not(log, last_event_id, expected):
@@ -45,9 +45,9 @@ def test_start_proves_continuity_or_says_why_not(log, last_event_id, expected):
 def test_start_in_an_empty_log_is_its_beginning():
     """Before the first event a new client stands at 0, and may come back with that."""
     log = Log("now", length=10, seconds=100, max_bytes=1 << 20)
-    assert start(log, None) == Start(0, None)
-    assert start(log, "now-0") == Start(0, None)
-    assert start(log, "now-1") == Start(0, "future")
+    assert start(log, None) == Start("now", 0, None)
+    assert start(log, "now-0") == Start("now", 0, None)
+    assert start(log, "now-1") == Start("now", 0, "future")
 
 
 @pytest.mark.parametrize("id", [None, "now-5"])

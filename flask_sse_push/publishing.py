@@ -1,0 +1,87 @@
+"""What is checked and encoded before an event is published, by an app or without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from .core.channels import check_channels
+from .core.event import Event, encode
+from .errors import InvalidEvent
+
+__all__ = ["MAX_CHANNELS_PER_EVENT", "MAX_KEY_BYTES", "Prepared", "prepare", "to_json"]
+
+MAX_CHANNELS_PER_EVENT = 1_000
+"""An event holds a place in the history of each of its channels; more readers than this share a channel better."""
+
+MAX_KEY_BYTES = 200
+"""A key names an event; it does not carry one."""
+
+
+class Prepared(NamedTuple):
+    """An event that can be published: everything that its caller could have got wrong is checked."""
+
+    event: Event
+    channels: tuple[str, ...]
+    block: bytes
+    """The encoded event without its ``id:`` line."""
+
+
+def prepare(
+    data: Any,
+    type: str | None,
+    id: object,
+    retry: int | None,
+    channel: str | Iterable[str],
+    idempotency_key: str | None,
+    *,
+    dumps: Callable[[Any], str],
+    max_event_bytes: int,
+) -> Prepared:
+    """
+    Check and encode an event; see :meth:`SSEPush.publish` for the arguments.
+
+    Raises:
+        InvalidEvent: The event cannot be sent as it is.
+        InvalidChannel: A name is not one.
+    """
+    if id is not None:
+        raise InvalidEvent(
+            f'"id" is given by the bus, because browsers resume by it, got {id!r}. Leave it out, and put an id of your own into "data"; '
+            "publish() returns the one that was given."
+        )
+    if idempotency_key is not None:
+        _check_key(idempotency_key)
+    channels = check_channels(channel, MAX_CHANNELS_PER_EVENT)
+    event = Event(data if isinstance(data, str) else to_json(data, dumps), type, None, retry)
+    block = encode(event)
+    if len(block) > max_event_bytes:
+        raise InvalidEvent(
+            f'"data" makes an event of {len(block):,} bytes, SSE_PUSH_MAX_EVENT_BYTES allows {max_event_bytes:,}. '
+            "Publish where to fetch it instead, or raise the limit."
+        )
+    return Prepared(event, channels, block)
+
+
+def to_json(value: Any, dumps: Callable[[Any], str]) -> str:
+    """
+    Encode a value as JSON.
+
+    Raises:
+        InvalidEvent: It cannot be encoded, or a browser could not parse the result.
+    """
+    try:
+        return dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        shown = repr(value) if not isinstance(error, RecursionError) else f"a {value.__class__.__name__} within itself"
+        shown = shown if len(shown) <= 200 else shown[:197] + "..."
+        raise InvalidEvent(f'"data" must be a str or something that can be encoded as JSON, got {shown} ({error}). Convert it first.') from error
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or not key or not key.isprintable() or len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
+        shown = repr(key)
+        raise InvalidEvent(
+            f'"idempotency_key" must be 1 to {MAX_KEY_BYTES} bytes of printable text, got {shown if len(shown) <= 80 else shown[:77] + "..."}. '
+            "Use what names the event where it comes from, such as the id of its row."
+        )
