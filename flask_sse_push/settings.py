@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,12 @@ from .core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
 from .core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from .errors import ConfigurationError, InvalidChannel
 
-__all__ = ["PREFIX", "Settings", "read_settings"]
+__all__ = ["BUS_URL_VARIABLE", "PREFIX", "Settings", "read_settings"]
 
 PREFIX = "SSE_PUSH_"
+
+BUS_URL_VARIABLE = "SSE_PUSH_BUS_URL"
+"""The one setting that belongs to a place and not to an app: where the config says nothing, the environment's variable counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Settings:
     public_channels: tuple[Pattern, ...]
     """``SSE_PUSH_PUBLIC_CHANNELS`` (list of patterns, default none): who can reach the app can read these, beside ``sse``."""
     bus_url: str | BusFactory
-    """``SSE_PUSH_BUS_URL`` (URL, or a function that makes a :class:`bus.Bus`; default ``"auto"``): what carries events."""
+    """``SSE_PUSH_BUS_URL`` (URL, or a function that makes a :class:`bus.Bus`; default: the environment's variable of this name, or ``"auto"``): what carries events."""
     publish_timeout_seconds: float
     """``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS`` (seconds, default 2): ``publish`` has an id by then, or raises :class:`BusUnavailable`."""
     history_length: int
@@ -75,7 +79,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     reader = _Reader(config)
     settings = Settings(
         public_channels=reader.patterns("PUBLIC_CHANNELS"),
-        bus_url=reader.text_or_function("BUS_URL", "auto"),
+        bus_url=reader.text_or_function("BUS_URL", os.environ.get(BUS_URL_VARIABLE) or "auto"),
         publish_timeout_seconds=reader.number("PUBLISH_TIMEOUT_SECONDS", 2, 0.1, 60),
         history_length=reader.integer("HISTORY_LENGTH", 256, 1, 1_000_000),
         history_seconds=reader.number("HISTORY_SECONDS", 300, 1, 7 * 86_400),

@@ -40,6 +40,8 @@ BLOCKS = {
     ("Who may read what", "python"): 2,
     ("Tokens and progress", "python"): 1,
     ("Tokens and progress", "js"): 1,
+    ("Many workers, many machines", "sh"): 3,
+    ("Many workers, many machines", "python"): 2,
     ("In the browser", "js"): 1,
     ("Deployment", "nginx"): 1,
     ("Moving from Flask-SSE", "python"): 1,
@@ -109,6 +111,7 @@ def environment_for(folder, **more):
         "PATH": path,
         "HOME": str(folder),
         "XDG_RUNTIME_DIR": str(folder),
+        "TMPDIR": str(folder),
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -143,11 +146,11 @@ class Process:
 class Served:
     """An ``app.py`` and its static files in a folder, served by the README's own command."""
 
-    def __init__(self, folder, source, script="", command=None, options=""):
+    def __init__(self, folder, source, script="", command=None, options="", **environment):
         needs("bash", modules=["gunicorn", "gevent"])
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._command, self._options = command or shell_block("gunicorn"), options
+        self._command, self._options, self._environment = command or shell_block("gunicorn"), options, environment
         self._server = None
         (folder / "app.py").write_text(source, encoding="utf-8")
         (folder / "static").mkdir(exist_ok=True)
@@ -155,8 +158,8 @@ class Served:
         self.start()
 
     def start(self):
-        environment = environment_for(self.folder, GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:{self.port} {self._options}")
-        self._server = Process(["bash", "-c", f"exec {self._command}"], self.folder, environment, "server")
+        environment = environment_for(self.folder, GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:{self.port} {self._options}", **self._environment)
+        self._server = Process(["bash", "-c", self._command if "=" in self._command else f"exec {self._command}"], self.folder, environment, f"server-{self.port}")
         try:
             eventually(self._answers, 20_000 * MS, "the application answers")
         except BaseException:
@@ -366,21 +369,103 @@ def test_readme_curl_commands_show_an_order(application, tmp_path):
         listener.stop()
 
 
-def test_readme_several_workers_are_refused_with_the_cure(tmp_path):
-    """With two workers the server does not start, and says SSE002 and -w 1."""
-    needs("bash", modules=["gunicorn", "gevent"])
-    command = shell_block("gunicorn")
-    assert " -w 1 " in command
-    (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
-    environment = environment_for(tmp_path, GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:{free_port()}")
-    server = Process(["bash", "-c", f"exec {command.replace(' -w 1 ', ' -w 2 ')}"], tmp_path, environment, "server")
+# Many workers, many machines
+
+
+def bus_blocks(language):
+    return blocks("Many workers, many machines", language)
+
+
+def test_readme_four_workers_share_events(application):
+    """With the README's command an order that any worker takes reaches listeners of all of them, in one order."""
+    assert " -w 4 " in shell_block("gunicorn")
+    with contextlib.ExitStack() as stack:
+        reads = [stack.enter_context(listening(f"{application.url}/events?channel=orders"))[1] for _ in range(8)]
+        for number in range(12):
+            application.order(f"number {number}")
+        orders = [[(event.last_event_id, json.loads(event.data)["item"]) for event in read(12)] for read in reads]
+    assert [item for _, item in orders[0]] == [f"number {number}" for number in range(12)]
+    assert all(order == orders[0] for order in orders)
+
+
+@pytest.fixture(scope="module")
+def redis_server():
+    needs("redis-server", modules=["redis"])
+    from tests.bus.redis_server import RedisServer
+
+    with RedisServer() as server:
+        yield server
+
+
+def test_readme_two_machines_share_a_redis(serve, redis_server, tmp_path):
+    """Two gunicorns with the README's command and one Redis: an order at either reaches the listeners of both."""
+    [command] = [code.strip() for code in bus_blocks("sh") if "gunicorn" in code]
+    assert command.endswith(shell_block("gunicorn"))
+    url = redis_server.url + "?prefix=readme"
+    command = replaced(command, redis=("redis://127.0.0.1:6379/0", url)).replace(" gunicorn", " exec gunicorn")
+    one, other = (serve(APPLICATION, command=command) for _ in range(2))
+    assert one.port != other.port
+    with listening(f"{one.url}/events?channel=orders") as (_, read_one), listening(f"{other.url}/events?channel=orders") as (_, read_other):
+        one.order("from the one")
+        other.order("from the other")
+        events = [(event.last_event_id, json.loads(event.data)["item"]) for event in read_one(2)]
+        assert [item for _, item in events] == ["from the one", "from the other"]
+        assert [(event.last_event_id, json.loads(event.data)["item"]) for event in read_other(2)] == events
+
+
+@pytest.fixture
+def shop(serve, tmp_path):
+    """The application on a SQLite bus, and the URL of that."""
+    url = f"sqlite:///{tmp_path}/events.db"
+    served = serve(APPLICATION, SSE_PUSH_BUS_URL=url)
+    served.bus_url = url
+    return served
+
+
+def test_readme_script_publishes_to_the_running_server(shop, tmp_path):
+    """The script, run by itself as cron does, reaches who listens to the server."""
+    [script] = [code for code in bus_blocks("python") if "with Publisher" in code]
+    (tmp_path / "night.py").write_text(replaced(script, bus=("sqlite:////var/lib/shop/events.db", shop.bus_url)), encoding="utf-8")
+    with listening(f"{shop.url}/events?channel=orders") as (_, read):
+        ran = subprocess.run([sys.executable, "night.py"], cwd=tmp_path, env=environment_for(tmp_path), capture_output=True, text=True, timeout=30 * FACTOR)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+        [event] = read(1)
+    assert (event.type, json.loads(event.data)) == ("night", {"backup": "done"})
+
+
+def test_readme_task_that_is_repeated_in_forks_publishes_once(shop, tmp_path):
+    """The module with the task, imported once and run in forked workers as Celery and RQ do, publishes each order once."""
+    [module] = [code for code in bus_blocks("python") if "def ship_order" in code]
+    (tmp_path / "tasks.py").write_text(module, encoding="utf-8")
+    program = "import multiprocessing as m, tasks; p = m.get_context('fork').Pool(3); p.map(tasks.ship_order, [1, 2, 3] * 4); p.close(); p.join()"
+    with listening(f"{shop.url}/events?channel=orders") as (_, read):
+        environment = environment_for(tmp_path, SSE_PUSH_BUS_URL=shop.bus_url)
+        ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30 * FACTOR)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        shop.order("the end")
+        events = read(4)
+    assert sorted(json.loads(event.data)["id"] for event in events[:3]) == [1, 2, 3]
+    assert {event.type for event in events[:3]} == {"shipped"}
+
+
+def test_readme_commands_publish_and_listen(shop, tmp_path):
+    """`flask sse listen` follows the bus of the running server, and shows what `flask sse publish` says there."""
+    publish, listen = (code.strip() for code in bus_blocks("sh") if code.startswith("flask sse"))
+    environment = environment_for(tmp_path, SSE_PUSH_BUS_URL=shop.bus_url)
+    listener = Process(["bash", "-c", f"exec {listen}"], tmp_path, environment, "listener")
+
+    def heard():
+        published = subprocess.run(["bash", "-c", publish], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30 * FACTOR)
+        assert published.returncode == 0, published.stderr
+        return [line for line in listener.log.splitlines() if line.startswith("{")]
+
     try:
-        eventually(lambda: server.process.poll() is not None, 20_000 * MS, "the server gives up")
-        assert server.process.returncode != 0
-        assert "SSE002" in server.log
-        assert "gunicorn -k gevent -w 1 app:app" in server.log
+        with listening(f"{shop.url}/events?channel=orders") as (_, read):
+            line = json.loads(eventually(heard, 30_000 * MS, "the listener shows an order")[0])
+            assert (line["type"], json.loads(line["data"])) == ("created", {"item": "tea"})
+            assert json.loads(read(1)[0].data) == {"item": "tea"}
     finally:
-        server.stop()
+        listener.stop()
 
 
 # Access, and streams of one request

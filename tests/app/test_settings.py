@@ -122,6 +122,15 @@ def test_settings_have_defaults():
     )
 
 
+def test_bus_of_the_place_counts_where_the_app_says_nothing(monkeypatch):
+    """SSE_PUSH_BUS_URL in the environment is the default; the config goes before it, and an empty one is none."""
+    monkeypatch.setenv("SSE_PUSH_BUS_URL", "sqlite:////nowhere/events.db")
+    assert read_settings({}).bus_url == "sqlite:////nowhere/events.db"
+    assert read_settings({"SSE_PUSH_BUS_URL": "memory://"}).bus_url == "memory://"
+    monkeypatch.setenv("SSE_PUSH_BUS_URL", "")
+    assert read_settings({}).bus_url == "auto"
+
+
 @pytest.mark.parametrize(
     ("key", "suggestion"),
     [

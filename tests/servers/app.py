@@ -60,11 +60,15 @@ def create_app():
             "rss": int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
         }
 
+    @app.get("/stats-of-all")
+    def stats_of_all():
+        return sse.stats(all_processes=True)
+
     @app.post("/publish")
     def publish_some():
         order = request.get_json()
         data, count, seconds = order["data"], order.get("count", 1), order.get("pause")
-        options = {key: order[key] for key in ("type", "channel", "retry") if key in order}
+        options = {key: order[key] for key in ("type", "channel", "retry", "idempotency_key") if key in order}
         ids = []
         for number in range(count):
             ids.append(publish(number if data is None else data, **options))

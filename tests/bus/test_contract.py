@@ -1,0 +1,505 @@
+"""What every bus promises: one suite over all of them. Each object of a bus stands for a process of its own."""
+
+import multiprocessing
+import threading
+import time
+
+import pytest
+
+from flask_sse_push.bus import BusOptions, MemoryBus, Retention, open_bus
+from flask_sse_push.bus.follower import LINGER_SECONDS
+from flask_sse_push.decoder import decode
+from flask_sse_push.hub import Hub
+from flask_sse_push.settings import read_settings
+from flask_sse_push.subscription import Subscription
+from tests.needs import needs
+from tests.support import FACTOR, MS, eventually, own_threads
+
+KINDS = ["memory", "sqlite", "redis"]
+SHARED = ["sqlite", "redis"]
+RETENTION = Retention(300, 1 << 24)
+
+
+@pytest.fixture(scope="module")
+def redis_server():
+    needs("redis-server", modules=["redis"])
+    from tests.bus.redis_server import RedisServer
+
+    with RedisServer() as server:
+        yield server
+
+
+class Store:
+    """Where a kind of bus keeps its events; ``bus()`` is what one process has of it."""
+
+    def __init__(self, kind, url):
+        self.kind, self.url = kind, url
+        self.opened = []
+
+    def bus(self, retention=RETENTION, timeout=5 * FACTOR):
+        bus = open_bus(self.url, BusOptions(retention, timeout))
+        self.opened.append(bus)
+        return bus
+
+    def close(self):
+        for bus in self.opened:
+            bus.close()
+
+
+@pytest.fixture
+def store(request, tmp_path):
+    kind = request.param
+    if kind == "redis":
+        url = request.getfixturevalue("redis_server").url + f"?prefix=test{time.monotonic_ns()}"
+    else:
+        url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/events.db"}[kind]
+    store = Store(kind, url)
+    yield store
+    store.close()
+
+
+every_bus = pytest.mark.parametrize("store", KINDS, indirect=True)
+shared_bus = pytest.mark.parametrize("store", SHARED, indirect=True)
+
+
+class Follower:
+    """Writes down what a bus hands on, as a hub would take it."""
+
+    def __init__(self, bus, reports=dict):
+        self.bus = bus
+        self.begun, self.entries, self.caught_up, self.said = [], [], 0, []
+        bus.log_begun.connect(self._begin, sender=bus)
+        bus.entry_numbered.connect(self._number, sender=bus)
+        bus.caught_up.connect(self._catch_up, sender=bus)
+        bus.start(reports, lambda: True)
+
+    def _begin(self, bus, epoch, position, entries):
+        self.begun.append((epoch, position))
+        self.said.append("begun")
+        self.entries += entries
+
+    def _number(self, bus, entry):
+        self.said.append("entry")
+        self.entries.append(entry)
+
+    def _catch_up(self, bus):
+        self.said.append("up")
+        self.caught_up += 1
+
+    def up(self):
+        eventually(lambda: self.caught_up, 5000 * MS, "the follower is up")
+        return self
+
+    def numbers(self):
+        return [entry.sequence for entry in self.entries]
+
+    def wait(self, count):
+        eventually(lambda: len(self.entries) >= count, 10_000 * MS, f"{len(self.entries)} of {count} entries came")
+        return self.entries
+
+
+def block(text):
+    return b"data: %s\n\n" % str(text).encode()
+
+
+@every_bus
+def test_bus_numbers_from_one_without_a_hole(store):
+    """Events get the numbers 1, 2, 3 in one epoch, and the follower gets them so, as bytes with the id in front."""
+    bus = store.bus()
+    follower = Follower(bus).up()
+    ids = [bus.publish(("a",), block(number)).id for number in range(3)]
+    assert [id.sequence for id in ids] == [1, 2, 3]
+    (epoch,) = {id.epoch for id in ids}
+    follower.wait(3)
+    assert follower.begun == [(epoch, 0)]
+    assert [entry.wire for entry in follower.entries] == [b"id: %s-%d\ndata: %d\n\n" % (epoch.encode(), number + 1, number) for number in range(3)]
+    assert {entry.channels for entry in follower.entries} == {("a",)}
+
+
+@every_bus
+def test_bus_says_that_a_log_begins_before_anything_else(store):
+    """The first signal tells of the log, the next that all is here, and only then entries follow."""
+    bus = store.bus()
+    follower = Follower(bus).up()
+    bus.publish(("a",), block(1))
+    follower.wait(1)
+    assert follower.said == ["begun", "up", "entry"]
+
+
+@every_bus
+def test_order_of_numbers_is_the_order_of_arrival_under_many_threads(store):
+    """Eight threads publish at once: every follower gets all events once, in the order of the numbers; each thread's own stay in its order."""
+    buses = [store.bus(), store.bus()] if store.kind != "memory" else [store.bus()] * 2
+    followers = [Follower(bus).up() for bus in dict.fromkeys(buses)]
+    given = {}
+
+    def publish(thread):
+        for number in range(25):
+            given[thread, number] = buses[thread % 2].publish(("a",), block(f"{thread}.{number}")).id.sequence
+
+    threads = [threading.Thread(target=publish, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for follower in followers:
+        follower.wait(200)
+        assert follower.numbers() == list(range(1, 201))
+        texts = [entry.wire.split(b"data: ")[1].strip().decode() for entry in follower.entries]
+        assert {text: number for number, text in enumerate(texts, 1)} == {f"{thread}.{number}": sequence for (thread, number), sequence in given.items()}
+        for thread in range(8):
+            assert [text for text in texts if text.startswith(f"{thread}.")] == [f"{thread}.{number}" for number in range(25)]
+
+
+@shared_bus
+def test_late_follower_gets_what_is_kept_at_once(store):
+    """Who begins to follow later gets the whole history with the beginning of the log, and then what comes."""
+    publisher = store.bus()
+    epoch = publisher.publish(("a", "b"), block("first")).id.epoch
+    for number in range(2, 1202):
+        publisher.publish(("a",), block(number))
+    follower = Follower(store.bus()).up()
+    assert follower.begun == [(epoch, 0)]
+    assert follower.numbers() == list(range(1, 1202))
+    assert follower.entries[0].channels == ("a", "b")
+    publisher.publish(("a",), block("then"))
+    follower.wait(1202)
+    assert follower.said == ["begun", "up", "entry"]
+
+
+@shared_bus
+def test_follower_hears_other_processes_both_ways(store):
+    """What one process publishes comes to the other, and the other way round."""
+    left, right = Follower(store.bus()).up(), Follower(store.bus()).up()
+    left.bus.publish(("a",), block("from the left"))
+    right.bus.publish(("a",), block("from the right"))
+    for follower in (left, right):
+        assert [entry.wire.split(b"data: ")[1] for entry in follower.wait(2)] == [b"from the left\n\n", b"from the right\n\n"]
+
+
+@shared_bus
+def test_follower_that_is_started_again_reads_on(store):
+    """After a stop it goes on where it was: nothing is lost, nothing comes twice, and no log begins anew."""
+    bus, other = store.bus(), store.bus()
+    follower = Follower(bus).up()
+    other.publish(("a",), block(1))
+    follower.wait(1)
+    bus.close()
+    other.publish(("a",), block(2))
+    bus.start(dict, lambda: True)
+    follower.wait(2)
+    other.publish(("a",), block(3))
+    follower.wait(3)
+    assert follower.numbers() == [1, 2, 3]
+    assert len(follower.begun) == 1
+
+
+@shared_bus
+def test_follower_ends_when_nobody_has_wanted_it_for_a_while(store, monkeypatch):
+    """Its thread is gone a while after the last listener, and comes back with the next, which misses nothing."""
+    monkeypatch.setattr("flask_sse_push.bus.follower.LINGER_SECONDS", 0.01)
+    assert LINGER_SECONDS > 1
+    bus = store.bus()
+    wanted = [True]
+    follower = Follower(bus).up()
+    bus.start(dict, lambda: wanted[0])
+    bus.publish(("a",), block(1))
+    follower.wait(1)
+    wanted[0] = False
+    eventually(lambda: bus.health().state == "idle", 5000 * MS)
+    eventually(lambda: not own_threads(), 5000 * MS)
+    bus.publish(("a",), block(2))
+    wanted[0] = True
+    bus.start(dict, lambda: wanted[0])
+    follower.wait(2)
+    assert follower.numbers() == [1, 2]
+
+
+@shared_bus
+def test_publishing_alone_starts_nothing(store):
+    """A process that only publishes has no thread of the package, and is idle."""
+    bus = store.bus()
+    bus.publish(("a",), block(1))
+    assert own_threads() == []
+    assert bus.health().state == "idle"
+
+
+@every_bus
+def test_start_twice_follows_once(store):
+    """Started again and again there is one follower, and each event comes once."""
+    bus = store.bus()
+    follower = Follower(bus).up()
+    for _ in range(5):
+        bus.start(dict, lambda: True)
+    bus.publish(("a",), block(1))
+    bus.publish(("a",), block(2))
+    follower.wait(2)
+    assert follower.numbers() == [1, 2]
+    assert len(follower.begun) == 1
+    assert len([thread for thread in own_threads() if "follower" in thread.name]) == int(bus.shared)
+
+
+@every_bus
+def test_repeated_key_is_the_first_event(store):
+    """Publishing with a key that was used returns the first id and stores nothing; another key, or none, is another event."""
+    bus = store.bus()
+    follower = Follower(bus).up()
+    first = bus.publish(("a",), block("first"), "key")
+    again = bus.publish(("b",), block("again"), "key")
+    assert not first.is_repeated
+    assert again == (first.id, True)
+    assert bus.publish(("a",), block("other"), "other key").id.sequence == 2
+    assert bus.publish(("a",), block("none")).id.sequence == 3
+    assert bus.publish(("a",), block("none")).id.sequence == 4
+    assert len(follower.wait(4)) == 4
+
+
+@shared_bus
+def test_repeated_key_is_known_to_all_processes(store):
+    """A key that one process used is known to the others."""
+    first = store.bus().publish(("a",), block("first"), "key")
+    again = store.bus().publish(("a",), block("again"), "key")
+    assert again == (first.id, True)
+
+
+@every_bus
+def test_same_key_in_many_threads_is_one_event(store):
+    """However many repeat it at once, there is one event."""
+    bus = store.bus()
+    barrier, ids = threading.Barrier(8), []
+
+    def publish():
+        barrier.wait()
+        ids.append(bus.publish(("a",), block("x"), "key").id)
+
+    threads = [threading.Thread(target=publish) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(ids)) == 1
+    assert bus.publish(("a",), block("y")).id.sequence == 2
+
+
+@every_bus
+def test_key_is_forgotten_with_the_history(store):
+    """Behind the history window the same key is a new event."""
+    bus = store.bus(Retention(0.05, 1 << 24))
+    first = bus.publish(("a",), block("first"), "key")
+
+    def published():
+        bus.publish(("a",), block("other"))
+        again = bus.publish(("a",), block("again"), "key")
+        return again if not again.is_repeated else None
+
+    assert eventually(published, 5000 * MS).id.sequence > first.id.sequence
+
+
+@shared_bus
+@pytest.mark.parametrize("retention", [Retention(300, 1 << 24, 10), Retention(300, 6000, 1000)], ids=["count", "bytes"])
+def test_history_is_bounded(store, retention):
+    """No more is kept than was said, the newest stays, and who begins later sees where the history begins."""
+    following = Follower(store.bus(retention)).up()
+    publisher = store.bus(retention)
+    for number in range(200):
+        publisher.publish(("a",), block(number))
+    following.wait(200)
+    late = Follower(store.bus(retention)).up()
+    numbers = late.numbers()
+    assert numbers == list(range(201 - len(numbers), 201))
+    assert late.begun[0][1] == numbers[0] - 1
+    assert 1 <= len(numbers) <= 12
+    snapshot = publisher.inspect()
+    assert snapshot.events == len(numbers)
+    assert snapshot.head == 200
+    assert snapshot.size_bytes <= 6000 or retention.max_bytes > 6000
+
+
+@shared_bus
+def test_serving_processes_say_how_much_is_kept(store):
+    """A publisher of another opinion does not shorten the history that those who serve have asked for."""
+    Follower(store.bus(Retention(300, 1 << 24, 1000))).up()
+    stranger = store.bus(Retention(300, 1 << 24, 3))
+    for number in range(50):
+        stranger.publish(("a",), block(number))
+    assert stranger.inspect().events == 50
+
+
+@shared_bus
+def test_reports_are_seen_by_all_and_taken_back(store):
+    """What a following process says of itself is seen by others, and gone when it ends."""
+    speaking, asking = store.bus(), store.bus()
+    Follower(speaking, lambda: {"process": "one", "streams": 3}).up()
+    eventually(lambda: asking.inspect().reports, 5000 * MS)
+    (report,) = asking.inspect().reports
+    assert report == {"process": "one", "streams": 3}
+    speaking.close()
+    assert asking.inspect().reports == []
+
+
+@every_bus
+def test_inspect_of_what_is_empty(store):
+    """A bus in which nothing was published has nothing, and looking does not change that."""
+    snapshot = store.bus().inspect()
+    assert (snapshot.head, snapshot.events, snapshot.size_bytes, snapshot.reports) == (0, 0, 0, [])
+
+
+@every_bus
+def test_health_tells_of_following(store):
+    """A bus that is followed is up."""
+    bus = store.bus()
+    assert bus.health().state == ("idle" if bus.shared else "up")
+    Follower(bus).up()
+    assert bus.health().state == "up"
+    assert bus.health().error is None
+    bus.close()
+    assert bus.health().state == ("idle" if bus.shared else "up")
+
+
+@every_bus
+def test_close_can_be_repeated_and_publishing_opens_anew(store):
+    """Closing lets go, twice is harmless, and a later publish goes on with the numbers."""
+    bus = store.bus()
+    bus.close()
+    first = bus.publish(("a",), block(1)).id
+    bus.close()
+    bus.close()
+    second = bus.publish(("a",), block(2)).id
+    assert (second.epoch, second.sequence) == (first.epoch, 2)
+
+
+def _publish_in_child(url, results):
+    results.put(open_bus(url, BusOptions(RETENTION, 5)).publish(("a",), block("child")).id)
+
+
+@shared_bus
+def test_forked_child_publishes_with_a_bus_of_its_own(store):
+    """A process that was forked off while its parent follows publishes into the same order, and the parent hears it."""
+    bus = store.bus()
+    follower = Follower(bus).up()
+    first = bus.publish(("a",), block("parent")).id
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    child = context.Process(target=_publish_in_child, args=(store.url, results))
+    child.start()
+    child.join(20 * FACTOR)
+    assert child.exitcode == 0
+    assert results.get() == (first.epoch, 2)
+    assert bus.publish(("a",), block("parent")).id.sequence == 3
+    follower.wait(3)
+    assert follower.numbers() == [1, 2, 3]
+
+
+# With a hub and subscriptions on it, as streams have them
+
+
+def make_hub(bus, **settings):
+    read = read_settings({f"SSE_PUSH_{key.upper()}": value for key, value in settings.items()})
+    hub = Hub(bus, read, dict)
+    hub.wait_until_ready(10 * FACTOR)
+    return hub
+
+
+def events(subscription):
+    """What has come by now, as (type, data)."""
+    return [(event.type, event.data) for event in decode(subscription.read())]
+
+
+@every_bus
+def test_new_client_begins_now(store):
+    """Who comes without an id gets what is published from then on, and nothing from before."""
+    bus = store.bus()
+    hub = make_hub(bus)
+    bus.publish(("a",), block("before"))
+    eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
+    subscription = Subscription(hub, ("a",), None)
+    assert subscription.prelude().startswith(b"id: ")
+    bus.publish(("a",), block("after"))
+    assert eventually(lambda: events(subscription), 5000 * MS) == [("message", "after")]
+
+
+@every_bus
+def test_client_resumes_behind_its_last_event(store):
+    """Who comes with an id gets what came after it, of its channels."""
+    bus = store.bus()
+    hub = make_hub(bus)
+    ids = [bus.publish((channel,), block(channel)).id for channel in ("a", "a", "b", "a")]
+    eventually(lambda: hub.stats()["history"]["events"] == 4, 5000 * MS)
+    assert events(Subscription(hub, ("a",), str(ids[0]))) == [("message", "a"), ("message", "a")]
+    assert events(Subscription(hub, ("a",), str(ids[3]))) == []
+
+
+@every_bus
+def test_client_whose_events_are_gone_is_told(store):
+    """When the history does not reach back, a reset comes first, and then what is left."""
+    bus = store.bus()
+    hub = make_hub(bus, history_length=2)
+    ids = [bus.publish(("a",), block(number)).id for number in range(5)]
+    eventually(lambda: (hub.stats()["last_event_id"] or "").endswith("-5"), 5000 * MS)
+    subscription = Subscription(hub, ("a",), str(ids[0]))
+    assert events(subscription) == [("sse.reset", '{"reason": "evicted", "channels": ["a"]}'), ("message", "3"), ("message", "4")]
+
+
+@every_bus
+def test_client_of_another_epoch_is_told(store):
+    """An id of a log that is gone brings a reset, and all that there is now."""
+    bus = store.bus()
+    hub = make_hub(bus)
+    bus.publish(("a",), block("x"))
+    eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
+    assert events(Subscription(hub, ("a",), "0badcafe-1")) == [("sse.reset", '{"reason": "epoch", "channels": ["a"]}'), ("message", "x")]
+
+
+@shared_bus
+def test_client_from_a_process_that_is_ahead_waits_for_what_is_new(store):
+    """Who has an event that has not come here yet is not told of a gap, and does not get it twice."""
+    bus, other = store.bus(), store.bus()
+    hub = make_hub(bus)
+    first = bus.publish(("a",), block(1)).id
+    eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
+    ahead = Subscription(hub, ("a",), f"{first.epoch}-2")
+    assert events(ahead) == []
+    other.publish(("a",), block(2))
+    other.publish(("a",), block(3))
+    assert eventually(lambda: events(ahead), 5000 * MS) == [("message", "3")]
+
+
+@shared_bus
+def test_client_with_an_id_far_ahead_is_told(store):
+    """An id that no process can have given brings a reset."""
+    bus = store.bus()
+    hub = make_hub(bus)
+    first = bus.publish(("a",), block(1)).id
+    eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
+    assert events(Subscription(hub, ("a",), f"{first.epoch}-999999999")) == [("sse.reset", '{"reason": "future", "channels": ["a"]}')]
+
+
+@shared_bus
+def test_stream_whose_store_is_lost_is_told_and_goes_on(store, request, tmp_path):
+    """When the store is gone, an open stream gets a reset, and then what is published into the new one."""
+    bus, other = store.bus(), store.bus()
+    hub = make_hub(bus)
+    subscription = Subscription(hub, ("a",), None)
+    other.publish(("a",), block("before"))
+    assert eventually(lambda: events(subscription), 5000 * MS) == [("message", "before")]
+    if store.kind == "redis":
+        request.getfixturevalue("redis_server").client().flushall()
+    else:
+        (tmp_path / "events.db").unlink()
+    reset = ("sse.reset", '{"reason": "epoch", "channels": ["a"]}')
+    assert eventually(lambda: events(subscription), 5000 * MS) == [reset]
+    other.publish(("a",), block("after"))
+    assert eventually(lambda: events(subscription), 5000 * MS) == [("message", "after")]
+
+
+def test_bus_of_a_third_party_is_made_by_a_function():
+    """A function in place of a URL makes the bus, and is told how much to keep and how long to try."""
+    told = []
+
+    def make(options):
+        told.append(options)
+        return MemoryBus(options)
+
+    options = BusOptions(RETENTION, 1.5)
+    assert isinstance(open_bus(make, options), MemoryBus)
+    assert told == [options]

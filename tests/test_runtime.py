@@ -1,0 +1,40 @@
+"""The private folder of a server, as far as it shows without one."""
+
+import os
+
+import pytest
+
+from flask_sse_push import ConfigurationError
+from flask_sse_push.runtime import private_folder
+
+
+def test_private_folder_is_made_for_this_user_alone(tmp_path):
+    """It is named for the user, nobody else may enter, and it is found again."""
+    folder = private_folder(tmp_path)
+    assert folder.name == f"flask_sse_push-{os.geteuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert private_folder(tmp_path) == folder
+
+
+def test_private_folder_that_others_can_enter_is_refused(tmp_path):
+    """A folder that somebody opened up, or made before us, is not used, and the message says what to do."""
+    private_folder(tmp_path).chmod(0o755)
+    with pytest.raises(ConfigurationError, match=r"must be a folder of this user that nobody else can enter, got mode drwxr-xr-x of user \d+\. Remove it"):
+        private_folder(tmp_path)
+
+
+def test_private_folder_that_is_a_link_is_refused(tmp_path):
+    """A link in its place, which leads elsewhere, is not followed."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (tmp_path / f"flask_sse_push-{os.geteuid()}").symlink_to(elsewhere)
+    with pytest.raises(ConfigurationError, match="got mode lrwx"):
+        private_folder(tmp_path)
+    assert not list(elsewhere.iterdir())
+
+
+def test_private_folder_that_is_a_file_is_refused(tmp_path):
+    """A file in its place is left alone."""
+    (tmp_path / f"flask_sse_push-{os.geteuid()}").write_text("mine")
+    with pytest.raises(ConfigurationError, match="got mode -rw"):
+        private_folder(tmp_path)
