@@ -32,7 +32,7 @@ class Settings:
     public_channels: tuple[Pattern, ...]
     """``SSE_PUSH_PUBLIC_CHANNELS`` (list of patterns, default none): who can reach the app can read these, beside ``sse``."""
     bus_url: str | BusFactory
-    """``SSE_PUSH_BUS_URL`` (URL, or a function that makes a :class:`bus.Bus`; default: the environment's variable of this name, or ``"auto"``): what carries events."""
+    """``SSE_PUSH_BUS_URL`` (URL, or a function that makes a bus; default: the environment's variable of this name, or ``"auto"``): what carries events."""
     publish_timeout_seconds: float
     """``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS`` (seconds, default 2): ``publish`` has an id by then, or raises :class:`BusUnavailable`."""
     history_length: int

@@ -48,8 +48,8 @@ def _database_path(url: str) -> str:
     path = unquote(parts.path)[1:]
     if parts.netloc or not path or parts.query or parts.fragment or path.endswith("/") or "\0" in path:
         raise ConfigurationError(
-            f'SSE_PUSH_BUS_URL must be like "sqlite:////var/lib/shop/events.db" (from the root) or "sqlite:///events.db" '
-            f"(from the working directory), got {url!r}. Count the slashes."
+            f'SSE_PUSH_BUS_URL must name a file and nothing else behind "sqlite:///", got {url!r}. '
+            'Set it to something like "sqlite:////var/lib/shop/events.db" (four slashes: from the root) or "sqlite:///events.db" (from the working directory).'
         )
     return path
 

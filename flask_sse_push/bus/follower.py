@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
-from blinker import Signal
-
 from ..concurrency import THREADS, Bell, current_mode, short_lock
 from ..core.log import Entry
-from .base import REPORT_SECONDS, Health, Report
+from .base import REPORT_SECONDS, Bus, Health, Report
 
 __all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "Follower", "LogChanged", "Reader", "Tail", "backoff"]
 
@@ -108,28 +106,14 @@ class Follower:
     Reads on from its place after whatever happened, and says so once when the store goes and once when it is back.
 
     Args:
-        name (str): What the bus is called.
+        bus (Bus): Whose signals are sent.
         where (str): Where it is, for people, without passwords.
-        sender (object): The bus, in whose name the signals are sent.
-        log_begun (Signal): See :attr:`Bus.log_begun`.
-        entry_numbered (Signal): See :attr:`Bus.entry_numbered`.
         open (Callable): Returns a new reader, or raises a fault.
         faults (tuple): What may be raised when the store cannot be used.
     """
 
-    def __init__(
-        self,
-        name: str,
-        where: str,
-        sender: object,
-        log_begun: Signal,
-        entry_numbered: Signal,
-        open: Callable[[], Reader],
-        faults: tuple[type[Exception], ...],
-        caught_up: Signal | None = None,
-    ) -> None:
-        self._name, self._where, self._sender = name, where, sender
-        self._log_begun, self._entry_numbered, self._caught_up = log_begun, entry_numbered, caught_up
+    def __init__(self, bus: Bus, where: str, open: Callable[[], Reader], faults: tuple[type[Exception], ...]) -> None:
+        self._bus, self._where = bus, where
         self._open, self._faults = open, faults
         self._lock = short_lock()
         self._run_now: _Run | None = None
@@ -188,7 +172,7 @@ class Follower:
                     if self._set_down(error):
                         pauses = backoff()
                 except Exception as error:
-                    logger.exception("Following the bus %s stumbled; it is tried again.", self._name)
+                    logger.exception("Following the bus %s stumbled; it is tried again.", self._bus.name)
                     self._set_down(error)
                 if not run.stopping:
                     bell.wait(next(pauses))
@@ -249,7 +233,7 @@ class Follower:
 
     def _begin(self, reader: Reader) -> None:
         tail = reader.tail()
-        self._log_begun.send(self._sender, epoch=tail.epoch, position=tail.position, entries=tail.entries)
+        self._bus.log_begun.send(self._bus, epoch=tail.epoch, position=tail.position, entries=tail.entries)
         self._epoch = tail.epoch
         self._position = tail.entries[-1].sequence if tail.entries else tail.position
 
@@ -257,14 +241,13 @@ class Follower:
         for entry in entries:
             # Before it is handed on: were it the other way round, a fault between the two would bring it twice.
             self._position = entry.sequence
-            self._entry_numbered.send(self._sender, entry=entry)
+            self._bus.entry_numbered.send(self._bus, entry=entry)
 
     def _set_up(self) -> None:
         was, self._health = self._health, Health("up", time.monotonic())
         if was.state == "down":
-            logger.warning("The bus %s at %s is back after %.1f s.", self._name, self._where, time.monotonic() - was.since)
-        if self._caught_up is not None:
-            self._caught_up.send(self._sender)
+            logger.warning("The bus %s at %s is back after %.1f s.", self._bus.name, self._where, time.monotonic() - was.since)
+        self._bus.caught_up.send(self._bus)
 
     def _set_down(self, error: Exception) -> bool:
         """Say it once. True when it was up until now."""
@@ -272,7 +255,7 @@ class Follower:
         text = f"{type(error).__name__}: {error}"
         self._health = Health("down", was.since if was.state == "down" else time.monotonic(), text)
         if was.state != "down":
-            logger.warning("The bus %s at %s is away (%s). Streams stay open, and read on when it is back.", self._name, self._where, text)
+            logger.warning("The bus %s at %s is away (%s). Streams stay open, and read on when it is back.", self._bus.name, self._where, text)
         return was.state == "up"
 
 

@@ -1,0 +1,138 @@
+"""How one process wakes the others of a machine: a datagram to the socket of each, in a folder beside the log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import stat
+import time
+from pathlib import Path
+
+__all__ = ["Bells", "Doorbell"]
+
+MAX_ADDRESS_BYTES = 107
+"""What fits into ``sun_path`` on Linux, beside its NUL."""
+
+_COARSE_CLOCK_NANOSECONDS = 50_000_000  # the kernel stamps a folder by a clock of a few milliseconds: a younger stamp may hide a change
+
+logger = logging.getLogger(__package__.rpartition(".")[0])
+
+
+class Doorbell:
+    """
+    The socket of a process that listens. For one thread; ``ring`` from any.
+
+    Args:
+        folder (Path): Where the sockets of all processes are. It is made for this user alone.
+
+    Raises:
+        OSError: There can be no socket here, or others could reach into the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise PermissionError(f"{str(folder)!r} must be a folder of this user that nobody else can enter")
+        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            with _address(self._path) as address:
+                self._socket.bind(address)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """Return what to wait for: it is readable when somebody rang."""
+        return self._socket.fileno()
+
+    def answer(self) -> None:
+        """Make it silent again. Look at what it announces after this, never before."""
+        with contextlib.suppress(BlockingIOError):
+            while self._socket.recv(64):
+                pass
+
+    def ring(self) -> None:
+        """Ring this one."""
+        _ring(self._socket, self._path)
+
+    def close(self) -> None:
+        """Take it away, and the folder with the last."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            self._path.parent.rmdir()
+
+
+class Bells:
+    """
+    All sockets of a folder, rung by who publishes. Not thread-safe: its owner has a lock.
+
+    Ringing never waits: a bell whose buffer is full has been rung and not answered yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._socket: socket.socket | None = None
+        self._paths: list[Path] = []
+        self._listed_at = -1
+
+    def ring(self) -> None:
+        """Wake every process that listens; a socket whose process is dead is removed."""
+        try:
+            changed_at = os.stat(self._folder).st_mtime_ns  # noqa: PTH116  # of a Path it costs twice
+        except OSError:
+            return  # nobody has ever listened
+        if changed_at != self._listed_at:
+            try:
+                self._paths = list(self._folder.iterdir())
+            except OSError:
+                return
+            self._listed_at = changed_at if time.time_ns() - changed_at > _COARSE_CLOCK_NANOSECONDS else -1
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+        for path in self._paths:
+            _ring(self._socket, path)
+
+    def close(self) -> None:
+        """Let go of the socket that rings."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _ring(sock: socket.socket, path: Path) -> None:
+    try:
+        with _address(path) as address:
+            sock.sendto(b"!", socket.MSG_DONTWAIT, address)
+    except BlockingIOError:
+        pass  # rung already
+    except ConnectionRefusedError:
+        # Bound once, and nobody has it open: its process was killed.
+        with contextlib.suppress(OSError):
+            path.unlink()
+    except OSError:
+        pass  # gone, or no socket: the others are to be rung all the same
+
+
+@contextlib.contextmanager
+def _long_address(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _address(path: Path) -> contextlib.AbstractContextManager[str]:
+    """Return what to give to the socket: a path that is too long is gone to by way of its open folder."""
+    text = str(path)
+    return contextlib.nullcontext(text) if len(os.fsencode(text)) <= MAX_ADDRESS_BYTES else _long_address(path)

@@ -1,0 +1,434 @@
+"""
+The bus of all processes of a machine: a table as the log, and a doorbell for each process that listens.
+
+Numbers are given under SQLite's write lock, so their order is the order of the commits, and a number that is seen was stored. All times
+in the file are of the machine's monotonic clock, which its processes share: a wall clock that jumps does nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import get_ident
+from typing import TypeVar
+
+from blinker import Signal
+
+from ..concurrency import current_mode, short_lock
+from ..core.ids import EventId
+from ..core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
+from ..errors import BusUnavailable
+from .base import LEASE_SECONDS, Accepted, BusOptions, Health, Report, Retention, Snapshot
+from .doorbell import Bells, Doorbell
+from .follower import MAX_READ_SECONDS, Follower, LogChanged, Tail
+
+__all__ = ["SqliteBus"]
+
+APPLICATION_ID = 0x53534550
+"""Marks a file as ours, so that an app's own database is never taken for one."""
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = (
+    """CREATE TABLE log (
+        only INTEGER PRIMARY KEY CHECK (only = 1), epoch TEXT NOT NULL, boot TEXT NOT NULL, head INTEGER NOT NULL, events INTEGER NOT NULL,
+        bytes INTEGER NOT NULL, history_seconds REAL NOT NULL, history_bytes INTEGER NOT NULL, history_events INTEGER NOT NULL
+    )""",
+    """CREATE TABLE entries (
+        sequence INTEGER PRIMARY KEY, channels TEXT NOT NULL, block BLOB NOT NULL, size INTEGER NOT NULL, appended_at REAL NOT NULL, idempotency_key TEXT
+    )""",
+    "CREATE UNIQUE INDEX entries_by_key ON entries (idempotency_key) WHERE idempotency_key IS NOT NULL",
+    "CREATE TABLE reports (process TEXT PRIMARY KEY, report TEXT NOT NULL, expires_at REAL NOT NULL)",
+)
+
+MAX_TRIMMED = 8
+"""How many old events one publish removes at most: more than it adds, and never a long wait."""
+
+_READ_AT_ONCE = 500
+_FIRST_PAUSE_SECONDS = 0.0005
+_LONGEST_PAUSE_SECONDS = 0.01
+_PATIENCE_SECONDS = 5.0  # of a reader, whom nobody waits for
+
+_BUSY = frozenset({5, 6})  # SQLITE_BUSY and SQLITE_LOCKED, which Python names from 3.11 on
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__package__.rpartition(".")[0])
+
+
+class SqliteBus:
+    """
+    Events live in a file, and reach every process of the machine that opens it. Thread-safe.
+
+    Publishing from within publishing on the same thread (a finalizer, a signal handler) is refused at once: its own transaction is in the way.
+
+    Args:
+        path (str): The file; made when it is missing, in a folder that is there. Nobody else's database.
+        options (BusOptions): See there.
+        volatile (bool): Whether the file ends with the server: then nothing is forced to the disk.
+    """
+
+    name = "sqlite"
+    shared = True
+
+    def __init__(self, path: str, options: BusOptions, *, volatile: bool = False) -> None:
+        self.log_begun = Signal("a log begins")
+        self.entry_numbered = Signal("one entry was numbered")
+        self.caught_up = Signal("all entries were handed on")
+        self._path = Path(path).absolute()
+        self._options = options
+        self._volatile = volatile
+        self._lock = short_lock()
+        self._owner = 0
+        self._database: _Database | None = None
+        self._bells = Bells(bells_folder(self._path))
+        self._follower = Follower(self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable))
+
+    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
+        """Number an event, store it and wake the others; see :meth:`Bus.publish`."""
+        size = len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+        try:
+            return _patiently(lambda: self._append(channels, block, size, key), self._options.publish_timeout_seconds)
+        except (sqlite3.Error, OSError) as error:
+            if not _is_busy(error):
+                raise self._unavailable(error) from error
+            raise BusUnavailable(
+                f"The event was not stored: {str(self._path)!r} was locked by another process for {self._options.publish_timeout_seconds:g} s. "
+                "Find out which holds a transaction open, or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
+            ) from error
+
+    def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
+        with self._own_database() as database:
+            accepted = database.append(channels, block, size, key)
+            if not accepted.is_repeated:
+                self._bells.ring()
+            return accepted
+
+    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
+        """Begin to follow; see :meth:`Bus.start`."""
+        self._follower.start(report, wanted)
+
+    def close(self) -> None:
+        """Stop to follow and close the file; see :meth:`Bus.close`."""
+        self._follower.stop()
+        with self._lock:
+            database, self._database = self._database, None
+            self._bells.close()
+        if database is not None:
+            database.close()
+
+    def health(self) -> Health:
+        """Return how following goes; see :meth:`Bus.health`."""
+        return self._follower.health()
+
+    def inspect(self) -> Snapshot:
+        """Return what there is; see :meth:`Bus.inspect`. Makes no file."""
+        if not self._path.exists():
+            return Snapshot("", 0, 0, 0, [])
+        try:
+            database = _Database(self._path, self._options.retention, volatile=self._volatile)
+            try:
+                return database.inspect()
+            finally:
+                database.close()
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(error) from error
+
+    @contextmanager
+    def _own_database(self) -> Iterator[_Database]:
+        """The connection that this process publishes by, for one transaction in which nothing waits or switches."""
+        if self._lock.locked() and self._owner == get_ident():
+            raise BusUnavailable(
+                "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, and its own transaction is in the way. "
+                "Publish from a thread instead."
+            )
+        with self._lock:
+            self._owner = get_ident()
+            try:
+                if self._database is None or self._database.is_replaced():
+                    self._close_database()
+                    self._database = _Database(self._path, self._options.retention, volatile=self._volatile)
+                yield self._database
+            except BaseException as error:
+                if not _is_busy(error):
+                    self._close_database()
+                raise
+            finally:
+                self._owner = 0
+
+    def _close_database(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def _open_reader(self) -> _Reader:
+        return _patiently(lambda: _Reader(self._path, self._options.retention, volatile=self._volatile), _PATIENCE_SECONDS)
+
+    def _unavailable(self, error: Exception) -> BusUnavailable:
+        words = str(error)
+        cure = "See that the disk has room and that this user may write there."
+        if "full" in words:
+            cure = "Make room on its disk; nothing else is needed."
+        elif "malformed" in words or "not a database" in words:
+            cure = "It is broken: delete it, with its -wal and -shm, and a new log begins."
+        elif "unable to open" in words:
+            cure = "Make its folder, where this user may write."
+        return BusUnavailable(f"The event was not stored: {str(self._path)!r} says {words!r}. {cure}")
+
+
+class _Database:
+    """One connection to the file. Not thread-safe; nothing in it waits."""
+
+    def __init__(self, path: Path, retention: Retention, *, volatile: bool) -> None:
+        self._path = path
+        self._retention = retention
+        # "timeout" would wait within SQLite, and hold up a whole loop.
+        self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(volatile=volatile)
+            found = path.stat()
+            self._file = (found.st_dev, found.st_ino)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self, *, volatile: bool) -> None:
+        execute = self._connection.execute
+        known = execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        if not known and execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            raise sqlite3.DatabaseError("it is the database of another program: name a file of its own")
+        if execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            execute("PRAGMA journal_mode = WAL")
+        boot = _boot_id()
+        execute(f"PRAGMA synchronous = {'OFF' if volatile else 'NORMAL' if boot else 'FULL'}")
+        if known and execute("SELECT boot FROM log").fetchone() == (boot,):
+            return
+        with self.transaction():
+            # Somebody else may have been here first.
+            if not execute("SELECT count(*) FROM sqlite_master WHERE name = 'log'").fetchone()[0]:
+                for statement in _SCHEMA:
+                    execute(statement)
+                execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif execute("SELECT boot FROM log").fetchone() == (boot,):
+                return
+            # With synchronous = NORMAL the last commits may be lost when the machine stops: in another run of it this is another log.
+            for table in ("entries", "reports", "log"):
+                execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
+            execute("INSERT INTO log VALUES (1, ?, ?, 0, 0, 0, ?, ?, ?)", (secrets.token_hex(6), boot, *self._retention))
+
+    @contextmanager
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        self._connection.execute(f"BEGIN {kind}")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            raise
+
+    def is_replaced(self) -> bool:
+        """Say whether the file was deleted, and perhaps another made."""
+        try:
+            found = os.stat(self._path)  # noqa: PTH116  # of a Path it costs twice
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) != self._file
+
+    def append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
+        execute = self._connection.execute
+        with self.transaction():
+            epoch, head, events, total, seconds, most_bytes, most_events = execute(
+                "SELECT epoch, head, events, bytes, history_seconds, history_bytes, history_events FROM log"
+            ).fetchone()
+            if key is not None:
+                found = execute("SELECT sequence, appended_at FROM entries WHERE idempotency_key = ?", (key,)).fetchone()
+                if found is not None and found[1] >= time.monotonic() - seconds:
+                    return Accepted(EventId(epoch, found[0]), is_repeated=True)
+                if found is not None:
+                    execute("UPDATE entries SET idempotency_key = NULL WHERE sequence = ?", (found[0],))
+            now = time.monotonic()
+            head, events, total = head + 1, events + 1, total + size
+            execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", (head, "\n".join(channels), block, size, now, key))
+            trimmed = None
+            if events > 1:
+                for sequence, old_size, appended_at in execute(
+                    "SELECT sequence, size, appended_at FROM entries ORDER BY sequence LIMIT ?", (min(MAX_TRIMMED, events - 1),)
+                ).fetchall():
+                    if total <= most_bytes and events <= most_events and appended_at >= now - seconds:
+                        break
+                    trimmed, events, total = sequence, events - 1, total - old_size
+            if trimmed is not None:
+                execute("DELETE FROM entries WHERE sequence <= ?", (trimmed,))
+            execute("UPDATE log SET head = ?, events = ?, bytes = ?", (head, events, total))
+        return Accepted(EventId(epoch, head))
+
+    def epoch(self) -> str:
+        """Return the life of the log, after writing how much is to be kept."""
+        (epoch, *kept) = self._connection.execute("SELECT epoch, history_seconds, history_bytes, history_events FROM log").fetchone()
+        if tuple(kept) != tuple(self._retention):
+            with self.transaction():
+                self._connection.execute("UPDATE log SET history_seconds = ?, history_bytes = ?, history_events = ?", self._retention)
+        return str(epoch)
+
+    def tail(self) -> Tail:
+        with self.transaction("DEFERRED"):
+            epoch, head, seconds = self._connection.execute("SELECT epoch, head, history_seconds FROM log").fetchone()
+            rows = self._connection.execute(
+                "SELECT sequence, channels, block, appended_at FROM entries WHERE appended_at >= ? ORDER BY sequence", (time.monotonic() - seconds,)
+            )
+            entries = [_entry(epoch, row) for row in rows]
+        return Tail(epoch, entries[0].sequence - 1 if entries else head, entries)
+
+    def read(self, position: int) -> tuple[str, list[Entry]]:
+        with self.transaction("DEFERRED"):
+            epoch, head = self._connection.execute("SELECT epoch, head FROM log").fetchone()
+            if head <= position:
+                return epoch, []
+            rows = self._connection.execute(
+                "SELECT sequence, channels, block, appended_at FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?", (position, _READ_AT_ONCE)
+            ).fetchall()
+        return epoch, [_entry(epoch, row) for row in rows]
+
+    def report(self, process: str, report: Report | None) -> None:
+        with self.transaction():
+            self._connection.execute("DELETE FROM reports WHERE process = ? OR expires_at < ?", (process, time.monotonic()))
+            if report is not None:
+                self._connection.execute("INSERT INTO reports VALUES (?, ?, ?)", (process, json.dumps(report), time.monotonic() + LEASE_SECONDS))
+
+    def inspect(self) -> Snapshot:
+        with self.transaction("DEFERRED"):
+            epoch, head, events, size = self._connection.execute("SELECT epoch, head, events, bytes FROM log").fetchone()
+            rows = self._connection.execute("SELECT report FROM reports WHERE expires_at >= ?", (time.monotonic(),)).fetchall()
+        return Snapshot(epoch, head, events, size, [json.loads(report) for (report,) in rows])
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+
+class _Reader:
+    """What the follower reads by: a connection, and the doorbell of this process."""
+
+    def __init__(self, path: Path, retention: Retention, *, volatile: bool) -> None:
+        self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._database = _Database(path, retention, volatile=volatile)
+        self._readable_at = time.monotonic()
+        self._doorbell: Doorbell | None = None
+        self._bell = current_mode().bell()
+        try:
+            self._doorbell = Doorbell(bells_folder(path))
+        except OSError as error:
+            logger.warning("No process can ring for %s (%s): events of other processes are looked for once a second.", str(path), error)
+
+    def epoch(self) -> str:
+        return _patiently(self._database.epoch, _PATIENCE_SECONDS)
+
+    def tail(self) -> Tail:
+        if self._database.is_replaced():
+            raise FileNotFoundError("the file was replaced once more")
+        return self._database.tail()
+
+    def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
+        replaced = self._database.is_replaced()  # asked first: what is left in the old file is read then, to its end
+        entries = self._read(epoch, position)
+        if entries:
+            return entries
+        if replaced:
+            raise FileNotFoundError("the file was deleted or replaced")
+        if seconds:
+            self._wait(min(seconds, MAX_READ_SECONDS))
+            entries = self._read(epoch, position)
+        return entries
+
+    def _read(self, epoch: str, position: int) -> list[Entry]:
+        try:
+            found, entries = self._database.read(position)
+        except sqlite3.Error as error:
+            if not _is_busy(error) or time.monotonic() - self._readable_at > _PATIENCE_SECONDS:
+                raise
+            return []
+        self._readable_at = time.monotonic()
+        if found != epoch:
+            raise LogChanged
+        return entries
+
+    def _wait(self, seconds: float) -> None:
+        if self._doorbell is None:
+            self._bell.wait(seconds)
+        else:
+            current_mode().wait_readable(self._doorbell.fileno(), seconds)
+            self._doorbell.answer()
+
+    def wake(self) -> None:
+        if self._doorbell is not None:
+            with suppress(OSError, ValueError):
+                self._doorbell.ring()
+        self._bell.ring()
+
+    def report(self, report: Report) -> None:
+        self._write_report(report)
+
+    def withdraw(self) -> None:
+        self._write_report(None)
+
+    def _write_report(self, report: Report | None) -> None:
+        try:
+            self._database.report(self._process, report)
+        except sqlite3.Error as error:
+            # Who writes now is not waited for: the next report comes soon, and an old one runs out.
+            logger.debug("A report was left out: %s", error)
+
+    def close(self) -> None:
+        if self._doorbell is not None:
+            self._doorbell.close()
+        self._database.close()
+
+
+def bells_folder(path: Path) -> Path:
+    """Return where the processes that follow a database have their sockets."""
+    return path.with_name(path.name + "-bells")
+
+
+def _entry(epoch: str, row: tuple[int, str, bytes, float]) -> Entry:
+    sequence, channels, block, appended_at = row
+    return Entry(sequence, tuple(channels.split("\n")), b"id: %s-%d\n%s" % (epoch.encode(), sequence, block), appended_at)
+
+
+def _patiently(call: Callable[[], T], seconds: float) -> T:
+    """Return what a call returns that meets no lock of another process; waited for in no lock of ours, as greenlets wait."""
+    give_up_at = time.monotonic() + seconds
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return call()
+        except sqlite3.Error as error:
+            if not _is_busy(error) or time.monotonic() + pause > give_up_at:
+                raise
+        time.sleep(random.uniform(pause / 2, pause))
+        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def _is_busy(error: BaseException) -> bool:
+    if not isinstance(error, sqlite3.Error):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)  # from Python 3.11 on
+    return code & 0xFF in _BUSY if code is not None else "locked" in str(error)
+
+
+def _boot_id() -> str:
+    """What tells this run of the machine from all others; empty where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
