@@ -21,7 +21,17 @@ def folder(tmp_path):
 
 
 def start(kind, folder, *options, **config):
-    return Server(kind, "-w", "4", *options, environ={"TMPDIR": str(folder)}, retry_milliseconds=500, **config)
+    server = Server(kind, "-w", "4", *options, environ={"TMPDIR": str(folder)}, retry_milliseconds=500, **config)
+    if not options:
+        # gunicorn loses a signal that comes while a worker boots: see each of them first.
+        seen = set()
+
+        def booted():
+            seen.add(server.worker_pid())
+            return len(seen) == 4
+
+        eventually(booted, 20, "the four workers have booted")
+    return server
 
 
 def files(folder):
