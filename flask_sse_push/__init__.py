@@ -12,6 +12,7 @@ from .errors import (
     SSEPushError,
     UnsupportedServer,
 )
+from .publisher import Publisher
 from .signals import event_published, stream_closed, stream_opened
 from .stream import StreamInfo
 from .version import __version__
@@ -24,6 +25,7 @@ __all__ = [
     "InvalidEvent",
     "InvalidStream",
     "NotRegistered",
+    "Publisher",
     "SSEPush",
     "SSEPushError",
     "StreamInfo",

@@ -138,6 +138,10 @@ class AppState:
             signals.send(signals.event_published, self.app, event=prepared.event, channels=prepared.channels, id=published)
         return published
 
+    def bus(self) -> Bus:
+        """Return the bus of this process."""
+        return self._processes.get().bus
+
     def dumps(self, value: Any) -> str:
         """Encode as the app encodes JSON."""
         # NaN and Infinity are no JSON: JSON.parse() would throw in every client. Other providers decide for themselves.

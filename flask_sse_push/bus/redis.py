@@ -342,7 +342,7 @@ class _Reader:
             if epoch != self._epoch:
                 raise LogChanged
             return []
-        entries = []
+        entries: list[Entry] = []
         for raw in found[0][1]:
             if not raw[0].decode().startswith(self._prefix):
                 if entries:
@@ -380,16 +380,17 @@ class _Reader:
     def _entry(self, raw: Any) -> Entry | None:
         id, values = raw
         fields = dict(zip(values[::2], values[1::2], strict=False)) if isinstance(values, list) else values
-        try:
-            assert fields[b"v"] == b"1", "a later version wrote it"
-            sequence = int(id.decode().partition("-")[2])
-            age = max(0.0, (self._now - int(fields[b"t"])) / 1000)
-            wire = b"id: %s-%d\n%s" % (self._epoch.encode(), sequence, fields[b"b"])
-            return Entry(sequence, tuple(fields[b"c"].decode().split("\n")), wire, time.monotonic() - age)
-        except (AssertionError, KeyError, ValueError) as error:
-            # Its number is a hole in the log then, and clients are told of that.
-            logger.warning("The entry %r in %s is none of ours (%r); it is left out.", id, self._keys.log, error)
-            return None
+        if fields.get(b"v") == b"1":
+            try:
+                sequence = int(id.decode().partition("-")[2])
+                age = max(0.0, (self._now - int(fields[b"t"])) / 1000)
+                wire = b"id: %s-%d\n%s" % (self._epoch.encode(), sequence, fields[b"b"])
+                return Entry(sequence, tuple(fields[b"c"].decode().split("\n")), wire, time.monotonic() - age)
+            except (KeyError, ValueError):
+                pass
+        # Its number is a hole in the log then, and clients are told of that.
+        logger.warning("The entry %r in %s is none of ours, or of a later version; it is left out.", id, self._keys.log)
+        return None
 
 
 def _milliseconds(raw: Any) -> float:
