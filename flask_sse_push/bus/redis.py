@@ -144,8 +144,8 @@ class RedisBus:
 
     def _unavailable(self, error: Exception) -> BusUnavailable:
         words, where = str(error), f"the Redis at {self._server.where}"
-        if isinstance(error, redis.ResponseError | redis.AuthenticationError):
-            return BusUnavailable(f"The event was not stored: {where} says {words!r}. {_cure(words)}")
+        if isinstance(error, redis.ResponseError | redis.AuthenticationError | redis.BusyLoadingError):
+            return BusUnavailable(f"The event was not stored: {where} says {words!r} ({type(error).__name__}). {_cure(error)}")
         if "connecting to" in words or isinstance(error, MasterNotFoundError):
             return BusUnavailable(f"The event was not stored: {where} cannot be reached ({words}). See that it runs and can be reached from here.")
         return BusUnavailable(
@@ -209,7 +209,7 @@ def _server_of_url(url: str) -> _Server:
         scheme, _, kind = parts.scheme.partition("+")
         if kind:
             return _server_of_many(parts, query, prefix, over_tls=scheme == "rediss", kind=kind)
-        plain = urlunsplit(parts._replace(query=urlencode(query)))
+        plain = url.partition("?")[0] + (f"?{urlencode(query)}" if query else "")
         redis.ConnectionPool.from_url(plain)  # looks at the URL alone
     except (ValueError, TypeError) as error:
         shown = urlunsplit(parts._replace(netloc="...@" + parts.netloc.rpartition("@")[2] if "@" in parts.netloc else parts.netloc))
@@ -411,17 +411,16 @@ def _text(retention: Any) -> tuple[str, str, str]:
     return f"{retention.seconds:g}", str(retention.max_bytes), str(retention.max_events)
 
 
-def _cure(words: str) -> str:
-    for beginning, cure in (
-        ("OOM", "Give it more memory, or set maxmemory-policy to one that frees some."),
-        ("READONLY", "It is a replica: name the master, or ask Sentinels for it."),
-        ("LOADING", "It has just started; try again in a moment."),
-        ("NOAUTH", "Put the password into SSE_PUSH_BUS_URL."),
-        ("WRONGPASS", "Correct the user or password in SSE_PUSH_BUS_URL."),
-        ("invalid username", "Correct the user or password in SSE_PUSH_BUS_URL."),
-        ("NOPERM", "Let its user run EVAL and the commands of streams and hashes on these keys."),
+def _cure(error: Exception) -> str:
+    told = f"{type(error).__name__} {error}"  # redis-py knows some of Redis' words by classes, and leaves them out
+    for word, cure in (
+        ("OutOfMemoryError", "Give it more memory, or set maxmemory-policy to one that frees some."),
+        ("ReadOnlyError", "It is a replica: name the master, or ask Sentinels for it."),
+        ("BusyLoadingError", "It has just started; try again in a moment."),
+        ("AuthenticationError", "Correct the user or password in SSE_PUSH_BUS_URL."),
+        ("NoPermissionError", "Let its user run EVAL and the commands of streams and hashes on these keys."),
         ("MISCONF", "It cannot write to its disk; see its log."),
     ):
-        if beginning in words:
+        if word in told:
             return cure
     return "Redis 6.2 or newer is needed."

@@ -1,0 +1,341 @@
+"""What can happen to a file: locks, full disks, damage, deletion, killed writers."""
+
+import gc
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from flask_sse_push import BusUnavailable
+from flask_sse_push.bus import BusOptions, Retention
+from flask_sse_push.bus.sqlite import SqliteBus, bells_folder
+from tests.bus.test_contract import Follower, block
+from tests.needs import needs
+from tests.support import FACTOR, MS, eventually
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "events.db"
+
+
+@pytest.fixture
+def make(path):
+    """Return buses on one file, each as a process has it."""
+    opened = []
+
+    def make(timeout=5 * FACTOR, where=None, retention=Retention(300, 1 << 24)):
+        bus = SqliteBus(str(where or path), BusOptions(retention, timeout))
+        opened.append(bus)
+        return bus
+
+    yield make
+    for bus in opened:
+        bus.close()
+
+
+def run(code, *arguments, **options):
+    """Run Python code in a process of its own."""
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], cwd=ROOT, **options)
+
+
+def publish(bus, text="x"):
+    return bus.publish(("a",), block(text)).id
+
+
+def test_publish_gives_up_when_another_process_holds_the_lock(make, path):
+    """While somebody else holds a transaction open, publishing raises within its time-out and readers go on; afterwards the next number is the next."""
+    bus, other = make(timeout=0.3), make()
+    follower = Follower(other).up()
+    assert publish(bus).sequence == 1
+    follower.wait(1)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    begun = time.monotonic()
+    with pytest.raises(BusUnavailable, match=r"^The event was not stored: .*events.db' was locked by another process for 0\.3 s\. "):
+        publish(bus)
+    assert 0.2 < time.monotonic() - begun < 0.3 + 2 * FACTOR
+    assert other.health().state == "up"
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert publish(bus).sequence == 2
+    follower.wait(2)
+    assert follower.numbers() == [1, 2]
+
+
+def test_publish_that_waits_for_the_lock_holds_up_no_greenlet(path):
+    """Under gevent others run while one publish waits for somebody else's transaction."""
+    needs(modules=["gevent"])
+    code = """
+        from gevent import monkey; monkey.patch_all()
+        import gevent, sqlite3, sys
+        from flask_sse_push import BusUnavailable
+        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus.sqlite import SqliteBus
+        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 0.5))
+        bus.publish(("a",), b"data: 1\\n\\n")
+        holder = sqlite3.connect(sys.argv[1], isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        ticks = 0
+        def tick():
+            global ticks
+            while True:
+                gevent.sleep(0.001)
+                ticks += 1
+        gevent.spawn(tick)
+        try:
+            bus.publish(("a",), b"data: 2\\n\\n")
+        except BusUnavailable:
+            print(ticks)
+        bus.close()
+    """
+    out, _ = run(code, path, stdout=subprocess.PIPE).communicate(timeout=30 * FACTOR)
+    assert int(out) > 20
+
+
+def test_full_disk_fails_the_publish_before_a_number_is_given(make, tmp_path):
+    """With no room on the disk publishing says so, streams live on, and when there is room again the numbers go on without a hole."""
+    needs("mount", root=True)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,mode=700", "tmpfs", str(folder)], check=True)
+    try:
+        bus, other = make(where=folder / "events.db"), make(where=folder / "events.db")
+        follower = Follower(other).up()
+        first = publish(bus)
+        ballast = folder / "ballast"
+        with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        accepted = [first]
+        with pytest.raises(BusUnavailable, match=r"^The event was not stored: .*(full|I/O).*"):
+            for _ in range(100):
+                accepted.append(publish(bus, "y" * 4000))
+        with pytest.raises(BusUnavailable):
+            publish(bus, "y" * 60_000)
+        ballast.unlink()
+        last = publish(bus)
+        assert last.epoch == first.epoch
+        assert last.sequence == accepted[-1].sequence + 1
+        follower.wait(last.sequence)
+        assert follower.numbers() == list(range(1, last.sequence + 1))
+        bus.close()
+        other.close()
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_damaged_file_is_told_and_replaced_when_it_is_deleted(make, path):
+    """A file that is no database fails the publish with the cure; after the cure a new log begins."""
+    path.write_bytes(b"this is not a database, " * 500)
+    bus = make()
+    with pytest.raises(BusUnavailable, match=r"^The event was not stored: .*not a database.*delete it, with its -wal and -shm"):
+        publish(bus)
+    path.unlink()
+    assert publish(bus).sequence == 1
+
+
+def test_database_of_another_program_is_left_alone(make, path):
+    """A database that has tables of somebody else is refused, and not changed."""
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE customers (name)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(BusUnavailable, match="database of another program: name a file of its own"):
+        publish(make())
+    assert path.read_bytes() == before
+
+
+def test_missing_folder_is_told(make, tmp_path):
+    """A folder that is not there is not made, and the message says what to do."""
+    with pytest.raises(BusUnavailable, match=r"unable to open.*Make its folder"):
+        publish(make(where=tmp_path / "nowhere" / "events.db"))
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("endings", [[""], ["", "-wal", "-shm"]], ids=["the file alone", "all of it"])
+def test_deleted_file_begins_a_new_log_for_everybody(make, path, endings):
+    """When the file is deleted under our feet, publishers and followers meet again in a new one, with a new epoch from 1."""
+    bus, other = make(), make()
+    follower = Follower(other).up()
+    old = publish(bus)
+    publish(bus)
+    follower.wait(2)
+    for ending in endings:
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    new = publish(bus, "new")
+    assert (new.sequence, new.epoch != old.epoch) == (1, True)
+    eventually(lambda: len(follower.begun) == 2 and len(follower.entries) >= 3, 10_000 * MS, "the follower finds the new file")
+    assert follower.begun[1][0] == new.epoch
+    assert follower.entries[-1].wire == b"id: %s-1\ndata: new\n\n" % new.epoch.encode()
+
+
+def test_other_run_of_the_machine_is_another_log(make, path):
+    """After a restart of the machine the last commits may be missing, so a new epoch begins."""
+    bus = make()
+    old = publish(bus)
+    bus.close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE log SET boot = 'another run'")
+    connection.commit()
+    connection.close()
+    new = publish(bus)
+    assert new.sequence == 1
+    assert new.epoch != old.epoch
+    assert bus.inspect().events == 1
+
+
+def test_killed_publisher_loses_nothing_and_leaves_no_lock(make, path):
+    """Processes that are killed in the middle of publishing have stored each event that they had an id for, and others publish on at once."""
+    bus = make()
+    follower = Follower(make()).up()
+    code = """
+        import sys
+        from flask_sse_push import Publisher
+        publisher = Publisher("sqlite:///" + sys.argv[1])
+        while True:
+            print(publisher.publish("x", channel="a"), flush=True)
+    """
+    acknowledged = []
+    for _ in range(5):
+        process = run(code, path, stdout=subprocess.PIPE, text=True)
+        for _ in range(20):
+            acknowledged.append(process.stdout.readline().strip())
+        process.kill()
+        # A line that was cut off was acknowledged to nobody.
+        acknowledged += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+        process.stdout.close()
+        process.wait()
+        assert publish(bus)
+    last = publish(bus)
+    follower.wait(last.sequence)
+    assert follower.numbers() == list(range(1, last.sequence + 1))
+    assert {int(id.strip().split("-")[1]) for id in acknowledged if id} <= set(follower.numbers())
+
+
+def test_publish_from_within_itself_is_refused_at_once(make):
+    """A signal handler that publishes in the middle of a publish is told so instead of waiting for itself; nothing else is lost."""
+    bus = make()
+    refused = []
+
+    def handler(number, frame):
+        try:
+            publish(bus, "handler")
+        except BusUnavailable as error:
+            refused.append(str(error))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
+        ids = [publish(bus, number) for number in range(3000)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert [id.sequence for id in ids] == sorted({id.sequence for id in ids})
+    assert all("from within itself" in message for message in refused)
+    publish(bus)
+
+
+def test_interrupted_publish_leaves_no_transaction(make):
+    """An exception out of a signal handler leaves neither a lock nor an open transaction."""
+    bus, other = make(), make(timeout=1)
+
+    class Interrupted(Exception):
+        pass
+
+    def handler(number, frame):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for _ in range(50):
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            with pytest.raises(Interrupted):
+                while True:
+                    publish(bus)
+            publish(other)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    gc.collect()
+    assert publish(bus).sequence == publish(other).sequence - 1
+
+
+# The doorbell
+
+
+def test_doorbell_wakes_without_the_poll(make, monkeypatch):
+    """An event of another process arrives though the next look is far away."""
+    monkeypatch.setattr("flask_sse_push.bus.sqlite.MAX_READ_SECONDS", 3600)
+    monkeypatch.setattr("flask_sse_push.bus.follower.MAX_READ_SECONDS", 3600)
+    follower = Follower(make()).up()
+    publisher = make()
+    for number in range(20):
+        publish(publisher)
+        follower.wait(number + 1)
+
+
+def test_doorbell_folder_is_private_and_goes_with_the_last(make, path):
+    """It is there while somebody listens, for this user alone."""
+    bus = make()
+    publish(bus)
+    assert not bells_folder(path).exists()
+    Follower(bus).up()
+    assert bells_folder(path).stat().st_mode & 0o777 == 0o700
+    assert len(list(bells_folder(path).iterdir())) == 1
+    bus.close()
+    assert not bells_folder(path).exists()
+
+
+def test_socket_of_a_killed_process_is_removed(make, path):
+    """Who rings finds that nobody is there, and takes the socket away."""
+    code = """
+        import sys, time
+        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus.sqlite import SqliteBus
+        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 2))
+        bus.start(dict, lambda: True)
+        while bus.health().state != "up":
+            time.sleep(0.01)
+        print("up", flush=True)
+        time.sleep(60)
+    """
+    bus = make()
+    publish(bus)
+    with run(code, path, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.kill()
+    assert len(list(bells_folder(path).iterdir())) == 1
+    publish(bus)
+    assert list(bells_folder(path).iterdir()) == []
+
+
+def test_doorbell_works_under_a_long_path(make, tmp_path, monkeypatch):
+    """A path that is longer than the address of a socket may be is gone to all the same."""
+    monkeypatch.setattr("flask_sse_push.bus.sqlite.MAX_READ_SECONDS", 3600)
+    monkeypatch.setattr("flask_sse_push.bus.follower.MAX_READ_SECONDS", 3600)
+    folder = tmp_path / ("long" * 20) / ("longer" * 10)
+    folder.mkdir(parents=True)
+    follower = Follower(make(where=folder / "events.db")).up()
+    publish(make(where=folder / "events.db"))
+    follower.wait(1)
+
+
+def test_doorbell_folder_of_others_is_not_used(make, path, caplog):
+    """Where others could reach in, the process looks once a second instead, and says so."""
+    bells_folder(path).mkdir(mode=0o755)
+    os.chmod(bells_folder(path), 0o755)
+    follower = Follower(make()).up()
+    assert "looked for once a second" in caplog.text
+    publish(make())
+    follower.wait(1)
+    assert list(bells_folder(path).iterdir()) == []

@@ -1,0 +1,215 @@
+"""One run: a server, its clients and publishers, a fault, and what is left when it is over."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.servers.harness import ROOT, Server
+from tests.soak.check import Rules, check
+from tests.soak.publishers import Target, publish
+from tests.soak.record import MARKER, Recorder, load
+from tests.support import FACTOR, eventually
+
+__all__ = ["CHANNELS", "Run"]
+
+CHANNELS = ["orders", "news", "room.1", "room.2"]
+
+_WAIT_SECONDS = 20.0
+
+
+class _Process:
+    """A process of this suite; it ends with its standard input."""
+
+    def __init__(self, module, *options, environ=None, **pipes):
+        argv = [sys.executable, "-m", f"tests.soak.{module}", *map(str, options)]
+        self.process = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **(environ or {})}, stdin=subprocess.PIPE, text=True, **pipes)
+
+    def end(self):
+        """Let it finish what it does. A process that hangs is killed; the record shows what it was at."""
+        if self.process.stdin:
+            self.process.stdin.close()
+        try:
+            self.process.wait(30 * FACTOR)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+class _Crowd(_Process):
+    def ask(self, command):
+        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.flush()
+
+    def status(self):
+        self.ask("status")
+        return json.loads(self.process.stdout.readline())
+
+
+class Run:
+    """
+    What a scenario has to work with. Ends everything with the block.
+
+    Args:
+        record (Path): The folder of the record; made, and empty.
+        seed (int): Of all that is random here.
+        quick (bool): Whether this is the short version.
+        reset_reasons (tuple | None): See :class:`check.Rules`.
+    """
+
+    def __init__(self, record, seed, *, quick, reset_reasons, scenario=""):
+        self.record, self.quick = Path(record), quick
+        self.record.mkdir(parents=True, exist_ok=True)
+        self.random = random.Random(f"{scenario}:{seed}")
+        self._seed = seed
+        self._ends = ExitStack()
+        self._recorder = Recorder(self.record / "run.jsonl")
+        rules = Rules(margin_seconds=1.0 * FACTOR, reset_reasons=reset_reasons)
+        self._recorder.write_now("run", scenario=scenario, seed=seed, quick=quick, rules=rules._asdict())
+        self.folder = Path(tempfile.mkdtemp(prefix="sse-push-soak-"))
+        """For databases and the like; gone with the run."""
+        self._ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.server = None
+        self._crowd = None
+        self._publishers = {}
+        self._numbers = iter(range(1_000_000))
+        self._markers = iter(range(1_000_000))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self._ends.close()
+        self._recorder.close()
+
+    def pick(self, long, quick):
+        """Return what fits the version."""
+        return quick if self.quick else long
+
+    def enter(self, manager):
+        """Have something until the end of the run."""
+        return self._ends.enter_context(manager)
+
+    def at_the_end(self, call, *arguments):
+        self._ends.callback(call, *arguments)
+
+    def serve(self, kind="gunicorn-gevent", *options, workers=None, environ=None, **config):
+        """Start the server; ``config`` are settings without their prefix."""
+        environ = {"TMPDIR": str(self.folder), **(environ or {})}
+        options = ["-w", str(workers or self.pick(4, 2)), *options]
+        prefix = (sys.executable, "-m", "tests.soak.serve")
+        self.server = self.enter(Server(kind, *options, prefix=prefix, environ=environ, retry_milliseconds=500, heartbeat_seconds=2, **config))
+        self._ends.callback(lambda: shutil.copy(self.server.log_path, self.record / "server.log"))
+
+    def begin(self, bus_url=None, count=None, environ=None):
+        """Let clients and publishers in, and wait until all is under way. Where a bus has a URL, some publish to it from without."""
+        count = count or self.pick(40, 16)
+        options = {"port": self.server.port, "record": self.record / "clients.jsonl", "channels": ",".join(CHANNELS), "seed": self._seed}
+        options |= {"count": count, "slow": count // 7, "visiting": count // 5}
+        self._crowd = _Crowd("clients", *(f"--{name}={value}" for name, value in options.items()), stdout=subprocess.PIPE)
+        self._ends.callback(self._crowd.end)
+        eventually(self._all_are_open, _WAIT_SECONDS * FACTOR, "all streams are open")
+        self.start_publisher(self._http_url)
+        self.start_publisher(self._http_url, "--keys")
+        if bus_url is not None:
+            self.start_publisher(bus_url, environ=environ)
+            self.start_publisher(bus_url, "--keys", environ=environ)
+        self.pass_time(self.pick(5, 0.7))
+        self._sample("warm")
+
+    @property
+    def _http_url(self):
+        return f"http://127.0.0.1:{self.server.port}/soak/publish"
+
+    def start_publisher(self, target, *options, rate=15, environ=None):
+        """Start a process that publishes; returns its name."""
+        name = f"p{next(self._numbers)}"
+        given = {"name": name, "target": target, "record": self.record / f"{name}.jsonl", "channels": ",".join(CHANNELS), "rate": rate, "seed": self._seed}
+        self._publishers[name] = publisher = _Process("publishers", *(f"--{option}={value}" for option, value in given.items()), *options, environ=environ)
+        self._ends.callback(publisher.end)
+        return name
+
+    def kill_publisher(self, name):
+        """End it at once."""
+        publisher = self._publishers.pop(name)
+        publisher.process.kill()
+        publisher.process.wait()
+        self._recorder.write_now("killed", publisher=name)
+
+    def has_published(self, name, count):
+        """Say whether a publisher has been told so many times how it went."""
+        path = self.record / f"{name}.jsonl"
+        return path.exists() and path.read_bytes().count(b'"outcome"') >= count
+
+    def pass_time(self, seconds):
+        """Let it all go on."""
+        time.sleep(seconds)
+
+    def fault(self, what):
+        """Write down what is done to them."""
+        self._recorder.write_now("fault", what=what)
+
+    def workers(self):
+        """Return the pids of the server's workers."""
+        pid = self.server.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def finish(self):
+        """Let everybody come to rest, publish the last events, and return the :class:`check.Report`."""
+        self._crowd.ask("settle")
+        ends = [threading.Thread(target=publisher.end) for publisher in self._publishers.values()]
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join()
+        self._wait(self._all_are_open)
+        for _ in range(2):
+            self._publish_markers()
+        self._wait(self._all_are_marked)
+        self._sample("end")
+        self._crowd.end()
+        report = check(load(self.record))
+        report.figures["tracebacks"] = self.server.log.count("Traceback (most recent call last)")
+        return report
+
+    def _publish_markers(self):
+        target, give_up_at = Target(self._http_url), time.monotonic() + _WAIT_SECONDS * FACTOR
+        for channel in CHANNELS:
+            while time.monotonic() < give_up_at:
+                n = next(self._markers)
+                if publish(target, self._recorder, MARKER, n, channel, f"{MARKER}:{n}:"):
+                    break
+                self.pass_time(0.2)
+
+    def _all_are_open(self):
+        status = self._crowd.status()
+        return status["open"] + status["stopped"] == status["clients"]
+
+    def _all_are_marked(self):
+        status = self._crowd.status()
+        return status["marked"] + status["stopped"] == status["clients"]
+
+    def _wait(self, condition):
+        """Wait, and go on in any case: the record shows who was not there."""
+        end = time.monotonic() + _WAIT_SECONDS * FACTOR
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _sample(self, phase):
+        page = os.sysconf("SC_PAGE_SIZE")
+        rss = {}
+        for pid in self.workers():
+            try:
+                rss[pid] = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page
+            except OSError:
+                continue  # it has just ended
+        self._recorder.write_now("memory", phase=phase, rss=rss)

@@ -1,0 +1,338 @@
+"""The faults, each with what it may cost. ``run.pick(long, quick)`` tells the long version from the one in the test suite."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.needs import needs
+from tests.soak.clock import Clock
+from tests.soak.proxy import Proxy
+from tests.soak.run import Run
+from tests.support import FACTOR, eventually
+
+__all__ = ["SCENARIOS", "Scenario", "play"]
+
+NEVER = ()
+"""Nobody may be reset: everything is kept and can be proved."""
+
+LATE = ("unavailable",)
+"""Only who comes for the first time while the bus is away: nobody knows where its listening began."""
+
+
+class Scenario(NamedTuple):
+    name: str
+    what: str
+    reset_reasons: tuple | None
+    """For what a client may be reset; ``None`` for anything, where events are really gone."""
+    play: Callable
+
+
+SCENARIOS = []
+
+
+def scenario(reset_reasons):
+    """Add a scenario; its docstring says what happens."""
+
+    def add(function):
+        SCENARIOS.append(Scenario(function.__name__.replace("_", "-"), function.__doc__.strip(), reset_reasons, function))
+        return function
+
+    return add
+
+
+def play(scenario, record, *, seed, quick):
+    """Run a scenario, and return its :class:`check.Report`."""
+    with Run(record, seed, quick=quick, reset_reasons=scenario.reset_reasons, scenario=scenario.name) as run:
+        scenario.play(run)
+        return run.finish()
+
+
+def redis_server(run, *options, **more):
+    needs("redis-server", modules=["redis"])
+    from tests.bus.redis_server import RedisServer
+
+    return run.enter(RedisServer(*options, **more))
+
+
+def kill_some_worker(run):
+    pid = run.random.choice(run.workers())
+    run.fault(f"worker {pid} is killed")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+@scenario(NEVER)
+def worker_killed(run):
+    """workers are SIGKILLed at random, bus `auto`"""
+    run.serve()
+    run.begin()
+    for _ in range(run.pick(20, 3)):
+        run.pass_time(run.random.uniform(*run.pick((1, 3), (0.3, 0.7))))
+        kill_some_worker(run)
+    run.pass_time(run.pick(3, 0.5))
+
+
+@scenario(NEVER)
+def rolling_reload(run):
+    """SIGHUP again and again, bus `auto`"""
+    run.serve()
+    run.begin()
+    for _ in range(run.pick(12, 2)):
+        run.fault("SIGHUP")
+        run.server.process.send_signal(signal.SIGHUP)
+        run.pass_time(run.pick(10, 1.5))
+
+
+@scenario(NEVER)
+def preload(run):
+    """`--preload`: workers are SIGKILLed and all replaced, bus `auto`"""
+    run.serve("gunicorn-gevent-preload")
+    run.begin()
+    for _ in range(run.pick(4, 1)):
+        run.pass_time(run.pick(3, 0.3))
+        kill_some_worker(run)
+        run.pass_time(run.pick(3, 0.5))
+        run.fault("SIGHUP")
+        run.server.process.send_signal(signal.SIGHUP)
+    run.pass_time(run.pick(5, 0.7))
+
+
+@scenario(LATE)
+def redis_stopped(run):
+    """Redis is SIGSTOPped for 17 s"""
+    server = redis_server(run)
+    run.serve(bus_url=server.url)
+    run.begin(server.url)
+    for _ in range(run.pick(2, 1)):
+        run.fault("Redis stops")
+        server.pause()
+        run.pass_time(run.pick(17, 3.2))
+        run.fault("Redis goes on")
+        server.go_on()
+        run.pass_time(run.pick(10, 0.5))
+
+
+@scenario(LATE)
+def redis_clients_killed(run):
+    """`CLIENT KILL` of all connections every second, under threads"""
+    server = redis_server(run)
+    run.serve("gunicorn-gthread", "--threads", "200", bus_url=server.url)
+    run.begin(server.url)
+    with server.client() as client:
+        for _ in range(run.pick(30, 3)):
+            run.fault("CLIENT KILL")
+            for kind in ("normal", "pubsub"):
+                client.client_kill_filter(_type=kind, skipme=True)
+            run.pass_time(run.pick(1, 0.4))
+
+
+@scenario(LATE)
+def redis_black_hole(run):
+    """the network to Redis swallows everything, and is back: once with what it held, once with all connections gone"""
+    server = redis_server(run)
+    proxy = run.enter(Proxy(server.port))
+    run.serve(bus_url=proxy.url)
+    run.begin(proxy.url)
+    for number in range(run.pick(4, 2)):
+        run.fault("black hole")
+        proxy.hold()
+        run.pass_time(run.pick(10, 3.2 if number else 0.7))
+        run.fault("the network is back")
+        if number % 2:
+            proxy.cut()
+        proxy.flow()
+        run.pass_time(run.pick(8, 0.4))
+
+
+@scenario(None)
+def redis_flushed(run):
+    """`FLUSHALL`"""
+    server = redis_server(run)
+    run.serve(bus_url=server.url)
+    run.begin(server.url)
+    with server.client() as client:
+        for _ in range(run.pick(6, 2)):
+            run.fault("FLUSHALL")
+            client.flushall()
+            run.pass_time(run.pick(4, 0.8))
+
+
+@scenario(None)
+def redis_restarted(run):
+    """Redis is killed and started again without what it had"""
+    server = redis_server(run)
+    run.serve(bus_url=server.url)
+    run.begin(server.url)
+    for _ in range(run.pick(4, 1)):
+        run.fault("Redis is killed")
+        server.kill()
+        run.pass_time(run.pick(run.random.uniform(0.5, 8), 0.7))
+        run.fault("Redis starts")
+        server.start()
+        run.pass_time(run.pick(8, 0.5))
+
+
+@scenario(LATE)
+def redis_absent_at_start(run):
+    """the servers start before Redis does"""
+    server = redis_server(run, start=False)
+    run.serve(bus_url=server.url)
+    run.begin(server.url)
+    run.pass_time(run.pick(10, 0.7))
+    run.fault("Redis starts")
+    server.start()
+    run.pass_time(run.pick(10, 0.7))
+
+
+@scenario(None)
+def redis_promoted(run):
+    """the replica that was behind is promoted, the master is gone"""
+    master = redis_server(run)
+    link = run.enter(Proxy(master.port))
+    replica = redis_server(run, "--replicaof", f"127.0.0.1 {link.port}", "--repl-diskless-sync-delay", "0")
+    proxy = run.enter(Proxy(master.port))
+    with replica.client() as client:
+        eventually(lambda: client.info("replication")["master_link_status"] == "up", 20 * FACTOR, "the replica is there")
+        run.serve(bus_url=proxy.url)
+        run.begin(proxy.url)
+        for _ in range(run.pick(3, 1)):
+            run.fault("replication is behind")
+            link.hold()
+            run.pass_time(run.pick(3, 0.7))
+            run.fault("the master is gone")
+            master.kill()
+            proxy.cut()
+            run.pass_time(run.pick(2, 0.2))
+            run.fault("the replica is promoted")
+            client.replicaof("NO", "ONE")
+            proxy.target = replica.port
+            proxy.cut()
+            run.pass_time(run.pick(8, 0.5))
+            if run.quick:
+                return
+            # The other way round: the old master comes back empty, as the replica, and the roles change once more.
+            link.cut()
+            link.flow()
+            master, replica = replica, master
+            link.target = master.port
+            replica.start()
+            client = run.enter(replica.client())
+            client.replicaof("127.0.0.1", link.port)
+            eventually(lambda: client.info("replication")["master_link_status"] == "up", 20 * FACTOR, "the replica is there")
+
+
+def database_url(run):
+    return f"sqlite:///{run.folder / 'events.db'}"
+
+
+@scenario(LATE)
+def database_disk_full(run):
+    """the disk of the database is full, and has room again"""
+    needs("mount", "umount", root=True)
+    disk = run.folder / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], check=False, capture_output=True).returncode:
+        from tests.needs import lacking
+
+        lacking("needs to be allowed to mount a tmpfs")
+    run.at_the_end(subprocess.run, ["umount", "--lazy", disk])
+    url = f"sqlite:///{disk / 'events.db'}"
+    run.serve(bus_url=url)
+    run.begin(url)
+    ballast = disk / "ballast"
+    for _ in range(run.pick(4, 1)):
+        run.fault("the disk is full")
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        run.pass_time(run.pick(6, 1.2))
+        run.fault("the disk has room")
+        ballast.unlink()
+        run.pass_time(run.pick(5, 0.5))
+
+
+@scenario(LATE)
+def database_locked(run):
+    """another process holds the database's write lock for 5 s"""
+    run.serve(bus_url=database_url(run))
+    run.begin(database_url(run))
+    connection = sqlite3.connect(run.folder / "events.db", timeout=5, isolation_level=None)
+    with contextlib.closing(connection):
+        for _ in range(run.pick(4, 1)):
+            run.fault("the database is locked")
+            connection.execute("BEGIN IMMEDIATE")
+            run.pass_time(run.pick(5, 2.5))
+            connection.execute("ROLLBACK")
+            run.fault("the database is free")
+            run.pass_time(run.pick(5, 0.5))
+
+
+@scenario(None)
+def database_deleted(run):
+    """the file of the database is deleted while it is in use"""
+    run.serve(bus_url=database_url(run))
+    run.begin(database_url(run))
+    for _ in range(run.pick(6, 2)):
+        run.fault("the database is deleted")
+        for suffix in ("", "-wal", "-shm"):
+            (run.folder / f"events.db{suffix}").unlink(missing_ok=True)
+        run.pass_time(run.pick(4, 0.7))
+
+
+def let_jump(run, clock):
+    for seconds in run.pick((3600, 0, -3600, 0, 3600, -3600), (3600, -3600)):
+        run.fault(f"the clock is {seconds} s off")
+        clock.jump(seconds)
+        run.pass_time(run.pick(5, 0.7))
+
+
+@scenario(NEVER)
+def clock_jumps(run):
+    """the wall clock jumps by an hour, forward and back, bus SQLite"""
+    needs("cc")
+    clock = Clock(run.folder)
+    run.serve(bus_url=database_url(run), environ=clock.environ)
+    run.begin(database_url(run), environ=clock.environ)
+    let_jump(run, clock)
+
+
+@scenario(None)
+def clock_jumps_of_redis(run):
+    """the wall clock of Redis jumps by an hour, forward and back: its history may run out, and that is told"""
+    needs("cc")
+    clock = Clock(run.folder)
+    with clock.for_children():
+        server = redis_server(run)
+    run.serve(bus_url=server.url)
+    run.begin(server.url)
+    let_jump(run, clock)
+
+
+def kill_publishers(run, url):
+    for _ in range(run.pick(30, 3)):
+        name = run.start_publisher(url, rate=run.pick(200, 400))
+        eventually(lambda: run.has_published(name, 3), 20 * FACTOR, "the publisher publishes")
+        run.pass_time(run.random.uniform(0, 0.3))
+        run.fault("a publisher is killed")
+        run.kill_publisher(name)
+
+
+@scenario(NEVER)
+def publisher_killed(run):
+    """processes that publish are SIGKILLed while they do, bus SQLite"""
+    run.serve(bus_url=database_url(run))
+    run.begin(database_url(run))
+    kill_publishers(run, database_url(run))
+
+
+@scenario(LATE)
+def publisher_killed_redis(run):
+    """processes that publish are SIGKILLed while they do, bus Redis"""
+    server = redis_server(run)
+    run.serve(bus_url=server.url)
+    run.begin(server.url)
+    kill_publishers(run, server.url)

@@ -1,0 +1,202 @@
+"""Publishing without an app, from every kind of process."""
+
+import datetime
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+
+import pytest
+
+from flask_sse_push import BusUnavailable, ConfigurationError, InvalidChannel, InvalidEvent, Publisher
+from flask_sse_push.bus import BusOptions, Retention, open_bus
+from tests.bus.test_contract import Follower
+from tests.needs import needs
+from tests.servers.harness import ROOT
+from tests.support import FACTOR, own_threads
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/events.db"
+
+
+@pytest.fixture
+def follower(url):
+    """What a server on the same bus gets."""
+    bus = open_bus(url, BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
+    yield Follower(bus).up()
+    bus.close()
+
+
+def data(follower, count):
+    return [entry.wire.split(b"data: ")[1].decode().strip() for entry in follower.wait(count)]
+
+
+def test_publisher_publishes_as_the_app_does(url, follower):
+    """The same arguments give the same event, and the id is returned."""
+    with Publisher(url) as publisher:
+        id = publisher.publish({"id": 7}, "created", None, 5000, ("orders", "news"))
+    (entry,) = follower.wait(1)
+    assert entry.wire.decode() == f'id: {id}\nevent: created\nretry: 5000\ndata: {{"id": 7}}\n\n'
+    assert entry.channels == ("orders", "news")
+    assert own_threads() != []  # the follower's
+
+
+def test_publisher_starts_no_thread(url):
+    """A process that only publishes has no thread of the package."""
+    with Publisher(url) as publisher:
+        publisher.publish("x")
+        assert own_threads() == []
+
+
+@dataclass
+class Order:
+    item: str
+
+
+def test_publisher_encodes_as_flask_does(url, follower, app):
+    """What Flask's JSON can encode is encoded the same way without an app, and NaN is refused."""
+    values = [datetime.date(2026, 1, 2), uuid.UUID(int=7), Decimal("1.5"), Order("tea"), {"b": 1, "a": "ü"}, [None, True]]
+    with Publisher(url) as publisher:
+        for value in values:
+            publisher.publish(value)
+        with pytest.raises(InvalidEvent, match="Convert it first"):
+            publisher.publish(float("nan"))
+    assert data(follower, len(values)) == [app.json.dumps(value) for value in values]
+
+
+def test_publisher_takes_a_function_for_json(url, follower):
+    """A function of the user's encodes what is no str."""
+    with Publisher(url, json=lambda value: json.dumps(["mine", value])) as publisher:
+        publisher.publish(1)
+        publisher.publish("as it is")
+    assert data(follower, 2) == ['["mine", 1]', "as it is"]
+
+
+def test_publisher_checks_as_the_app_does(url):
+    """What the app refuses is refused here."""
+    with Publisher(url, max_event_bytes=64) as publisher:
+        for arguments in ({"data": "x", "type": "a\nb"}, {"data": "x", "id": "1"}, {"data": "x" * 100}, {"data": "x", "idempotency_key": ""}, {"data": "x", "retry": 1}):
+            with pytest.raises(InvalidEvent):
+                publisher.publish(**arguments)
+        with pytest.raises(InvalidChannel):
+            publisher.publish("x", channel="a b")
+
+
+@pytest.mark.parametrize("wrong", [None, "", "auto", "memory://"])
+def test_publisher_that_nobody_could_hear_is_refused(wrong, monkeypatch):
+    """Without a bus that others hear there is no publisher, and the message says what to set."""
+    monkeypatch.delenv("SSE_PUSH_BUS_URL", raising=False)
+    with pytest.raises(ConfigurationError, match="same SSE_PUSH_BUS_URL"):
+        Publisher(wrong)
+
+
+def test_publisher_takes_the_url_of_the_environment(url, follower, monkeypatch):
+    """Without an argument SSE_PUSH_BUS_URL counts."""
+    monkeypatch.setenv("SSE_PUSH_BUS_URL", url)
+    with Publisher() as publisher:
+        publisher.publish("x")
+    assert data(follower, 1) == ["x"]
+
+
+@pytest.mark.parametrize("wrong", [{"url": "kafka://x"}, {"max_event_bytes": 1}, {"publish_timeout_seconds": 0}])
+def test_publisher_checks_its_arguments(url, wrong):
+    """A wrong argument is met when the publisher is made."""
+    with pytest.raises(ConfigurationError):
+        Publisher(**{"url": url, **wrong})
+
+
+def test_publisher_that_was_closed_says_so(url):
+    """Publishing after the block is an error, and closing twice is none."""
+    with Publisher(url) as publisher:
+        publisher.publish("x")
+    publisher.close()
+    with pytest.raises(ConfigurationError, match="was closed"):
+        publisher.publish("x")
+
+
+def test_publisher_opens_nothing_before_the_first_event(tmp_path):
+    """Making one touches nothing; a bus that is not there is told by publish."""
+    publisher = Publisher(f"sqlite:///{tmp_path}/nowhere/events.db")
+    with pytest.raises(BusUnavailable):
+        publisher.publish("x")
+    publisher.close()
+
+
+def test_publisher_is_safe_in_threads(url, follower):
+    """Many threads share one, and every event is there once."""
+    publisher = Publisher(url)
+    threads = [threading.Thread(target=lambda t=t: [publisher.publish(f"{t}.{n}") for n in range(20)]) for t in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    publisher.close()
+    assert sorted(data(follower, 120)) == sorted(f"{t}.{n}" for t in range(6) for n in range(20))
+
+
+publisher = None
+
+
+def _task(number):
+    publisher.publish(f"task {number}", idempotency_key=f"task {number}")
+    return os.getpid()
+
+
+def test_publisher_of_a_module_works_in_forked_workers(url, follower):
+    """As in Celery's workers: made and used before the fork, then used in every child, each task repeated."""
+    global publisher
+    publisher = Publisher(url)
+    publisher.publish("parent")
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        pids = set(pool.map(_task, [1, 2, 3, 4, 5, 6] * 3, chunksize=1))
+        pool.close()
+        pool.join()
+    assert os.getpid() not in pids
+    publisher.publish("the end")
+    assert sorted(data(follower, 8)) == sorted(["parent", "the end", *(f"task {number}" for number in range(1, 7))])
+    publisher.close()
+
+
+def test_publisher_works_in_a_fork_for_each_job(url, follower):
+    """As in RQ's workers: a new process for each job."""
+    global publisher
+    publisher = Publisher(url)
+    context = multiprocessing.get_context("fork")
+    for number in range(3):
+        job = context.Process(target=_task, args=(number,))
+        job.start()
+        job.join(20 * FACTOR)
+        assert job.exitcode == 0
+    assert data(follower, 3) == ["task 0", "task 1", "task 2"]
+    publisher.close()
+
+
+def test_publisher_works_in_a_plain_script(url, follower):
+    """As from cron: a process that publishes and ends."""
+    script = "from flask_sse_push import Publisher\nwith Publisher() as publisher:\n    publisher.publish({'backup': 'done'}, channel='ops')"
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=ROOT, env={**os.environ, "SSE_PUSH_BUS_URL": url}, capture_output=True, text=True, timeout=30 * FACTOR
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert data(follower, 1) == ['{"backup": "done"}']
+
+
+def test_publisher_works_over_redis():
+    """The same over a Redis."""
+    needs("redis-server", modules=["redis"])
+    from tests.bus.redis_server import RedisServer
+
+    with RedisServer() as server:
+        bus = open_bus(server.url, BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
+        follower = Follower(bus).up()
+        with Publisher(server.url) as publisher:
+            publisher.publish("x")
+        assert data(follower, 1) == ["x"]
+        bus.close()
