@@ -52,6 +52,7 @@ _SCHEMA = (
 MAX_TRIMMED = 8
 """How many old events one publish removes at most: more than it adds, and never a long wait."""
 
+_AGE_LOOK_SECONDS = 1.0  # how often a publish looks for what is too old
 _READ_AT_ONCE = 500
 _FIRST_PAUSE_SECONDS = 0.0005
 _LONGEST_PAUSE_SECONDS = 0.01
@@ -190,6 +191,7 @@ class _Database:
     def __init__(self, path: Path, retention: Retention, *, volatile: bool) -> None:
         self._path = path
         self._retention = retention
+        self._look_at_age = 0.0
         # "timeout" would wait within SQLite, and hold up a whole loop.
         self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -260,18 +262,26 @@ class _Database:
             now = time.monotonic()
             head, events, total = head + 1, events + 1, total + size
             execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", (head, "\n".join(channels), block, size, now, key))
-            trimmed = None
-            if events > 1:
-                for sequence, old_size, appended_at in execute(
-                    "SELECT sequence, size, appended_at FROM entries ORDER BY sequence LIMIT ?", (min(MAX_TRIMMED, events - 1),)
-                ).fetchall():
-                    if total <= most_bytes and events <= most_events and appended_at >= now - seconds:
-                        break
-                    trimmed, events, total = sequence, events - 1, total - old_size
-            if trimmed is not None:
-                execute("DELETE FROM entries WHERE sequence <= ?", (trimmed,))
+            if total > most_bytes or events > most_events or now >= self._look_at_age:
+                events, total = self._trim(now - seconds, events, total, most_bytes, most_events)
             execute("UPDATE log SET head = ?, events = ?, bytes = ?", (head, events, total))
         return Accepted(EventId(epoch, head))
+
+    def _trim(self, oldest: float, events: int, total: int, most_bytes: int, most_events: int) -> tuple[int, int]:
+        """Remove some of what is too old or too much, never the newest; return what is left."""
+        trimmed = 0
+        self._look_at_age = time.monotonic() + _AGE_LOOK_SECONDS
+        for sequence, size, appended_at in self._connection.execute(
+            "SELECT sequence, size, appended_at FROM entries ORDER BY sequence LIMIT ?", (min(MAX_TRIMMED, events - 1),)
+        ).fetchall():
+            if total <= most_bytes and events <= most_events and appended_at >= oldest:
+                break
+            trimmed, events, total = sequence, events - 1, total - size
+        else:
+            self._look_at_age = 0.0  # there may be more
+        if trimmed:
+            self._connection.execute("DELETE FROM entries WHERE sequence <= ?", (trimmed,))
+        return events, total
 
     def epoch(self) -> str:
         """Return the life of the log, after writing how much is to be kept."""

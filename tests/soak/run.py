@@ -23,6 +23,7 @@ __all__ = ["CHANNELS", "Run"]
 CHANNELS = ["orders", "news", "room.1", "room.2"]
 
 _WAIT_SECONDS = 20.0
+_ROUNDS = 10
 
 
 class _Process:
@@ -171,10 +172,12 @@ class Run:
             end.start()
         for end in ends:
             end.join()
-        self._wait(self._all_are_open)
-        for _ in range(2):
+        self._wait(self._all_are_open, _WAIT_SECONDS)
+        # A process that looks for its store every few seconds may tell with a reset that it missed the first of them.
+        for _ in range(_ROUNDS):
             self._publish_markers()
-        self._wait(self._all_are_marked)
+            if self._wait(self._all_are_marked, _WAIT_SECONDS / _ROUNDS):
+                break
         self._sample("end")
         self._crowd.end()
         report = check(load(self.record))
@@ -198,11 +201,12 @@ class Run:
         status = self._crowd.status()
         return status["marked"] + status["stopped"] == status["clients"]
 
-    def _wait(self, condition):
-        """Wait, and go on in any case: the record shows who was not there."""
-        end = time.monotonic() + _WAIT_SECONDS * FACTOR
-        while not condition() and time.monotonic() < end:
-            time.sleep(0.05)
+    def _wait(self, condition, seconds):
+        """Wait, and go on in any case: the record shows who was not there. Says whether it came true."""
+        end = time.monotonic() + seconds * FACTOR
+        while not (found := condition()) and time.monotonic() < end:
+            time.sleep(0.02)
+        return found
 
     def _sample(self, phase):
         page = os.sysconf("SC_PAGE_SIZE")
