@@ -142,7 +142,9 @@ class Hub:
         unannounced, log = self._unannounced, self._log  # without the lock: counts that are late by one change nothing
         if unannounced and any(unannounced.get(channel, 0) >= self._burst for channel in channels):
             return True
-        return self._bus.shared and bool(self._bells) and log is not None and sequence - log.head >= self._burst
+        if not self._bus.shared or not self._bells or log is None or sequence - log.head < self._burst:
+            return False
+        return self._bus.health().state == "up"  # else there is nobody to wait for
 
     def stats(self) -> dict[str, Any]:
         """Return what can be counted, JSON-able."""

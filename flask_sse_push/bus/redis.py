@@ -10,6 +10,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -40,6 +41,7 @@ MAX_CONNECTIONS = 16
 """How many publishes of a process are on their way at once; more wait, and their waiting counts."""
 
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_PLACE_LOOK_SECONDS = 0.002
 _PAGE = 1000
 _READ_AT_ONCE = 500
 _READ_MARGIN_SECONDS = 2.0  # how much longer than it was asked to wait a Redis may take: then it hangs
@@ -78,9 +80,8 @@ class RedisBus:
             raise ConfigurationError(f'"prefix" must be 1 to 64 letters, digits or any of _ . : -, got {prefix!r}. {_CURE}.')
         # One hash tag: in a Cluster all of them are in one place, as a script wants it.
         self._keys = _Keys(*(f"{{{prefix}}}:{name}" for name in ("log", "meta", "keys", "reports")))
-        self._lock = threading.Lock()
-        self._client: Any = None
-        self._places: threading.Semaphore | None = None
+        self._connections: tuple[Any, deque[None]] | None = None
+        self._callers: set[int] = set()
         self._follower = Follower(self, self._server.where, self._open_reader, (redis.RedisError, OSError))
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
@@ -100,10 +101,9 @@ class RedisBus:
     def close(self) -> None:
         """Stop to follow and close all connections; see :meth:`Bus.close`."""
         self._follower.stop()
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            connections[0].close()
 
     def health(self) -> Health:
         """Return how following goes; see :meth:`Bus.health`."""
@@ -122,22 +122,38 @@ class RedisBus:
 
     def _call(self, command: Callable[[Any], Any]) -> Any:
         """Run a command on a connection of the pool, when there is a place."""
-        with self._lock:
-            if self._client is None:
-                # Connecting, logging in, choosing the database, the command: each waits once.
-                self._client = self._server.connect(self._options.publish_timeout_seconds / (2 + self._server.greetings), None)
-                self._places = threading.Semaphore(MAX_CONNECTIONS)
-            client, places = self._client, self._places
-        assert places is not None
-        begun = time.monotonic()
-        if not places.acquire(timeout=self._options.publish_timeout_seconds / 2):
-            raise redis.ConnectionError(f"{MAX_CONNECTIONS} others wait for it already, connecting to it makes no sense")
+        caller = threading.get_ident()  # of a greenlet, where gevent has patched
+        if caller in self._callers:
+            raise BusUnavailable(
+                "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, and redis-py's locks are in the way. "
+                "Publish from a thread instead."
+            )
+        self._callers.add(caller)
         try:
-            if time.monotonic() - begun > self._options.publish_timeout_seconds / 4:
-                raise redis.ConnectionError("it is too slow, connecting to it makes no sense")
-            return command(client)
+            client, places = self._connections or self._connect()
+            give_up_at = time.monotonic() + self._options.publish_timeout_seconds / 4
+            while True:
+                try:
+                    place = places.pop()
+                    break
+                except IndexError:
+                    if time.monotonic() > give_up_at:
+                        words = f"{MAX_CONNECTIONS} other publishes of this process wait for it; not connecting to it once more"
+                        raise redis.ConnectionError(words) from None
+                    time.sleep(_PLACE_LOOK_SECONDS)
+            try:
+                return command(client)
+            finally:
+                places.append(place)
         finally:
-            places.release()
+            self._callers.discard(caller)
+
+    def _connect(self) -> tuple[Any, deque[None]]:
+        # A quarter is for waiting for a place; connecting, logging in, choosing the database and the command share the rest. In no lock: two
+        # may both come first, and one of the two clients is dropped before it has connected.
+        seconds = self._options.publish_timeout_seconds * 0.75 / (2 + self._server.greetings)
+        self._connections = connections = (self._server.connect(seconds, None), deque([None] * MAX_CONNECTIONS))
+        return connections
 
     def _open_reader(self) -> _Reader:
         return _Reader(self._server.connect(_READ_MARGIN_SECONDS, MAX_READ_SECONDS + _READ_MARGIN_SECONDS), self._keys, self._options)
@@ -210,12 +226,12 @@ def _server_of_url(url: str) -> _Server:
         if kind:
             return _server_of_many(parts, query, prefix, over_tls=scheme == "rediss", kind=kind)
         plain = url.partition("?")[0] + (f"?{urlencode(query)}" if query else "")
-        redis.ConnectionPool.from_url(plain)  # looks at the URL alone
+        known = redis.ConnectionPool.from_url(plain).connection_kwargs  # looks at the URL alone
     except (ValueError, TypeError) as error:
         shown = urlunsplit(parts._replace(netloc="...@" + parts.netloc.rpartition("@")[2] if "@" in parts.netloc else parts.netloc))
         raise ConfigurationError(f"SSE_PUSH_BUS_URL is no URL of a Redis, got {shown!r} ({error}). {_CURE}, or leave it out.") from error
     host = unquote(parts.path) if scheme == "unix" else parts.netloc.rpartition("@")[2]
-    return _Server(host, prefix, 2, lambda options: redis.Redis.from_url(plain, **options))
+    return _Server(host, prefix, _greetings(known), lambda options: redis.Redis.from_url(plain, **options))
 
 
 def _server_of_many(parts: SplitResult, query: dict[str, str], prefix: str, *, over_tls: bool, kind: str) -> _Server:
@@ -276,10 +292,15 @@ def _server_of_client(client: Any) -> _Server:
     def make(options: dict[str, Any]) -> Any:
         return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=kind, **{**known, **options}))
 
-    return _Server(str(where), DEFAULT_PREFIX, 2, make)
+    return _Server(str(where), DEFAULT_PREFIX, _greetings(known), make)
 
 
 _PLACE_AND_IDENTITY = frozenset({"host", "port", "path", "db", "username", "password", "credential_provider"})
+
+
+def _greetings(kwargs: dict[str, Any]) -> int:
+    """Count the answers before the first command: to a password, and to another database than the first."""
+    return bool(kwargs.get("password") or kwargs.get("credential_provider")) + bool(kwargs.get("db"))
 
 
 def _credentials(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import get_ident
 from typing import TypeVar
 
 from blinker import Signal
 
-from ..concurrency import current_mode, short_lock
+from ..concurrency import current_mode, reentrant_lock
 from ..core.ids import EventId
 from ..core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
 from ..errors import BusUnavailable
@@ -87,8 +86,8 @@ class SqliteBus:
         self._path = Path(path).absolute()
         self._options = options
         self._volatile = volatile
-        self._lock = short_lock()
-        self._owner = 0
+        self._lock = reentrant_lock()
+        self._is_publishing = False
         self._database: _Database | None = None
         self._bells = Bells(bells_folder(self._path))
         self._follower = Follower(self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable))
@@ -146,13 +145,14 @@ class SqliteBus:
     @contextmanager
     def _own_database(self) -> Iterator[_Database]:
         """The connection that this process publishes by, for one transaction in which nothing waits or switches."""
-        if self._lock.locked() and self._owner == get_ident():
-            raise BusUnavailable(
-                "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, and its own transaction is in the way. "
-                "Publish from a thread instead."
-            )
+        # Reentrant: a signal can come right behind the taking of the lock, and its handler must not wait for the code that it interrupted.
         with self._lock:
-            self._owner = get_ident()
+            if self._is_publishing:
+                raise BusUnavailable(
+                    "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, and its own transaction is in "
+                    "the way. Publish from a thread instead."
+                )
+            self._is_publishing = True
             try:
                 if self._database is None or self._database.is_replaced():
                     self._close_database()
@@ -163,7 +163,7 @@ class SqliteBus:
                     self._close_database()
                 raise
             finally:
-                self._owner = 0
+                self._is_publishing = False
 
     def _close_database(self) -> None:
         database, self._database = self._database, None
@@ -192,6 +192,8 @@ class _Database:
         self._path = path
         self._retention = retention
         self._look_at_age = 0.0
+        with suppress(OSError):  # what is wrong here, SQLite says below
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))  # events are for those whom the app lets read them; -wal and -shm get the same mode
         # "timeout" would wait within SQLite, and hold up a whole loop.
         self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:

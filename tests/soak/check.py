@@ -141,7 +141,7 @@ class _Published:
         self.markers = []
         self.refused = self.unknown = self.acknowledged_count = 0
         self.longest = 0.0
-        events, killed = {}, {}
+        events, killed = {}, set()
         for line in lines:
             if line["kind"] == "attempt":
                 key = line["publisher"], line["n"]
@@ -149,10 +149,11 @@ class _Published:
                 if event is None:
                     event = events[key] = self.by_data[line["data"]] = _Event(*key, line["channel"], line["data"])
                 event.tries[line["try"]] = line
-            elif line["kind"] == "outcome":
-                events[line["publisher"], line["n"]].outcomes[line["try"]] = line
             elif line["kind"] == "killed":
-                killed[line["publisher"]] = line["at"]
+                killed.add(line["publisher"])
+        for line in lines:
+            if line["kind"] == "outcome":
+                events[line["publisher"], line["n"]].outcomes[line["try"]] = line
         limit = rules.publish_timeout_seconds + rules.margin_seconds
         for (publisher, _), event in events.items():
             for number, attempt in event.tries.items():
@@ -331,8 +332,12 @@ class _Client:
                 for one in channels[channel]:
                     if _Place(epoch, one.number) in self._seen or (epoch == first_epoch and one.number <= first_number):
                         continue
-                    passed = self._passed(way, one.number, epoch == last_epoch) if way else self._passed_by(one, began_at)
-                    if passed is not None and not self._is_covered(epoch, channel, one, passed):
+                    if way is None:
+                        lost = one.begin >= began_at and not self._is_told_of(channel, one)
+                    else:
+                        passed = self._passed(way, one.number, epoch == last_epoch)
+                        lost = passed is not None and not self._is_covered(epoch, channel, one, passed)
+                    if lost:
                         self._report.add("lost", f"client {self.name} did not get {one.event.name} of {channel!r}, {_Place(epoch, one.number)}")
 
     def _way(self, epoch):
@@ -355,11 +360,13 @@ class _Client:
             return indices[found]
         return None if is_last else left
 
-    def _passed_by(self, one, began_at):
-        """The same for an epoch that the client was never in. Who left early may not have been told of it yet."""
-        if one.begin < began_at or not self.marked:
-            return None
-        return self._places[-1][0]
+    def _is_told_of(self, channel, one):
+        """
+        Say whether a client got a reset since an event was published into a log that it was never in.
+
+        Who left before the end may have left before it could be told.
+        """
+        return not self.marked or any(channel in reset.channels and reset.at >= one.begin for reset in self.resets)
 
     def _is_covered(self, epoch, channel, one, passed):
         """
