@@ -462,3 +462,32 @@ def test_real_memory_is_given_back():
     finally:
         tracemalloc.stop()
     assert left < full / 5
+
+
+def test_cursor_of_another_log_has_lost_something_everywhere():
+    """A cursor that belongs to a log that is gone is told of all its channels once, and reads on before all that this log holds."""
+    log = make_log()
+    append(log, "a")
+    cursor = Cursor(("a", "b"), 40, "gone")
+    assert log.read(cursor) == Batch(b"1;", 1, ("a", "b"), "epoch")
+    assert (cursor.epoch, cursor.position) == ("e", 1)
+    assert log.read(cursor) is NOTHING
+    append(log, "b")
+    assert log.read(cursor) == Batch(b"2;", 2, (), None)
+
+
+def test_cursor_of_another_log_is_not_told_twice_of_what_this_one_lost():
+    """What this log had lost by then is told by the same words; what it loses later is told again."""
+    log = make_log(length=2, batch_bytes=2)
+    for _ in range(4):
+        append(log, "a")
+    cursor = Cursor(("a",), 7, "gone")
+    assert log.read(cursor) == Batch(b"3;", 3, ("a",), "epoch")
+    for _ in range(2):
+        append(log, "a")
+    assert log.read(cursor) == Batch(b"5;", 5, ("a",), "evicted")
+
+
+def test_cursor_of_another_log_reads_nothing_from_an_empty_one():
+    """An empty log tells that something is lost, and has nothing to add."""
+    assert make_log().read(Cursor(("a",), 3, "gone")) == Batch(b"", 0, ("a",), "epoch")

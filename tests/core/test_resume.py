@@ -57,3 +57,10 @@ def test_reset_is_an_event_with_reason_and_channels(id):
     event = decode(reset("evicted", ("a", "b"), id))[0]
     assert event == DecodedEvent("sse.reset", event.data, id or "")
     assert json.loads(event.data) == {"reason": "evicted", "channels": ["a", "b"]}
+
+
+def test_start_ahead_of_a_copy_that_may_lag_waits():
+    """A position that another process can have given is taken as it is; one further ahead is none."""
+    log = Log("now", length=10, seconds=100, max_bytes=1 << 20, head=5)
+    assert start(log, "now-8", lag=3) == Start("now", 8, None)
+    assert start(log, "now-9", lag=3) == Start("now", 5, "future")
