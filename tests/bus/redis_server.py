@@ -13,6 +13,19 @@ from tests.support import FACTOR
 __all__ = ["RedisServer"]
 
 
+def _free_port():
+    """A port whose number plus 10,000 is free too: nodes of a Cluster talk there."""
+    while True:
+        with socket.socket() as sock, socket.socket() as bus:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+            try:
+                bus.bind(("127.0.0.1", port + 10_000))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
 class RedisServer:
     """
     A redis-server on a free port of 127.0.0.1, without persistence; it ends with the block.
@@ -23,9 +36,7 @@ class RedisServer:
     """
 
     def __init__(self, *options, start=True):
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
+        self.port = _free_port()
         self.folder = tempfile.mkdtemp(prefix="sse-push-redis-")
         self._options = options
         self._process = None
