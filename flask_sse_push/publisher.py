@@ -49,16 +49,14 @@ class Publisher:
         publish_timeout_seconds: float = 2.0,
     ) -> None:
         url = url or os.environ.get(BUS_URL_VARIABLE)
-        if not url or url in ("auto", "memory://"):
-            raise ConfigurationError(
-                f'"url" must name a bus that other processes hear, got {url!r}. Give the app and this Publisher the same SSE_PUSH_BUS_URL, '
-                'such as "sqlite:////var/lib/shop/events.db" or "redis://localhost:6379/0".'
-            )
+        if not url or url == "auto":
+            raise _unheard(url)
         given = {"BUS_URL": url, "MAX_EVENT_BYTES": max_event_bytes, "PUBLISH_TIMEOUT_SECONDS": publish_timeout_seconds, "HISTORY_BYTES": 1 << 40}
         settings = read_settings({f"SSE_PUSH_{key}": value for key, value in given.items()})
         # How much is kept is for those who serve to say. This counts only for a log that nobody has ever followed.
         options = BusOptions(Retention(settings.history_seconds, 16 * 1024 * 1024), settings.publish_timeout_seconds)
-        open_bus(url, options)  # a wrong URL is met here, and not with the first event
+        if not open_bus(url, options).shared:  # a wrong URL is met here, and not with the first event
+            raise _unheard(url)
         self._url = url
         self._dumps = json or _dumps
         self._max_event_bytes = settings.max_event_bytes
@@ -99,6 +97,13 @@ class Publisher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
+
+
+def _unheard(url: object) -> ConfigurationError:
+    return ConfigurationError(
+        f'"url" must name a bus that other processes hear, got {url!r}. Give the app and this Publisher the same SSE_PUSH_BUS_URL, '
+        'such as "sqlite:////var/lib/shop/events.db" or "redis://localhost:6379/0".'
+    )
 
 
 def _dumps(value: Any) -> str:

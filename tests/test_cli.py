@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -33,16 +36,17 @@ class Command:
     """``flask sse ...`` in the folder of the app, until it ends or is ended."""
 
     def __init__(self, folder, url, *arguments, **options):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "SSE_PUSH_BUS_URL": url or ""}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:strict", "SSE_PUSH_BUS_URL": url or ""}
         self.out, self.err = folder / f"{id(self)}.out", folder / f"{id(self)}.err"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flask", "--app", "app", "sse", *map(str, arguments)],
-                cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True, **options,
+                cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=err, **options,
             )
 
     def end(self, text=None):
-        self.process.communicate(text, timeout=30 * FACTOR)
+        """Wait for its end; ``text`` is its standard input, in Latin-1."""
+        self.process.communicate(None if text is None else text.encode("latin-1"), timeout=30 * FACTOR)
         return self
 
     @property
@@ -100,7 +104,41 @@ def test_publish_of_json_is_checked(flask):
     wrong = flask("publish", "a", "{item: tea}", "--json").end()
     assert wrong.process.returncode == 1
     assert wrong.said.startswith("Error: DATA must be JSON, got '{item: tea}'")
-    assert flask("publish", "a", '{"item":   "tea"}', "--json").end().process.returncode == 0
+    assert flask("publish", "a", "[NaN]", "--json").end().said.startswith("Error: DATA must be JSON, got '[NaN]' (NaN is no JSON)")
+    assert wrong.lines == []
+
+
+def test_publish_of_json_sends_what_was_written(flask):
+    """JSON loses its white space and nothing else: texts stay JSON, and keys stay in their order."""
+    (id,) = flask("publish", "a", '{"item":   "tea",\n "amount": 1}', "--json").end().lines
+    flask("publish", "a", '"tea"', "--json").end()
+    shown = flask("listen", "a", "--since", id.replace("-1", "-0"), "--count", "2").end()
+    assert [json.loads(line)["data"] for line in shown.lines] == ['{"item":"tea","amount":1}', '"tea"']
+
+
+def test_publish_of_nothing_must_be_meant(flask):
+    """Standard input that is empty publishes nothing: the command before it may have failed. An empty DATA is an event."""
+    command = flask("publish", "a", "-").end("")
+    assert (command.process.returncode, command.lines) == (1, [])
+    assert command.said.startswith("Error: Nothing came on standard input.")
+    assert len(flask("publish", "a", "").end().lines) == 1
+
+
+def test_publish_of_what_is_no_text_is_told(flask):
+    """Bytes that are not UTF-8 are refused with a message."""
+    command = flask("publish", "a", "-").end("caf\xe9")
+    assert (command.process.returncode, command.lines) == (1, [])
+    assert command.said.startswith("Error: Standard input must be utf-8, got b'\\xe9'.")
+
+
+def test_publish_of_lines_sends_each_as_it_comes(flask):
+    """The first line is published while the next is still awaited."""
+    command = flask("publish", "a", "-", "--lines")
+    command.process.stdin.write(b"one\n")
+    command.process.stdin.flush()
+    eventually(lambda: len(command.lines) == 1, 20)
+    assert command.process.poll() is None
+    assert len(command.end("two\n").lines) == 2
 
 
 @pytest.mark.parametrize("arguments", [["publish", "a"], ["publish", "a", "x", "--lines"], ["publish", "a", "-", "--lines", "--key", "k"], ["listen"], ["listen", "a", "http://x"], ["stats", "--watch", "0"]])
@@ -168,14 +206,26 @@ def test_listen_follows_what_others_publish_until_ctrl_c(flask):
 
 
 def test_listen_ends_quietly_with_its_reader(flask, folder, url):
-    """In a pipe that closes it ends without a word."""
-    epoch = flask("publish", "orders", "one").end().lines[0].split("-")[0]
+    """In a pipe that closes it ends without a word, also when no other event comes."""
+    (id,) = flask("publish", "orders", "one").end().lines
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SSE_PUSH_BUS_URL": url}
-    flask("publish", "orders", "-", "--lines").end("\n".join("more" for _ in range(50)))
-    command = f"{sys.executable} -m flask --app app sse listen orders --since {epoch}-0 | head -1"
+    command = f"{sys.executable} -m flask --app app sse listen orders --since {id.replace('-1', '-0')} | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=30 * FACTOR)
     assert json.loads(done.stdout)["data"] == "one"
     assert done.stderr == ""
+
+
+def test_listen_is_seen_as_a_process(flask):
+    """Who listens from a shell is among the processes, with all that a process says of itself."""
+    listener = flask("listen", "orders")
+
+    def seen():
+        stats = json.loads(flask("stats", "--json").end().lines[0])
+        return stats["processes"] if stats["channels"] else None
+
+    (process,) = eventually(seen, 30)
+    assert (process["pid"], process["streams"], process["channels"]) == (listener.process.pid, 1, {"orders": 1})
+    assert flask("stats").end().lines[-1].split()[1] == str(listener.process.pid)
 
 
 def test_listen_to_a_url_resumes_over_a_restart(flask, url):
@@ -213,6 +263,122 @@ def test_listen_to_a_url_that_refuses_ends(flask, url):
             command = flask("listen", f"http://127.0.0.1:{server.port}{path}").end()
             assert command.process.returncode == 1
             assert words in command.said
+
+
+class Foreign:
+    """A server of somebody else: each path has an answer, status, headers and body, and every request is kept."""
+
+    def __init__(self):
+        self.answers, self.requests = {}, []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.requests.append((time.monotonic(), self.path, self.headers))
+                answers = outer.answers[self.path.partition("?")[0]]
+                status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    def url(self, path, user=""):
+        return f"http://{user}127.0.0.1:{self.server.server_port}{path}"
+
+    def stream(self, path, *bodies):
+        self.answers[path] = [(200, {"Content-Type": "text/event-stream"}, body) for body in bodies]
+
+
+@pytest.fixture
+def foreign():
+    foreign = Foreign()
+    yield foreign
+    foreign.server.shutdown()
+    foreign.server.server_close()
+    foreign.thread.join()
+
+
+def test_listen_reads_streams_that_a_browser_repairs(flask, foreign):
+    """Unknown fields, a retry that is none and broken UTF-8 are read as browsers do, and the first is told."""
+    foreign.stream("/", b"color: red\nretry: soon\ndata: caf\xe9\n\ncolor: blue\ndata: 2\n\n")
+    command = flask("listen", foreign.url("/"), "--count", "2").end()
+    assert command.process.returncode == 0
+    assert [json.loads(line)["data"] for line in command.lines] == ["caf\ufffd", "2"]
+    assert command.said == "This is not quite an event stream: a field must be data, event, id or retry, got 'color'. A browser would ignore it.\n"
+
+
+def test_listen_comes_back_when_it_was_asked_to(flask, foreign):
+    """It waits for as long as retry says, resumes by the last id, whatever its letters, and ends with 204."""
+    foreign.stream("/", "retry: 700\nid: \u00e9\u2192\ndata: 1\n\n".encode())
+    foreign.answers["/"].append((204, {}, b""))
+    command = flask("listen", foreign.url("/")).end()
+    assert command.process.returncode == 0
+    assert len(command.lines) == 1
+    (first, _, _), (second, _, headers) = foreign.requests
+    assert second - first >= 0.7
+    assert headers["Last-Event-ID"].encode("latin-1").decode() == "\u00e9\u2192"
+
+
+def test_listen_waits_for_a_server_that_fails(flask, foreign):
+    """5xx is tried again, and a retry far beyond sense is no crash."""
+    foreign.stream("/", b"retry: 1\ndata: 1\n\n", b"retry: 999999999999999\ndata: 2\n\n")
+    foreign.answers["/"].insert(1, (503, {}, b""))
+    command = flask("listen", foreign.url("/"))
+    eventually(lambda: len(command.lines) == 2, 20)
+    eventually(lambda: command.said.count("lost") == 2, 10)
+    assert command.process.poll() is None
+    command.process.send_signal(signal.SIGINT)
+    assert command.end().process.returncode == 130
+
+
+def test_listen_notices_a_dead_connection(flask, url):
+    """Silence for longer than --timeout is a loss, and it comes back."""
+    with Server("gunicorn-gevent", bus_url=url, retry_milliseconds=500, heartbeat_seconds=30) as server:
+        listener = flask("listen", f"http://127.0.0.1:{server.port}/events", "--timeout", "1")
+        eventually(lambda: "The stream is back." in listener.said, 20)
+        assert listener.said.startswith("The stream is lost (nothing came for 1 s); trying again.\n")
+
+
+def test_listen_needs_no_app_for_a_url(flask, foreign, folder):
+    """A URL is followed from anywhere."""
+    (folder / "app.py").unlink()
+    foreign.stream("/a%20b", b"data: 1\n\n")
+    assert len(flask("listen", foreign.url("/a b?c=\u00e9"), "--count", "1").end().lines) == 1
+    assert foreign.requests[0][1] == "/a%20b?c=%C3%A9"
+
+
+def test_listen_sends_the_user_of_a_url_and_shows_nobody(flask, foreign):
+    """User and password are sent, and are not in what is told."""
+    foreign.answers["/"] = [(401, {}, b"")]
+    command = flask("listen", foreign.url("/", user="me:secret@")).end()
+    assert command.process.returncode == 1
+    assert foreign.requests[0][2]["Authorization"] == "Basic bWU6c2VjcmV0"
+    assert "answers 401 Unauthorized. Look at the address, and at who may read it." in command.said
+    assert "secret" not in command.said
+
+
+def test_listen_tells_where_a_redirect_leads(flask, foreign):
+    """It is not followed, and the message says where to listen."""
+    foreign.answers["/"] = [(301, {"Location": "https://elsewhere.example/events"}, b"")]
+    command = flask("listen", foreign.url("/")).end()
+    assert command.process.returncode == 1
+    assert command.said.endswith("answers 301 Moved Permanently. It points to https://elsewhere.example/events: listen there.\n")
+
+
+@pytest.mark.parametrize("arguments", [["http:///x"], ["http://127.0.0.1:99999/"], ["http://[::1/"], ["http://a b/"], ["http://a..b/"], ["a", "--since", "a\nb"]])
+def test_listen_to_what_cannot_be_has_status_2(flask, arguments):
+    """A URL or an id that nothing can be asked with is wrong use."""
+    command = flask("listen", *arguments).end()
+    assert command.process.returncode == 2
+    assert command.said.startswith("Usage:")
 
 
 def test_stats_and_channels_show_all_processes(flask, url):

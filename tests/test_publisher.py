@@ -14,7 +14,7 @@ from decimal import Decimal
 import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError, InvalidChannel, InvalidEvent, Publisher
-from flask_sse_push.bus import BusOptions, Retention, open_bus
+from flask_sse_push.bus import BusOptions, MemoryBus, Retention, open_bus
 from tests.bus.test_contract import Follower
 from tests.needs import needs
 from tests.servers.harness import ROOT
@@ -89,7 +89,7 @@ def test_publisher_checks_as_the_app_does(url):
             publisher.publish("x", channel="a b")
 
 
-@pytest.mark.parametrize("wrong", [None, "", "auto", "memory://"])
+@pytest.mark.parametrize("wrong", [None, "", "auto", "memory://", MemoryBus])
 def test_publisher_that_nobody_could_hear_is_refused(wrong, monkeypatch):
     """Without a bus that others hear there is no publisher, and the message says what to set."""
     monkeypatch.delenv("SSE_PUSH_BUS_URL", raising=False)
@@ -186,6 +186,26 @@ def test_publisher_works_in_a_plain_script(url, follower):
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert data(follower, 1) == ['{"backup": "done"}']
+
+
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import gevent, sys
+from flask_sse_push import Publisher
+publisher = Publisher()
+jobs = [gevent.spawn(publisher.publish, str(number)) for number in range(50)]
+gevent.joinall(jobs, raise_error=True)
+publisher.close()
+"""
+
+
+def test_publisher_works_in_greenlets(url, follower):
+    """As in a worker of Celery's gevent pool: many greenlets share one, beside other processes."""
+    needs(modules=["gevent"])
+    environment = {**os.environ, "SSE_PUSH_BUS_URL": url}
+    processes = [subprocess.Popen([sys.executable, "-W", "error", "-c", GREENLETS], cwd=ROOT, env=environment) for _ in range(2)]
+    assert [process.wait(30 * FACTOR) for process in processes] == [0, 0]
+    assert sorted(data(follower, 100)) == sorted([str(number) for number in range(50)] * 2)
 
 
 def test_publisher_works_over_redis():

@@ -116,7 +116,7 @@ class RedisBus:
             reports = self._call(lambda client: client.hvals(self._keys.reports))
             now = self._call(_time)
         except (redis.RedisError, OSError) as error:
-            raise BusUnavailable(f"The Redis at {self._server.where} cannot be asked: {error}. See that it runs and can be reached from here.") from error
+            raise BusUnavailable(f"The Redis at {self._server.where} cannot be asked ({error}). See that it runs and can be reached from here.") from error
         living = [report for expires_at, report in map(_split_report, reports) if expires_at >= now]
         return Snapshot((epoch or b"").decode(), int(head or 0), int(events or 0), int(size or 0), living)
 
