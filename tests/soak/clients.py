@@ -2,8 +2,9 @@
 Many clients in one process, each as a browser is: ``python -m tests.soak.clients``.
 
 They come back after any end with their ``Last-Event-ID``, after the time that the stream told them, and stop for ever at what stops a
-browser for ever. Some stay, some read slowly, some come and go. Commands come by standard input, a line each: ``status`` is answered
-by a line of JSON, after ``settle`` nobody leaves any more, and the end of input ends them all.
+browser for ever. Some stay, some read slowly, some lose their connection again and again and resume, some come and go. Commands come by
+standard input, a line each: ``status`` is answered by a line of JSON, after ``settle`` nobody leaves or drops any more, and the end of
+input ends them all.
 """
 
 import argparse
@@ -18,12 +19,13 @@ from flask_sse_push.errors import InvalidStream
 from flask_sse_push.testing import Decoder
 from tests.soak.record import MARKER, Recorder, shorten
 
-__all__ = ["STAYING", "VISITING", "main"]
+__all__ = ["main"]
 
-STAYING, SLOW, VISITING = "staying", "slow", "visiting"
+STAYING, SLOW, RESTLESS, VISITING = "staying", "slow", "restless", "visiting"
 
 _FIRST_RETRY_MILLISECONDS = 500
 _VISIT_SECONDS = 1.0, 5.0
+_CONNECTED_SECONDS = 0.2, 3.0  # of the restless
 _SLOW_READ_BYTES = 512
 _SLOW_PAUSE_SECONDS = 0.01
 _STALL_SECONDS = 0.5, 2.5
@@ -58,7 +60,8 @@ class _Client:
         task = asyncio.ensure_future(self._listen())
         try:
             await asyncio.wait([task], timeout=self._random.uniform(*_VISIT_SECONDS))
-            await self._crowd.still_moving(task)
+            if self._crowd.settled:
+                await task  # which goes on for ever
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -66,7 +69,10 @@ class _Client:
     async def _listen(self):
         while True:
             try:
-                reason, final = await self._connect(), False
+                seconds = self._random.uniform(*_CONNECTED_SECONDS) if self.kind == RESTLESS and not self._crowd.settled else None
+                reason, final = await asyncio.wait_for(self._connect(), seconds), False
+            except asyncio.TimeoutError:
+                reason, final = "dropped", False
             except OSError as error:
                 reason, final = type(error).__name__, False
             except (_Refused, InvalidStream) as error:
@@ -173,17 +179,12 @@ class _Crowd:
         self.port, self.seed = options.port, options.seed
         self.channels = options.channels.split(",")
         self.recorder = Recorder(options.record)
-        self._settled = asyncio.Event()
+        self.settled = False
         self._over = asyncio.Event()
         self._clients = {}
         self._numbers = iter(range(1_000_000))
-        self._kinds = [SLOW] * options.slow + [VISITING] * options.visiting
+        self._kinds = [SLOW] * options.slow + [RESTLESS] * options.restless + [VISITING] * options.visiting
         self._kinds += [STAYING] * (options.count - len(self._kinds))
-
-    async def still_moving(self, task):
-        """Return at once while visitors go, and with the stream's end when they stay."""
-        if self._settled.is_set():
-            await task
 
     async def run(self):
         loop = asyncio.get_running_loop()
@@ -205,10 +206,13 @@ class _Crowd:
                 del self._clients[client.name]
 
     def _read_commands(self, loop):
-        commands = {"settle": self._settled.set, "status": self._tell}
+        commands = {"settle": self._settle, "status": self._tell}
         for line in sys.stdin:
             loop.call_soon_threadsafe(commands[line.strip()])
         loop.call_soon_threadsafe(self._over.set)
+
+    def _settle(self):
+        self.settled = True
 
     def _tell(self):
         clients = list(self._clients.values())
@@ -233,6 +237,7 @@ def main():
     parser.add_argument("--channels", required=True)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--slow", type=int, default=6)
+    parser.add_argument("--restless", type=int, default=8)
     parser.add_argument("--visiting", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -115,7 +115,7 @@ class Run:
         """Let clients and publishers in, and wait until all is under way. Where a bus has a URL, some publish to it from without."""
         count = count or self.pick(40, 16)
         options = {"port": self.server.port, "record": self.record / "clients.jsonl", "channels": ",".join(CHANNELS), "seed": self._seed}
-        options |= {"count": count, "slow": count // 7, "visiting": count // 5}
+        options |= {"count": count, "slow": count // 7, "restless": count // 4, "visiting": count // 5}
         self._crowd = _Crowd("clients", *(f"--{name}={value}" for name, value in options.items()), stdout=subprocess.PIPE)
         self._ends.callback(self._crowd.end)
         eventually(self._all_are_open, _WAIT_SECONDS * FACTOR, "all streams are open")

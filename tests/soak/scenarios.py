@@ -191,9 +191,10 @@ def redis_absent_at_start(run):
 @scenario(None)
 def redis_promoted(run):
     """the replica that was behind is promoted, the master is gone"""
-    master = redis_server(run)
+    options = ("--repl-diskless-sync-delay", "0")  # of whoever is the master, and 5 s without it
+    master = redis_server(run, *options)
     link = run.enter(Proxy(master.port))
-    replica = redis_server(run, "--replicaof", f"127.0.0.1 {link.port}", "--repl-diskless-sync-delay", "0")
+    replica = redis_server(run, "--replicaof", f"127.0.0.1 {link.port}", *options)
     proxy = run.enter(Proxy(master.port))
     with replica.client() as client:
         eventually(lambda: client.info("replication")["master_link_status"] == "up", 20 * FACTOR, "the replica is there")
