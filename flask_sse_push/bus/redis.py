@@ -2,60 +2,67 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import re
 import secrets
-import socket
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from typing import Any
 
 from blinker import Signal
 
 from ..core.ids import EventId
-from ..core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
+from ..core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ..errors import BusUnavailable, ConfigurationError
-from .base import LEASE_SECONDS, Accepted, BusFactory, BusOptions, Health, Report, Snapshot
-from .follower import MAX_READ_SECONDS, Follower, LogChanged, Tail
-from .redis_script import PUBLISH, TOUCH
+from .base import Accepted, BusFactory, BusOptions, Health, Report, Snapshot
+from .follower import Follower
 
 try:
     import redis
-    from redis.backoff import NoBackoff
-    from redis.cluster import ClusterNode, RedisCluster
-    from redis.retry import Retry
-    from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 except ImportError as error:
     raise ConfigurationError("SSE_PUSH_BUS_URL names a Redis, and redis-py is not installed. Run: pip install 'flask_sse_push[redis]'") from error
 
+from .redis_clients import DEFAULT_PREFIX, of_client, of_url
+from .redis_link import FAULTS, Link, is_refusal
+from .redis_pool import Pool
+from .redis_reader import Keys, RedisReader, read_report, retention_words
+from .redis_script import PUBLISH
+
 __all__ = ["DEFAULT_PREFIX", "RedisBus", "redis_bus"]
 
-DEFAULT_PREFIX = "sse_push"
-
-MAX_CONNECTIONS = 16
-"""How many publishes of a process are on their way at once; more wait, and their waiting counts."""
-
-_PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_PLACE_LOOK_SECONDS = 0.002
-_PAGE = 1000
-_READ_AT_ONCE = 500
-_READ_MARGIN_SECONDS = 2.0  # how much longer than it was asked to wait a Redis may take: then it hangs
-_CURE = 'Write it like "redis://user:password@host:6379/0?prefix=shop"'
-
-logger = logging.getLogger(__package__.rpartition(".")[0])
+_RIGHTS = "Let its user run EVAL, EVALSHA, INFO, TIME, UNLINK, PEXPIRE and the commands of streams and hashes on these keys."
+_LOGIN = "Put the password into SSE_PUSH_BUS_URL."
+_CURES: tuple[tuple[type[Exception], str], ...] = (
+    (redis.exceptions.OutOfMemoryError, "Give it more memory, or set maxmemory-policy to one that frees some."),
+    (redis.exceptions.ReadOnlyError, "It is a replica: name the master, or ask Sentinels for it (redis+sentinel://)."),
+    (redis.exceptions.MovedError, "It is a node of a Cluster: begin the URL with redis+cluster://."),
+    (redis.exceptions.BusyLoadingError, "It has just started; try again in a moment."),
+    (redis.exceptions.NoPermissionError, _RIGHTS),
+)
+_ELSEWHERE = (redis.exceptions.ReadOnlyError, redis.exceptions.AskError)  # MovedError is a kind of AskError
+_CURES_OF_WORDS = (
+    ("uthentication required", _LOGIN),
+    ("unauthenticated", _LOGIN),
+    ("user executing the script", _RIGHTS),
+    ("username", "Correct the user or password in SSE_PUSH_BUS_URL."),
+    ("MISCONF", "It cannot write to its disk; see its log."),
+    ("NOREPLICAS", "It has too few replicas; see min-replicas-to-write."),
+    ("WRONGTYPE", "Another program uses these keys: choose another prefix, like ?prefix=shop."),
+    ("max number of clients", "Raise its maxclients, or see who holds so many connections."),
+    ("unknown command", "Redis 6.2 or newer is needed, or Valkey."),
+    ("syntax error", "Redis 6.2 or newer is needed, or Valkey."),
+)
 
 
 class RedisBus:
     """
-    Events live in a Redis and reach every process that it can be reached from. Thread-safe.
+    Events live in a Redis and reach every process that it can be reached from. Thread-safe, also in finalizers and signal handlers.
 
-    Connecting, logging in and the one command of a publish each have their share of ``publish_timeout_seconds``, and nothing is tried again. Not bounded
-    is how long the name of the host takes to be found. The time-outs and retries of a given client are not used, only its addresses and credentials.
+    Waiting for a connection, connecting, logging in and the one command of a publish together take no longer than
+    ``publish_timeout_seconds``. Not bounded is how long the name of the host takes to be found, and what a credential provider
+    does. What may have been done is never tried again. Of a given client, or of redis-py's options in a URL, only what says where
+    the server is and who comes is used: no time-out, retry, size of a pool or decoding.
+
+    A new epoch begins when the server was restarted, a replica was promoted or the keys are gone, for then accepted events may be lost.
+    The first two are seen by ``INFO replication``; who may not run it sees only the last.
 
     Args:
         target (str | redis.Redis | redis.RedisCluster): A URL, or a client.
@@ -74,24 +81,23 @@ class RedisBus:
         self.entry_numbered = Signal("one entry was numbered")
         self.caught_up = Signal("all entries were handed on")
         self._options = options
-        self._server = _server_of_url(target) if isinstance(target, str) else _server_of_client(target)
-        prefix = prefix or self._server.prefix
-        if not _PREFIX.fullmatch(prefix):
-            raise ConfigurationError(f'"prefix" must be 1 to 64 letters, digits or any of _ . : -, got {prefix!r}. {_CURE}.')
-        # One hash tag: in a Cluster all of them are in one place, as a script wants it.
-        self._keys = _Keys(*(f"{{{prefix}}}:{name}" for name in ("log", "meta", "keys", "reports")))
-        self._connections: tuple[Any, deque[None]] | None = None
-        self._callers: set[int] = set()
-        self._follower = Follower(self, self._server.where, self._open_reader, (redis.RedisError, OSError))
+        if isinstance(target, str):
+            self._where, prefix = of_url(target, prefix)
+        else:
+            prefix = DEFAULT_PREFIX if prefix is None else prefix
+            self._where = of_client(target, prefix)
+        self._keys = Keys.of(prefix)
+        self._pool = Pool(self._where.open)
+        self._follower = Follower(self, self._where.text, self._open_reader, FAULTS)
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
         """Number an event and store it; see :meth:`Bus.publish`."""
+        until = time.monotonic() + self._options.publish_timeout_seconds
         size = len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
-        arguments = (*self._keys[:3], secrets.token_hex(6), *_text(self._options.retention), "\n".join(channels), block, size, key or "")
-        try:
-            epoch, sequence, known = self._call(lambda client: client.eval(PUBLISH, 3, *arguments))
-        except (redis.RedisError, OSError) as error:
-            raise self._unavailable(error) from error
+        arguments = [secrets.token_hex(6), *retention_words(self._options.retention), "\n".join(channels), block, size]
+        if key:
+            arguments.append(key)
+        epoch, sequence, known = self._run(arguments, until)
         return Accepted(EventId(epoch.decode(), sequence), is_repeated=bool(known))
 
     def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
@@ -101,9 +107,8 @@ class RedisBus:
     def close(self) -> None:
         """Stop to follow and close all connections; see :meth:`Bus.close`."""
         self._follower.stop()
-        connections, self._connections = self._connections, None
-        if connections is not None:
-            connections[0].close()
+        pool, self._pool = self._pool, Pool(self._where.open)
+        pool.close()
 
     def health(self) -> Health:
         """Return how following goes; see :meth:`Bus.health`."""
@@ -111,62 +116,46 @@ class RedisBus:
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`."""
+        until = time.monotonic() + self._options.publish_timeout_seconds
         try:
-            epoch, head, events, size = self._call(lambda client: client.hmget(self._keys.meta, "epoch", "head", "events", "bytes"))
-            reports = self._call(lambda client: client.hvals(self._keys.reports))
-            now = self._call(_time)
-        except (redis.RedisError, OSError) as error:
-            raise BusUnavailable(f"The Redis at {self._server.where} cannot be asked ({error}). See that it runs and can be reached from here.") from error
-        living = [report for expires_at, report in map(_split_report, reports) if expires_at >= now]
-        return Snapshot((epoch or b"").decode(), int(head or 0), int(events or 0), int(size or 0), living)
+            with self._pool.link(until) as link:
+                epoch, head, size = link.call("HMGET", self._keys.meta, "epoch", "head", "bytes", until=until)
+                events = link.call("XLEN", self._keys.log, until=until)
+                stored = link.call("HVALS", self._keys.reports, until=until)
+                seconds, microseconds = link.call("TIME", until=until)
+        except FAULTS as error:
+            raise BusUnavailable(f"The Redis at {self._where.text} cannot be asked: {_said(error)}.{_cure(error)}") from error
+        now = 1000 * int(seconds) + int(microseconds) // 1000
+        living = [found[1] for report in stored if (found := read_report(report)) is not None and found[0] >= now]
+        return Snapshot((epoch or b"").decode(), int(head or 0), events, int(size or 0), living)
 
-    def _call(self, command: Callable[[Any], Any]) -> Any:
-        """Run a command on a connection of the pool, when there is a place."""
-        caller = threading.get_ident()  # of a greenlet, where gevent has patched
-        if caller in self._callers:
-            raise BusUnavailable(
-                "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, and redis-py's locks are in the way. "
-                "Publish from a thread instead."
-            )
-        self._callers.add(caller)
-        try:
-            client, places = self._connections or self._connect()
-            give_up_at = time.monotonic() + self._options.publish_timeout_seconds / 4
-            while True:
-                try:
-                    place = places.pop()
-                    break
-                except IndexError:
-                    if time.monotonic() > give_up_at:
-                        words = f"{MAX_CONNECTIONS} other publishes of this process wait for it; not connecting to it once more"
-                        raise redis.ConnectionError(words) from None
-                    time.sleep(_PLACE_LOOK_SECONDS)
+    def _run(self, arguments: list[Any], until: float) -> Any:
+        pool, tries = self._pool, 2
+        while True:
+            link: Link | None = None
             try:
-                return command(client)
-            finally:
-                places.append(place)
-        finally:
-            self._callers.discard(caller)
+                with pool.link(until) as link:
+                    return link.run(PUBLISH, self._keys[:3], *arguments, until=until)
+            except FAULTS as error:
+                tries -= 1
+                if tries and isinstance(error, _ELSEWHERE):
+                    # Nothing was done, and the master is another by now: all these connections lead to what it was.
+                    pool.forget()
+                    continue
+                raise self._unavailable(error, sent=link is not None and link.sent) from error
 
-    def _connect(self) -> tuple[Any, deque[None]]:
-        # A quarter is for waiting for a place; connecting, logging in, choosing the database and the command share the rest. In no lock: two
-        # may both come first, and one of the two clients is dropped before it has connected.
-        seconds = self._options.publish_timeout_seconds * 0.75 / (2 + self._server.greetings)
-        self._connections = connections = (self._server.connect(seconds, None), deque([None] * MAX_CONNECTIONS))
-        return connections
-
-    def _open_reader(self) -> _Reader:
-        return _Reader(self._server.connect(_READ_MARGIN_SECONDS, MAX_READ_SECONDS + _READ_MARGIN_SECONDS), self._keys, self._options)
-
-    def _unavailable(self, error: Exception) -> BusUnavailable:
-        words, where = str(error), f"the Redis at {self._server.where}"
-        if isinstance(error, redis.ResponseError | redis.AuthenticationError | redis.BusyLoadingError):
-            return BusUnavailable(f"The event was not stored: {where} says {words!r} ({type(error).__name__}). {_cure(error)}")
-        if "connecting to" in words or isinstance(error, MasterNotFoundError):
-            return BusUnavailable(f"The event was not stored: {where} cannot be reached ({words}). See that it runs and can be reached from here.")
+    def _unavailable(self, error: Exception, *, sent: bool) -> BusUnavailable:
+        where = f"the Redis at {self._where.text}"
+        if is_refusal(error):
+            return BusUnavailable(f"The event was not stored: {where} says {_said(error)!r} ({type(error).__name__}).{_cure(error)}")
+        if not sent:
+            return BusUnavailable(f"The event was not stored: {where} cannot be reached ({_said(error)}). See that it runs and can be reached from here.")
         return BusUnavailable(
-            f"The event may have been stored: {where} did not answer ({words}). Publish it again with an idempotency_key, which stores nothing twice."
+            f"The event may have been stored: {where} did not answer ({_said(error)}). Publish it again with an idempotency_key, which stores nothing twice."
         )
+
+    def _open_reader(self) -> RedisReader:
+        return RedisReader(self._where.open, self._keys, self._options.retention)
 
 
 def redis_bus(client: Any, prefix: str = DEFAULT_PREFIX) -> BusFactory:
@@ -180,268 +169,14 @@ def redis_bus(client: Any, prefix: str = DEFAULT_PREFIX) -> BusFactory:
     return lambda options: RedisBus(client, options, prefix)
 
 
-class _Keys(NamedTuple):
-    log: str
-    meta: str
-    keys: str
-    reports: str
-
-
-class _Server(NamedTuple):
-    """Where a Redis is."""
-
-    where: str
-    """For people; without a password."""
-    prefix: str
-    greetings: int
-    """How many answers are waited for between connecting and the first command."""
-    make: Callable[[dict[str, Any]], Any]
-
-    def connect(self, seconds: float, read_seconds: float | None) -> Any:
-        """Return a client with connections of its own; opens nothing."""
-        return self.make(
-            {
-                "socket_connect_timeout": seconds,
-                "socket_timeout": read_seconds or seconds,
-                # Its own ten tries would store an event twice, and take much longer than anybody was promised.
-                "retry": Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call,unused-ignore]
-                "health_check_interval": 0,
-                "protocol": 2,  # one answer less before the first command
-                "decode_responses": False,
-                **_NAMELESS,
-            }
-        )
-
-
-# Telling the server a name takes two answers more. The option was called otherwise before redis-py 7.
-_NAMELESS: dict[str, Any] = {"driver_info": None} if int(redis.__version__.split(".")[0]) >= 8 else {"lib_name": None, "lib_version": None}
-
-
-def _server_of_url(url: str) -> _Server:
-    parts = urlsplit(url)
-    try:
-        query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)) if parts.query else {}
-        prefix = query.pop("prefix", DEFAULT_PREFIX)
-        scheme, _, kind = parts.scheme.partition("+")
-        if kind:
-            return _server_of_many(parts, query, prefix, over_tls=scheme == "rediss", kind=kind)
-        plain = url.partition("?")[0] + (f"?{urlencode(query)}" if query else "")
-        known = redis.ConnectionPool.from_url(plain).connection_kwargs  # looks at the URL alone
-    except (ValueError, TypeError) as error:
-        shown = urlunsplit(parts._replace(netloc="...@" + parts.netloc.rpartition("@")[2] if "@" in parts.netloc else parts.netloc))
-        raise ConfigurationError(f"SSE_PUSH_BUS_URL is no URL of a Redis, got {shown!r} ({error}). {_CURE}, or leave it out.") from error
-    host = unquote(parts.path) if scheme == "unix" else parts.netloc.rpartition("@")[2]
-    return _Server(host, prefix, _greetings(known), lambda options: redis.Redis.from_url(plain, **options))
-
-
-def _server_of_many(parts: SplitResult, query: dict[str, str], prefix: str, *, over_tls: bool, kind: str) -> _Server:
-    """Return a service behind Sentinels, or a Cluster."""
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    common: dict[str, Any] = {"username": unquote(user) or None, "password": unquote(password) or None, **({"ssl": True} if over_tls else {})}
-    hosts = _hosts(parts.netloc.rpartition("@")[2], 26379 if kind == "sentinel" else 6379)
-    where = ",".join(f"{host}:{port}" for host, port in hosts)
-    if kind == "cluster":
-        if query or parts.path not in ("", "/", "/0"):
-            raise ValueError("a Cluster has one database, and no options but prefix")
-        return _Server(where, prefix, 3, lambda options: _cluster([_node(*host) for host in hosts], {**common, **options}))
-    service, _, database = parts.path.strip("/").partition("/")
-    if not service:
-        raise ValueError("the path is the name of the service, like redis+sentinel://host:26379/mymaster/0")
-    sentinel = {name.removeprefix("sentinel_"): query.pop(name) for name in ("sentinel_username", "sentinel_password") if name in query}
-    if query:
-        raise ValueError(f"there is no option {next(iter(query))}")
-    common["db"] = int(database or 0)
-
-    def make(options: dict[str, Any]) -> Any:
-        timeouts = {"socket_connect_timeout": options["socket_connect_timeout"], "socket_timeout": options["socket_connect_timeout"]}
-        return Sentinel(hosts, sentinel_kwargs={**sentinel, **timeouts}, **common, **options).master_for(service)  # type: ignore[no-untyped-call,unused-ignore]
-
-    return _Server(f"{where}/{service}", prefix, 4, make)
-
-
-def _hosts(netloc: str, port: int) -> list[tuple[str, int]]:
-    hosts = []
-    for part in netloc.split(","):
-        parsed = urlsplit(f"//{part}")
-        if not parsed.hostname:
-            raise ValueError("hosts are separated by commas, like host:6379,host:6379")
-        hosts.append((parsed.hostname, parsed.port or port))
-    return hosts
-
-
-def _server_of_client(client: Any) -> _Server:
-    if isinstance(client, RedisCluster):
-        nodes = [_node(node.host, node.port) for node in client.nodes_manager.startup_nodes.values()]
-        known = _credentials(client.nodes_manager.connection_kwargs)
-        return _Server(",".join(f"{node.host}:{node.port}" for node in nodes), DEFAULT_PREFIX, 3, lambda options: _cluster(nodes, {**known, **options}))
-    pool = getattr(client, "connection_pool", None)
-    if not isinstance(pool, redis.ConnectionPool):
-        raise ConfigurationError(f'"client" must be a redis.Redis or a redis.RedisCluster, got {client!r}. For asyncio, give the URL instead.')
-    known = _credentials(pool.connection_kwargs)
-    if isinstance(pool, SentinelConnectionPool):
-        service, manager = pool.service_name, pool.sentinel_manager
-        return _Server(
-            f"Sentinel's {service}",
-            DEFAULT_PREFIX,
-            4,
-            lambda options: redis.Redis(connection_pool=SentinelConnectionPool(service, manager, **{**known, **options})),  # type: ignore[no-untyped-call,unused-ignore]
-        )
-    where = known.get("path") or f"{known.get('host', 'localhost')}:{known.get('port', 6379)}"
-    kind = pool.connection_class
-
-    def make(options: dict[str, Any]) -> Any:
-        return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=kind, **{**known, **options}))
-
-    return _Server(str(where), DEFAULT_PREFIX, _greetings(known), make)
-
-
-_PLACE_AND_IDENTITY = frozenset({"host", "port", "path", "db", "username", "password", "credential_provider"})
-
-
-def _greetings(kwargs: dict[str, Any]) -> int:
-    """Count the answers before the first command: to a password, and to another database than the first."""
-    return bool(kwargs.get("password") or kwargs.get("credential_provider")) + bool(kwargs.get("db"))
-
-
-def _credentials(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What says where a server is and who comes; nothing that says how to wait for it."""
-    return {key: value for key, value in kwargs.items() if key in _PLACE_AND_IDENTITY or key.startswith("ssl")}
-
-
-def _node(host: str, port: int) -> Any:
-    return ClusterNode(host, port)  # type: ignore[no-untyped-call,unused-ignore]
-
-
-def _cluster(nodes: list[Any], options: dict[str, Any]) -> Any:
-    options = {key: value for key, value in options.items() if key != "retry"}
-    try:
-        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **options)  # type: ignore[no-untyped-call,unused-ignore]
-    except (redis.RedisError, OSError):
-        raise
-    except Exception as error:  # RedisClusterException is none of RedisError
-        raise redis.ConnectionError(f"{error} while connecting to the cluster") from error
-
-
-class _Reader:
-    """What the follower reads by: one connection."""
-
-    def __init__(self, client: Any, keys: _Keys, options: BusOptions) -> None:
-        self._client = client
-        self._keys = keys
-        self._options = options
-        self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._epoch = ""
-        self._prefix = ""
-        self._now = 0.0
-
-    def epoch(self) -> str:
-        self._touch(write=True)
-        return self._epoch
-
-    def tail(self) -> Tail:
-        while True:
-            head = self._touch(write=False)
-            prefix, after = self._prefix, "-"
-            entries: list[Entry] = []
-            since = self._now - 1000 * self._options.retention.seconds
-            while page := self._client.execute_command("XRANGE", self._keys.log, after, f"{prefix}{head}", "COUNT", _PAGE):
-                entries += [entry for raw in page if (entry := self._entry(raw)) is not None and _milliseconds(raw) >= since]
-                after = "(" + page[-1][0].decode()
-            if self._touch(write=False) >= head and self._prefix == prefix:
-                break  # else another log began meanwhile
-        numbers = [entry.sequence for entry in entries]
-        return Tail(self._epoch, numbers[0] - 1 if numbers else head, entries)
-
-    def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
-        if epoch != self._epoch:
-            raise LogChanged
-        block = ("BLOCK", max(1, int(1000 * min(seconds, MAX_READ_SECONDS)))) if seconds else ()  # 0 would be for ever
-        found = self._client.execute_command("XREAD", "COUNT", _READ_AT_ONCE, *block, "STREAMS", self._keys.log, f"{self._prefix}{position}")
-        if not found:
-            # Nobody published, or the log is gone: a flush, a restart and a promotion make no noise.
-            self._touch(write=False)
-            if epoch != self._epoch:
-                raise LogChanged
-            return []
-        entries: list[Entry] = []
-        for raw in found[0][1]:
-            if not raw[0].decode().startswith(self._prefix):
-                if entries:
-                    break
-                raise LogChanged
-            entry = self._entry(raw)
-            if entry is not None:
-                entries.append(entry)
-        return entries
-
-    def wake(self) -> None:
-        """A read ends within a second by itself."""
-
-    def report(self, report: Report) -> None:
-        now = self._client.execute_command("TIME")
-        expires_at = int(now[0]) + LEASE_SECONDS
-        self._client.hset(self._keys.reports, self._process, f"{expires_at} {json.dumps(report)}")
-        for process, other in self._client.hgetall(self._keys.reports).items():
-            if _split_report(other)[0] < int(now[0]):
-                self._client.hdel(self._keys.reports, process)
-
-    def withdraw(self) -> None:
-        self._client.hdel(self._keys.reports, self._process)
-
-    def close(self) -> None:
-        self._client.close()
-
-    def _touch(self, *, write: bool) -> int:
-        epoch, prefix, head, now = self._client.eval(
-            TOUCH, 3, self._keys.log, self._keys.meta, self._keys.keys, secrets.token_hex(6), *_text(self._options.retention), int(write)
-        )
-        self._epoch, self._prefix, self._now = epoch.decode(), prefix.decode(), float(now)
-        return int(head)
-
-    def _entry(self, raw: Any) -> Entry | None:
-        id, values = raw
-        fields = dict(zip(values[::2], values[1::2], strict=False)) if isinstance(values, list) else values
-        if fields.get(b"v") == b"1":
-            try:
-                sequence = int(id.decode().partition("-")[2])
-                age = max(0.0, (self._now - int(fields[b"t"])) / 1000)
-                wire = b"id: %s-%d\n%s" % (self._epoch.encode(), sequence, fields[b"b"])
-                return Entry(sequence, tuple(fields[b"c"].decode().split("\n")), wire, time.monotonic() - age)
-            except (KeyError, ValueError):
-                pass
-        # Its number is a hole in the log then, and clients are told of that.
-        logger.warning("The entry %r in %s is none of ours, or of a later version; it is left out.", id, self._keys.log)
-        return None
-
-
-def _milliseconds(raw: Any) -> float:
-    fields = raw[1] if isinstance(raw[1], list) else [part for pair in raw[1].items() for part in pair]
-    return float(fields[fields.index(b"t") + 1])
-
-
-def _time(client: Any) -> float:
-    return float(client.time()[0])
-
-
-def _split_report(stored: bytes) -> tuple[float, Report]:
-    expires_at, _, report = stored.decode().partition(" ")
-    return float(expires_at), json.loads(report)
-
-
-def _text(retention: Any) -> tuple[str, str, str]:
-    return f"{retention.seconds:g}", str(retention.max_bytes), str(retention.max_events)
+def _said(error: Exception) -> str:
+    # Redis 7 puts behind an error in which script and line it was.
+    return str(error).partition(" script: ")[0]
 
 
 def _cure(error: Exception) -> str:
-    told = f"{type(error).__name__} {error}"  # redis-py knows some of Redis' words by classes, and leaves them out
-    for word, cure in (
-        ("OutOfMemoryError", "Give it more memory, or set maxmemory-policy to one that frees some."),
-        ("ReadOnlyError", "It is a replica: name the master, or ask Sentinels for it."),
-        ("BusyLoadingError", "It has just started; try again in a moment."),
-        ("AuthenticationError", "Correct the user or password in SSE_PUSH_BUS_URL."),
-        ("NoPermissionError", "Let its user run EVAL and the commands of streams and hashes on these keys."),
-        ("MISCONF", "It cannot write to its disk; see its log."),
-    ):
-        if word in told:
-            return cure
-    return "Redis 6.2 or newer is needed."
+    """Return a sentence with a space in front, or nothing."""
+    for kind, cure in _CURES:
+        if isinstance(error, kind):
+            return f" {cure}"
+    return next((f" {cure}" for word, cure in _CURES_OF_WORDS if word in str(error)), "")
