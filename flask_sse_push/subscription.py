@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .concurrency import Bell
-from .core import resume
+from .core import ids, resume
 from .core.log import Cursor
 from .hub import Hub
 
@@ -51,8 +51,13 @@ class Subscription:
 
     def prelude(self) -> bytes:
         """Return the position as an ``id:`` alone: browsers keep it and dispatch nothing, so that even a stream cut off before its first event resumes."""
-        if self._reason is not None or self._cursor is None:
-            return b"\n"  # a client that had the position and not the reset behind it would come back as if it had missed nothing
+        if self._cursor is None:
+            # "Set the last event ID string of the event source to the value of the last event ID buffer" (WHATWG 9.2.6): a blank line alone would
+            # let a strict client forget where it stands, and come back as if it were new.
+            id = ids.parse(self._last_event_id or "")
+            return b"id: %s\n\n" % str(id).encode() if id is not None else b"\n"
+        if self._reason is not None:
+            return b""  # the reset follows at once, and says where it stands; a client that knew that before and not the reset would miss the gap
         return self._id_block()
 
     def read(self) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
+import re
 import secrets
 import socket
 import stat
@@ -18,7 +18,10 @@ MAX_ADDRESS_BYTES = 107
 
 _COARSE_CLOCK_NANOSECONDS = 50_000_000  # the kernel stamps a folder by a clock of a few milliseconds: a younger stamp may hide a change
 
-logger = logging.getLogger(__package__.rpartition(".")[0])
+_HANG_TRIES = 5
+
+# Ours, and hung: what else there may be in the folder is neither rung nor removed.
+_NAME = re.compile(r"\d+-[0-9a-f]{8}")
 
 
 class Doorbell:
@@ -33,20 +36,38 @@ class Doorbell:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        for tries_left in reversed(range(_HANG_TRIES)):
+            try:
+                self._socket = self._hang()
+                break
+            except FileNotFoundError:
+                # The last of the others took the folder away just now.
+                if not tries_left:
+                    raise
+
+    def _hang(self) -> socket.socket:
+        folder = self._path.parent
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        if not _is_private(found := folder.lstat()) or found.st_uid != os.geteuid():
             raise PermissionError(f"{str(folder)!r} must be a folder of this user that nobody else can enter")
-        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        # Hung under its name when it can be rung: in the middle of bind() it looks like that of a dead process.
+        unbound = self._path.with_name(f"{self._path.name}.new")
         try:
-            self._socket.setblocking(False)
-            with _address(self._path) as address:
-                self._socket.bind(address)
+            sock.setblocking(False)
+            with _address(unbound) as address:
+                sock.bind(address)
+            unbound.rename(self._path)
         except BaseException:
-            self._socket.close()
+            sock.close()
             raise
+        return sock
+
+    def is_there(self) -> bool:
+        """Say whether others can still find it: somebody may have tidied up."""
+        return os.path.lexists(self._path)
 
     def fileno(self) -> int:
         """Return what to wait for: it is readable when somebody rang."""
@@ -87,12 +108,15 @@ class Bells:
     def ring(self) -> None:
         """Wake every process that listens; a socket whose process is dead is removed."""
         try:
-            changed_at = os.stat(self._folder).st_mtime_ns  # noqa: PTH116  # of a Path it costs twice
+            found = os.lstat(self._folder)
         except OSError:
             return  # nobody has ever listened
+        if not _is_private(found):
+            return  # whoever could put a name there would choose what is rung, and what is removed
+        changed_at = found.st_mtime_ns
         if changed_at != self._listed_at:
             try:
-                self._paths = list(self._folder.iterdir())
+                self._paths = [path for path in self._folder.iterdir() if _NAME.fullmatch(path.name) and stat.S_ISSOCK(path.lstat().st_mode)]
             except OSError:
                 return
             self._listed_at = changed_at if time.time_ns() - changed_at > _COARSE_CLOCK_NANOSECONDS else -1
@@ -121,6 +145,10 @@ def _ring(sock: socket.socket, path: Path) -> None:
             path.unlink()
     except OSError:
         pass  # gone, or no socket: the others are to be rung all the same
+
+
+def _is_private(found: os.stat_result) -> bool:
+    return stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
 
 
 @contextlib.contextmanager

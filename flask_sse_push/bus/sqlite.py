@@ -13,6 +13,8 @@ import os
 import random
 import secrets
 import sqlite3
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -86,8 +88,7 @@ class SqliteBus:
         self._path = Path(path).absolute()
         self._options = options
         self._volatile = volatile
-        self._lock = reentrant_lock()
-        self._is_publishing = False
+        self._turn = _Turn()
         self._database: _Database | None = None
         self._bells = Bells(bells_folder(self._path))
         self._follower = Follower(self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable))
@@ -96,21 +97,29 @@ class SqliteBus:
         """Number an event, store it and wake the others; see :meth:`Bus.publish`."""
         size = len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
         try:
-            return _patiently(lambda: self._append(channels, block, size, key), self._options.publish_timeout_seconds)
+            return _patiently(lambda: self._turn.take(lambda: self._append(channels, block, size, key)), self._options.publish_timeout_seconds)
         except (sqlite3.Error, OSError) as error:
             if not _is_busy(error):
-                raise self._unavailable(error) from error
+                raise BusUnavailable(f"The event was not stored: {_say(self._path, error)}") from error
             raise BusUnavailable(
                 f"The event was not stored: {str(self._path)!r} was locked by another process for {self._options.publish_timeout_seconds:g} s. "
                 "Find out which holds a transaction open, or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
             ) from error
 
     def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
-        with self._own_database() as database:
-            accepted = database.append(channels, block, size, key)
-            if not accepted.is_repeated:
-                self._bells.ring()
-            return accepted
+        try:
+            if self._database is None or self._database.is_replaced():
+                self._close_database()
+                self._database = _Database(self._path, self._options.retention, volatile=self._volatile)
+            accepted = self._database.append(channels, block, size, key)
+        except BaseException as error:
+            if not _is_busy(error):
+                # Closed on the spot also behind an interruption: a transaction that waits for the collector locks every process out.
+                self._close_database()
+            raise
+        if not accepted.is_repeated:
+            self._bells.ring()
+        return accepted
 
     def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
         """Begin to follow; see :meth:`Bus.start`."""
@@ -119,11 +128,9 @@ class SqliteBus:
     def close(self) -> None:
         """Stop to follow and close the file; see :meth:`Bus.close`."""
         self._follower.stop()
-        with self._lock:
-            database, self._database = self._database, None
-            self._bells.close()
-        if database is not None:
-            database.close()
+        # Called in the middle of publish(), or while another thread stands still in there, it leaves the connection to the end of the process.
+        with suppress(BusUnavailable, sqlite3.Error):
+            self._turn.take(self._let_go)
 
     def health(self) -> Health:
         """Return how following goes; see :meth:`Bus.health`."""
@@ -134,36 +141,20 @@ class SqliteBus:
         if not self._path.exists():
             return Snapshot("", 0, 0, 0, [])
         try:
-            database = _Database(self._path, self._options.retention, volatile=self._volatile)
-            try:
-                return database.inspect()
-            finally:
-                database.close()
+            return _patiently(lambda: self._turn.take(self._inspect), self._options.publish_timeout_seconds)
         except (sqlite3.Error, OSError) as error:
-            raise self._unavailable(error) from error
+            raise BusUnavailable(f"The bus cannot be looked at: {_say(self._path, error)}") from error
 
-    @contextmanager
-    def _own_database(self) -> Iterator[_Database]:
-        """The connection that this process publishes by, for one transaction in which nothing waits or switches."""
-        # Reentrant: a signal can come right behind the taking of the lock, and its handler must not wait for the code that it interrupted.
-        with self._lock:
-            if self._is_publishing:
-                raise BusUnavailable(
-                    "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, and its own transaction is in "
-                    "the way. Publish from a thread instead."
-                )
-            self._is_publishing = True
-            try:
-                if self._database is None or self._database.is_replaced():
-                    self._close_database()
-                    self._database = _Database(self._path, self._options.retention, volatile=self._volatile)
-                yield self._database
-            except BaseException as error:
-                if not _is_busy(error):
-                    self._close_database()
-                raise
-            finally:
-                self._is_publishing = False
+    def _inspect(self) -> Snapshot:
+        database = _Database(self._path, self._options.retention, volatile=self._volatile)
+        try:
+            return database.inspect()
+        finally:
+            database.close()
+
+    def _let_go(self) -> None:
+        self._close_database()
+        self._bells.close()
 
     def _close_database(self) -> None:
         database, self._database = self._database, None
@@ -171,18 +162,42 @@ class SqliteBus:
             database.close()
 
     def _open_reader(self) -> _Reader:
-        return _patiently(lambda: _Reader(self._path, self._options.retention, volatile=self._volatile), _PATIENCE_SECONDS)
+        return _patiently(lambda: _Reader(self._path, self._options.retention, self._turn, volatile=self._volatile), _PATIENCE_SECONDS)
 
-    def _unavailable(self, error: Exception) -> BusUnavailable:
-        words = str(error)
-        cure = "See that the disk has room and that this user may write there."
-        if "full" in words:
-            cure = "Make room on its disk; nothing else is needed."
-        elif "malformed" in words or "not a database" in words:
-            cure = "It is broken: delete it, with its -wal and -shm, and a new log begins."
-        elif "unable to open" in words:
-            cure = "Make its folder, where this user may write."
-        return BusUnavailable(f"The event was not stored: {str(self._path)!r} says {words!r}. {cure}")
+
+class _Turn:
+    """
+    One writer of this process at a time, for one transaction in which nothing waits or switches.
+
+    The lock is reentrant, so that a finalizer or a signal handler further down the same stack gets in and is seen, also in the moment
+    between taking the lock and writing down who has it. With another lock it would wait there for itself, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = reentrant_lock()
+        self._owner = 0
+
+    def take(self, work: Callable[[], T]) -> T:
+        """
+        Return what the work returns.
+
+        Raises:
+            BusUnavailable: It is called from within itself.
+        """
+        with self._lock:
+            if self._owner == threading.get_ident():
+                raise BusUnavailable(
+                    "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, and its own transaction is in "
+                    "the way. Publish from a thread instead."
+                )
+            if self._owner:
+                # Foreign code in its transaction gave way to us. To wait as greenlets wait lets it finish.
+                raise sqlite3.OperationalError("locked by another greenlet of this process")
+            try:
+                self._owner = threading.get_ident()
+                return work()
+            finally:
+                self._owner = 0
 
 
 class _Database:
@@ -192,8 +207,8 @@ class _Database:
         self._path = path
         self._retention = retention
         self._look_at_age = 0.0
-        with suppress(OSError):  # what is wrong here, SQLite says below
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))  # events are for those whom the app lets read them; -wal and -shm get the same mode
+        if not path.exists():
+            _make(path)
         # "timeout" would wait within SQLite, and hold up a whole loop.
         self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -206,11 +221,12 @@ class _Database:
 
     def _prepare(self, *, volatile: bool) -> None:
         execute = self._connection.execute
-        known = execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-        if not known and execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
-            raise sqlite3.DatabaseError("it is the database of another program: name a file of its own")
-        if execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            execute("PRAGMA journal_mode = WAL")
+        with self.transaction("DEFERRED"):  # one look at both: another process may be making the tables between two
+            known = execute("PRAGMA application_id").fetchall() == [(APPLICATION_ID,)]
+            if not known and execute("SELECT count(*) FROM sqlite_master").fetchall() != [(0,)]:
+                raise sqlite3.DatabaseError("it is the database of another program: name a file of its own")
+        if execute("PRAGMA journal_mode = WAL").fetchall() != [("wal",)]:
+            raise sqlite3.OperationalError("its folder takes no write-ahead log: name a file on a local disk")
         boot = _boot_id()
         execute(f"PRAGMA synchronous = {'OFF' if volatile else 'NORMAL' if boot else 'FULL'}")
         if known and execute("SELECT boot FROM log").fetchone() == (boot,):
@@ -299,7 +315,10 @@ class _Database:
             rows = self._connection.execute(
                 "SELECT sequence, channels, block, appended_at FROM entries WHERE appended_at >= ? ORDER BY sequence", (time.monotonic() - seconds,)
             )
-            entries = [_entry(epoch, row) for row in rows]
+            entries: list[Entry] = []
+            while some := rows.fetchmany(_READ_AT_ONCE):
+                entries += [_entry(epoch, row) for row in some]
+                time.sleep(0)  # others have their turn: all of a long history takes a second
         return Tail(epoch, entries[0].sequence - 1 if entries else head, entries)
 
     def read(self, position: int) -> tuple[str, list[Entry]]:
@@ -332,19 +351,25 @@ class _Database:
 class _Reader:
     """What the follower reads by: a connection, and the doorbell of this process."""
 
-    def __init__(self, path: Path, retention: Retention, *, volatile: bool) -> None:
+    def __init__(self, path: Path, retention: Retention, turn: _Turn, *, volatile: bool) -> None:
         self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._database = _Database(path, retention, volatile=volatile)
+        self._folder = bells_folder(path)
+        # It writes in turn with publish(): a finalizer that publishes in the middle of this would wait for its own stack.
+        self._turn = turn
+        self._database = turn.take(lambda: _Database(path, retention, volatile=volatile))
         self._readable_at = time.monotonic()
         self._doorbell: Doorbell | None = None
         self._bell = current_mode().bell()
+        self._hang()
+
+    def _hang(self) -> None:
         try:
-            self._doorbell = Doorbell(bells_folder(path))
+            self._doorbell = Doorbell(self._folder)
         except OSError as error:
-            logger.warning("No process can ring for %s (%s): events of other processes are looked for once a second.", str(path), error)
+            logger.warning("No process can ring in %s (%s): events of other processes are looked for once a second.", str(self._folder), error)
 
     def epoch(self) -> str:
-        return _patiently(self._database.epoch, _PATIENCE_SECONDS)
+        return _patiently(lambda: self._turn.take(self._database.epoch), _PATIENCE_SECONDS)
 
     def tail(self) -> Tail:
         if self._database.is_replaced():
@@ -381,6 +406,10 @@ class _Reader:
         else:
             current_mode().wait_readable(self._doorbell.fileno(), seconds)
             self._doorbell.answer()
+            if not self._doorbell.is_there():
+                doorbell, self._doorbell = self._doorbell, None
+                doorbell.close()
+                self._hang()
 
     def wake(self) -> None:
         if self._doorbell is not None:
@@ -396,8 +425,8 @@ class _Reader:
 
     def _write_report(self, report: Report | None) -> None:
         try:
-            self._database.report(self._process, report)
-        except sqlite3.Error as error:
+            self._turn.take(lambda: self._database.report(self._process, report))
+        except (sqlite3.Error, BusUnavailable) as error:
             # Who writes now is not waited for: the next report comes soon, and an old one runs out.
             logger.debug("A report was left out: %s", error)
 
@@ -427,7 +456,11 @@ def _patiently(call: Callable[[], T], seconds: float) -> T:
         except sqlite3.Error as error:
             if not _is_busy(error) or time.monotonic() + pause > give_up_at:
                 raise
-        time.sleep(random.uniform(pause / 2, pause))
+            busy = error
+        try:
+            time.sleep(random.uniform(pause / 2, pause))
+        except AssertionError:
+            raise busy from None  # gevent's, in a callback of the loop itself, which cannot wait
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
@@ -436,6 +469,53 @@ def _is_busy(error: BaseException) -> bool:
         return False
     code = getattr(error, "sqlite_errorcode", None)  # from Python 3.11 on
     return code & 0xFF in _BUSY if code is not None else "locked" in str(error)
+
+
+def _make(path: Path) -> None:
+    """
+    Make an empty file, without what a deleted one has left: processes that have that one open share its -shm with whoever finds it by its name.
+
+    Under a lock of the folder, and never again once the file is there: who comes a moment later must not take away what is in use by then.
+    """
+    if sys.platform == "win32":
+        path.touch()  # a file in use cannot be deleted there
+        return
+    import fcntl
+
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError:
+        return  # what is wrong there, SQLite says
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise sqlite3.OperationalError("locked by another process that makes it") from None
+        if path.exists():
+            return
+        for ending in ("-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when it is closed: to close the file
+        # itself would drop the locks of a thread that has opened it since.
+        new = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        new.rename(path)
+    finally:
+        os.close(folder)
+
+
+def _say(path: Path, error: Exception) -> str:
+    words = str(error)
+    cure = "See that the disk has room and that this user may write there."
+    if "another program" in words or "write-ahead" in words:
+        cure = "Set SSE_PUSH_BUS_URL to another path."
+    elif "full" in words:
+        cure = "Make room on its disk; nothing else is needed."
+    elif "malformed" in words or "not a database" in words:
+        cure = "It is broken: delete it, with its -wal and -shm, and a new log begins."
+    elif "unable to open" in words:
+        cure = "Make its folder, where this user may write."
+    return f"{str(path)!r} says {words!r}. {cure}"
 
 
 def _boot_id() -> str:

@@ -275,12 +275,206 @@ def test_interrupted_publish_leaves_no_transaction(make):
                 signal.setitimer(signal.ITIMER_REAL, 0.0005)
                 while True:
                     publish(bus)
+                    if signal.getitimer(signal.ITIMER_REAL)[0] == 0:  # it came in a callback of the collector, which lets nothing out
+                        signal.setitimer(signal.ITIMER_REAL, 0.0005)
             publish(other)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     gc.collect()
     assert publish(bus).sequence == publish(other).sequence - 1
+
+
+def test_file_deleted_alone_is_replaced_in_all_processes(make, path):
+    """What the deleted file leaves beside it, and other processes still use, does not reach into the new one."""
+    code = """
+        import sys
+        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus.sqlite import SqliteBus
+        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 5))
+        bus.publish(("a",), b"data: 1\\n\\n")
+        print("open", flush=True)
+        for line in sys.stdin:
+            print(bus.publish(("a",), b"data: 2\\n\\n").id, flush=True)
+        bus.close()
+    """
+    bus = make()
+    old = publish(bus)
+    others = [run(code, path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        for other in others:
+            other.stdout.readline()
+        path.unlink()
+        ids = []
+        for _ in range(20):
+            for other in others:
+                other.stdin.write("\n")
+                other.stdin.flush()
+                ids.append(other.stdout.readline().strip().split("-"))
+        assert [int(number) for _, number in ids] == list(range(1, 41))
+        assert {epoch for epoch, _ in ids} == {bus.inspect().epoch}
+        assert publish(bus).sequence == 41
+        assert bus.inspect().epoch != old.epoch
+    finally:
+        for other in others:
+            other.communicate(timeout=10 * FACTOR)
+
+
+def test_new_file_is_opened_by_many_at_once(tmp_path):
+    """Those who come while another makes the tables wait for them, and never take the file for somebody else's."""
+    code = """
+        import sys
+        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus.sqlite import SqliteBus
+        for line in sys.stdin:
+            bus = SqliteBus(line.strip(), BusOptions(Retention(300, 1 << 24), 5))
+            try:
+                bus.publish(("a",), b"data: 1\\n\\n")
+                print("fine", flush=True)
+            except Exception as error:
+                print(error, flush=True)
+            bus.close()
+    """
+    processes = [run(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    try:
+        for number in range(150):
+            for process in processes:
+                process.stdin.write(f"{tmp_path / str(number)}\n")
+                process.stdin.flush()
+            assert [process.stdout.readline() for process in processes] == ["fine\n"] * 5
+    finally:
+        for process in processes:
+            process.communicate(timeout=10 * FACTOR)
+
+
+def test_signal_handlers_never_meet_a_lock_of_their_own_stack(path):
+    """Handlers that publish and close, at any moment of a publish, end at once."""
+    code = """
+        import faulthandler, random, signal, sys, time
+        from flask_sse_push import BusUnavailable
+        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus.sqlite import SqliteBus
+        faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
+        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 2))
+        def handle(*_):
+            try:
+                bus.publish(("a",), b"data: 1\\n\\n")
+            except BusUnavailable:
+                pass
+            if random.random() < 0.1:
+                bus.close()
+        signal.signal(signal.SIGALRM, handle)
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-4))
+            bus.publish(("a",), b"data: 2\\n\\n")
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        bus.close()
+        print("fine")
+    """
+    out, err = run(code, path, 15 * FACTOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).communicate(timeout=30 * FACTOR)
+    assert out == "fine\n", err
+
+
+def test_interrupted_publish_lets_go_before_the_exception_is_handled(make):
+    """Who handles what came out of a publish can publish, and so can others: nothing waits for the collector."""
+    bus, other = make(timeout=0.2), make(timeout=0.2)
+
+    class Interrupted(Exception):
+        pass
+
+    def handler(number, frame):
+        raise Interrupted
+
+    publish(bus)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for attempt in range(500):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0003 + attempt * 0.0000005)
+                for _ in range(200):  # at most: what comes out of a callback of the collector is lost
+                    publish(bus)
+            except Interrupted:
+                publish(bus)
+                publish(other)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_publish_in_the_middle_of_a_report_is_refused_at_once(make):
+    """A finalizer on the follower's own stack is told so, instead of waiting for the transaction that it interrupts."""
+    bus, seen = make(), []
+
+    class Report(dict):
+        def items(self):
+            begun = time.monotonic()
+            with pytest.raises(BusUnavailable, match="from within itself"):
+                publish(bus)
+            seen.append(time.monotonic() - begun)
+            return {"streams": 1}.items()
+
+    bus.start(lambda: Report(streams=1), lambda: True)
+    eventually(lambda: seen)
+    assert seen[0] < 0.5 * FACTOR
+
+
+def test_callback_of_the_loop_is_told_that_it_cannot_wait(path):
+    """gevent's loop itself cannot wait for a lock: a publish in one of its callbacks gives up at once, with the usual error."""
+    needs(modules=["gevent"])
+    code = """
+        from gevent import monkey; monkey.patch_all()
+        import gevent, sqlite3, sys
+        from flask_sse_push import BusUnavailable
+        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus.sqlite import SqliteBus
+        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 5))
+        bus.publish(("a",), b"data: 1\\n\\n")
+        holder = sqlite3.connect(sys.argv[1], isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        def callback():
+            try:
+                bus.publish(("a",), b"data: 2\\n\\n")
+            except BusUnavailable:
+                print("fine")
+        gevent.get_hub().loop.run_callback(callback)
+        gevent.sleep(0.1)
+        bus.close()
+    """
+    out, _ = run(code, path, stdout=subprocess.PIPE, text=True).communicate(timeout=30 * FACTOR)
+    assert out == "fine\n"
+
+
+def test_long_history_is_read_in_turns(path):
+    """Under gevent others run while a process that begins to follow reads all that is kept."""
+    needs(modules=["gevent"])
+    code = """
+        from gevent import monkey; monkey.patch_all()
+        import gevent, sys, time
+        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus.sqlite import SqliteBus
+        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 30), 5))
+        for _ in range(20_000):
+            bus.publish(("a",), b"data: 1\\n\\n")
+        ticks, kept = 0, []
+        def tick():
+            global ticks
+            while True:
+                gevent.sleep(0)
+                ticks += 1
+        bus.log_begun.connect(lambda bus, epoch, position, entries: kept.append((len(entries), ticks)), weak=False)
+        gevent.spawn(tick)
+        bus.start(dict, lambda: True)
+        before = ticks
+        while not kept:
+            gevent.sleep(0.001)
+        print(kept[0][0], kept[0][1] - before)
+        bus.close()
+    """
+    out, _ = run(code, path, stdout=subprocess.PIPE, text=True).communicate(timeout=30 * FACTOR)
+    entries, ticks = map(int, out.split())
+    assert entries == 20_000
+    assert ticks > 30
 
 
 # The doorbell
@@ -352,3 +546,31 @@ def test_doorbell_folder_of_others_is_not_used(make, path, caplog):
     publish(make())
     follower.wait(1)
     assert list(bells_folder(path).iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "open", "private"])
+def test_ringing_removes_nothing_but_dead_sockets(make, path, tmp_path, kind):
+    """Files that lie where the sockets belong, or where a link in their place leads to, stay as they are."""
+    folder = tmp_path / "documents"
+    folder.mkdir(mode=0o700)
+    (folder / "precious").write_text("x")
+    (folder / "12-0123abcd").write_text("x")
+    if kind == "link":
+        bells_folder(path).symlink_to(folder)
+    else:
+        folder.rename(bells_folder(path))
+        bells_folder(path).chmod(0o755 if kind == "open" else 0o700)
+    bus = make()
+    publish(bus)
+    publish(bus)
+    assert sorted(file.name for file in bells_folder(path).iterdir()) == ["12-0123abcd", "precious"]
+
+
+def test_lost_socket_is_hung_again(make, path):
+    """When somebody has tidied the sockets away, the process that listens makes its own anew."""
+    follower = Follower(make()).up()
+    [lost] = bells_folder(path).iterdir()
+    lost.unlink()
+    eventually(lambda: list(bells_folder(path).glob("*")), 5000 * MS)
+    publish(make())
+    follower.wait(1)

@@ -1,0 +1,60 @@
+"""Streams that begin while the bus is away."""
+
+import pytest
+
+from flask_sse_push.bus import BusOptions, Retention
+from flask_sse_push.bus.sqlite import SqliteBus
+from flask_sse_push.decoder import Decoder
+from flask_sse_push.subscription import Subscription
+from tests.bus.test_contract import block, events, make_hub
+from tests.support import MS, eventually
+
+
+@pytest.fixture
+def bus(tmp_path):
+    """A bus whose folder is not there yet."""
+    bus = SqliteBus(str(tmp_path / "later" / "events.db"), BusOptions(Retention(300, 1 << 24), 1))
+    yield bus
+    bus.close()
+
+
+def come_back(bus, tmp_path):
+    (tmp_path / "later").mkdir()
+    eventually(lambda: bus.health().state == "up", 20_000 * MS)
+
+
+def test_new_client_is_told_that_nobody_knows_what_it_missed(bus, tmp_path):
+    """It gets a reset when the bus is there, and then what is published, and nothing from before."""
+    hub = make_hub(bus)
+    subscription = Subscription(hub, ("a",), None)
+    assert subscription.prelude() == b"\n"
+    assert subscription.read() == b""
+    assert subscription.heartbeat() == b":\n\n"
+    come_back(bus, tmp_path)
+    assert eventually(lambda: events(subscription), 5000 * MS) == [("sse.reset", '{"reason": "unavailable", "channels": ["a"]}')]
+    bus.publish(("a",), block("x"))
+    assert eventually(lambda: events(subscription), 5000 * MS) == [("message", "x")]
+
+
+def test_client_that_resumes_keeps_its_id_meanwhile(bus, tmp_path):
+    """Its id is repeated, so that it does not forget it at the first blank line; a made-up one is not."""
+    hub = make_hub(bus)
+    decoder = Decoder()
+    decoder.feed(b"retry: 500\n" + Subscription(hub, ("a",), "0badcafe-7").prelude())
+    assert decoder.last_event_id == "0badcafe-7"
+    assert Subscription(hub, ("a",), "no id\n").prelude() == b"\n"
+
+
+def test_client_that_resumes_gets_what_it_missed(bus, tmp_path):
+    """When the bus is there, it reads on behind its id as if the bus had never been away."""
+    come_back_bus = SqliteBus(str(tmp_path / "later" / "events.db"), BusOptions(Retention(300, 1 << 24), 1))
+    (tmp_path / "later").mkdir()
+    first = come_back_bus.publish(("a",), block("first")).id
+    come_back_bus.publish(("a",), block("second"))
+    (tmp_path / "later").rename(tmp_path / "away")
+    hub = make_hub(bus)
+    subscription = Subscription(hub, ("a",), str(first))
+    assert subscription.read() == b""
+    (tmp_path / "away").rename(tmp_path / "later")
+    assert eventually(lambda: events(subscription), 20_000 * MS) == [("message", "second")]
+    come_back_bus.close()
