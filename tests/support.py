@@ -1,10 +1,12 @@
 """Waiting without guessing: what the tests share that is not a fixture."""
 
+import contextlib
 import os
+import signal
 import threading
 import time
 
-__all__ = ["FACTOR", "MS", "THREAD_PREFIX", "eventually", "own_threads"]
+__all__ = ["FACTOR", "MS", "THREAD_PREFIX", "alarms", "eventually", "own_threads"]
 
 FACTOR = float(os.environ.get("SSE_PUSH_TEST_FACTOR", "1"))
 """How much slower than a quiet laptop this machine is."""
@@ -41,6 +43,18 @@ def eventually(condition, timeout=3000 * MS, message=""):
         if time.monotonic() >= end:
             raise AssertionError(f"not within {timeout:g} s: {message or getattr(condition, '__name__', condition)}")
         time.sleep(_STEP_SECONDS)
+
+
+@contextlib.contextmanager
+def alarms(handler):
+    """Set the handler of SIGALRM, and take it away again without letting a late alarm end the tests."""
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # first: the handler may be about to set the timer once more
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def own_threads():

@@ -10,7 +10,7 @@ import pytest
 
 from flask_sse_push.core import ids
 from flask_sse_push.testing import open_stream
-from tests.support import FACTOR, eventually
+from tests.support import FACTOR, alarms, eventually
 
 main_thread_only = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals by timer")
 
@@ -21,18 +21,8 @@ def run_script(script):
     assert done.stdout == "fine\n", done.stderr
 
 
-@pytest.fixture
-def alarm():
-    """Set a handler of SIGALRM; it is taken away again."""
-    assert threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGALRM)
-    yield lambda handler: signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
 @main_thread_only
-def test_signal_handler_can_publish(app, sse, client, alarm):
+def test_signal_handler_can_publish(app, sse, client):
     """A signal handler publishes in the middle of publishing: nothing hangs, every number is given once, and a stream has them in order."""
     numbers = []
 
@@ -41,8 +31,7 @@ def test_signal_handler_can_publish(app, sse, client, alarm):
         if len(numbers) < 100:
             signal.setitimer(signal.ITIMER_REAL, 0.0002)
 
-    alarm(handle)
-    with app.app_context(), open_stream(client, "/events?channel=news") as stream:
+    with alarms(handle), app.app_context(), open_stream(client, "/events?channel=news") as stream:
         signal.setitimer(signal.ITIMER_REAL, 0.0002)
         while len(numbers) < 100:
             numbers.append(ids.parse(sse.publish("x", channel="news")).sequence)

@@ -16,7 +16,7 @@ from flask_sse_push.bus import BusOptions, Retention, open_bus
 from tests.bus.test_contract import Follower, block
 from tests.bus.test_redis import OPTIONS, Proxy, make, publish, server  # noqa: F401 - fixtures
 from tests.needs import needs
-from tests.support import FACTOR, MS, eventually
+from tests.support import FACTOR, MS, alarms, eventually
 
 LOG, META, REPORTS = "{sse_push}:log", "{sse_push}:meta", "{sse_push}:reports"
 ONE_SECOND = OPTIONS._replace(publish_timeout_seconds=1.0)
@@ -321,13 +321,9 @@ def test_publish_within_publish_takes_another_connection(server, make):
             inner.append(publish(bus, "inner"))
             depth.pop()
 
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
+    with alarms(handler):
         signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.00031)
         outer = [publish(bus, "outer") for _ in range(2000)]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     assert inner
     assert len({id.sequence for id in outer + inner}) == len(outer) + len(inner)
 

@@ -17,7 +17,7 @@ from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus, bells_folder
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
-from tests.support import FACTOR, MS, eventually
+from tests.support import FACTOR, MS, alarms, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -246,13 +246,9 @@ def test_publish_from_within_itself_is_refused_at_once(make):
             refused.append(str(error))
         signal.setitimer(signal.ITIMER_REAL, 0.0007)  # only now: a handler within a handler would go on for ever on a slow machine
 
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
+    with alarms(handler):
         signal.setitimer(signal.ITIMER_REAL, 0.001)
         ids = [publish(bus, number) for number in range(3000)]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     assert [id.sequence for id in ids] == sorted({id.sequence for id in ids})
     assert all("from within itself" in message for message in refused)
     publish(bus)
@@ -265,22 +261,22 @@ def test_interrupted_publish_leaves_no_transaction(make):
     class Interrupted(Exception):
         pass
 
+    is_set = False
+
     def handler(number, frame):
+        nonlocal is_set
+        is_set = False
         raise Interrupted
 
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
+    with alarms(handler):
         for _ in range(50):
             with pytest.raises(Interrupted):
-                signal.setitimer(signal.ITIMER_REAL, 0.0005)
                 while True:
-                    publish(bus)
-                    if signal.getitimer(signal.ITIMER_REAL)[0] == 0:  # it came in a callback of the collector, which lets nothing out
+                    if not is_set:  # also after one that came in a callback of the collector, which lets nothing out
+                        is_set = True
                         signal.setitimer(signal.ITIMER_REAL, 0.0005)
+                    publish(bus)
             publish(other)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     gc.collect()
     assert publish(bus).sequence == publish(other).sequence - 1
 
@@ -387,8 +383,7 @@ def test_interrupted_publish_lets_go_before_the_exception_is_handled(make):
         raise Interrupted
 
     publish(bus)
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
+    with alarms(handler):
         for attempt in range(500):
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.0003 + attempt * 0.0000005)
@@ -397,9 +392,6 @@ def test_interrupted_publish_lets_go_before_the_exception_is_handled(make):
             except Interrupted:
                 publish(bus)
                 publish(other)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def test_publish_in_the_middle_of_a_report_is_refused_at_once(make):
