@@ -1,6 +1,7 @@
 """Waiting without guessing: what the tests share that is not a fixture."""
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -47,14 +48,20 @@ def eventually(condition, timeout=3000 * MS, message=""):
 
 @contextlib.contextmanager
 def alarms(handler):
-    """Set the handler of SIGALRM, and take it away again without letting a late alarm end the tests."""
+    """
+    Set the handler of SIGALRM, and take it away again without letting a late alarm end the tests.
+
+    Meanwhile nothing is collected: an exception that a handler raises in a callback of the collector would come out nowhere.
+    """
     before = signal.signal(signal.SIGALRM, handler)
+    gc.disable()
     try:
         yield
     finally:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)  # first: the handler may be about to set the timer once more
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.enable()
 
 
 def own_threads():
