@@ -194,9 +194,10 @@ class SSEPush(Blueprint):
             all_processes (bool): Ask the bus for what every process that has listeners said of itself, within the last 7 seconds.
 
         Returns:
-            dict: Of this process: ``streams`` (open now), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start), ``bus`` (its
-                name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or ``"down"``), ``bus_error`` (why it is down),
-                ``last_event_id`` (of the newest event here), ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).
+            dict: Of this process: ``streams`` (open now), ``direct_streams`` (of these, those that are written to directly), ``max_streams``, ``opened``,
+                ``refused`` and ``published`` (since the start), ``bus`` (its name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or
+                ``"down"``), ``bus_error`` (why it is down), ``last_event_id`` (of the newest event here), ``channels`` (name to number of listeners),
+                ``history`` (``events``, ``channels``, ``bytes``).
 
                 Of all: ``streams``, ``channels``, ``events_per_second``, ``lag`` (how many events the slowest process had not got yet),
                 ``last_event_id``, ``history`` (``events``, ``bytes``), ``bus``, ``more_channels`` (not named, because a process names its

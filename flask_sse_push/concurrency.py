@@ -14,11 +14,16 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["THREADS", "Bell", "Mode", "PerProcess", "current_mode", "reentrant_lock", "short_lock"]
+__all__ = ["THREADS", "TURN_SECONDS", "Bell", "Mode", "PerProcess", "current_mode", "in_turns", "reentrant_lock", "short_lock"]
+
+TURN_SECONDS = 0.002
+"""How long a loop over all streams keeps others from running, about: a page that needs four turns of its own then waits for some 8 ms."""
+
+_LOOK_AT_CLOCK = 16  # items between two looks
 
 T = TypeVar("T")
 
@@ -116,6 +121,19 @@ def current_mode() -> Mode:
 
         return GREENLETS
     return THREADS
+
+
+def in_turns(mode: Mode, items: Sequence[T]) -> Iterator[T]:
+    """Return items one after the other, and make way for others now and then. (Threads are made to give way by the interpreter itself.)"""
+    if mode is THREADS or len(items) <= _LOOK_AT_CLOCK:
+        yield from items
+        return
+    until = time.monotonic() + TURN_SECONDS
+    for number, item in enumerate(items, 1):
+        yield item
+        if not number % _LOOK_AT_CLOCK and time.monotonic() >= until:
+            mode.turn()
+            until = time.monotonic() + TURN_SECONDS
 
 
 def short_lock() -> threading.Lock:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
-from .concurrency import Bell, Mode, current_mode, short_lock
+from .concurrency import Bell, Mode, current_mode, in_turns, short_lock
 
 __all__ = ["MAX_PAUSE_SECONDS", "Fanout"]
 
@@ -27,7 +27,7 @@ class Fanout:
         take_bells (Callable): Returns whom to wake now; called in no lock.
     """
 
-    def __init__(self, take_bells: Callable[[], Iterable[Bell]]) -> None:
+    def __init__(self, take_bells: Callable[[], Sequence[Bell]]) -> None:
         self._take_bells = take_bells
         self._lock = short_lock()
         self._listeners = 0
@@ -35,6 +35,8 @@ class Fanout:
         self._news: Bell | None = None
         self._announced = False
         self._urgent = False
+        self.is_ringing = False
+        """Whether some of the bells taken last are still to be rung."""
 
     def join(self) -> None:
         """
@@ -101,11 +103,18 @@ class Fanout:
                 continue
             self._announced = self._urgent = False
             started = time.monotonic()
-            for bell in self._take_bells():
+            try:
+                bells = self._take_bells()
+            except Exception:
+                logger.exception("What was published could not be taken in; the streams are woken by what comes next.")
+                continue
+            self.is_ringing = True
+            for bell in in_turns(mode, bells):
                 try:
                     bell.ring()
                 except Exception:
                     logger.exception("A bell failed; its stream reads at its next heartbeat.")
+            self.is_ringing = False
             mode.turn()  # in greenlets this returns when everybody who was woken has written, or waits for a socket
             if self._announced:
                 self._rest(news, time.monotonic() - started)

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import Protocol
 
-from .concurrency import Mode, PerProcess, current_mode, short_lock
+from .concurrency import Mode, PerProcess, current_mode, in_turns, short_lock
 from .hangups import Hangups
 from .server import Server
 
@@ -40,8 +40,6 @@ logger = logging.getLogger(__package__)
 class Kept(Protocol):
     """What the heartbeat knows of a stream."""
 
-    silent_since: float
-    """When bytes were handed to the server last."""
     writing_since: float | None
     """Since when the server is busy with them; ``None`` when it is not."""
     heartbeat_seconds: float
@@ -50,6 +48,9 @@ class Kept(Protocol):
     """The client's, where the server shows it."""
     write_timeout_seconds: float
     server: Server
+
+    def silent_for(self, now: float, looked_at: float) -> float:
+        """Return for how many seconds its client has heard nothing, given the time of the last look."""
 
     def beat(self) -> None:
         """Send a sign of life."""
@@ -138,7 +139,7 @@ class Heartbeat:
                     drain.go_on(streams, now)
                 if now - looked_at >= look_seconds:
                     looked_at = now
-                    for stream in streams:
+                    for stream in in_turns(mode, streams):
                         _look_at(stream, now, look_seconds)
             except Exception:
                 logger.exception("The heartbeat stumbled and goes on.")
@@ -174,7 +175,7 @@ def _look_at(stream: Kept, now: float, look_seconds: float) -> None:
             stream.cut_off()
         if now - writing_since >= stream.write_timeout_seconds + ABANDONED_SECONDS:
             stream.abandon()
-    elif now - stream.silent_since >= stream.heartbeat_seconds - look_seconds:
+    elif stream.silent_for(now, now - look_seconds) >= stream.heartbeat_seconds - look_seconds:
         stream.beat()
 
 

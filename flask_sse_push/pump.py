@@ -37,6 +37,8 @@ class Pump:
     """
 
     channels: tuple[str, ...] = ()
+    has_more = False
+    rung_in_turns = False  # an iterable that never waits would write, and nobody else come to run
 
     def __init__(self, iterable: Iterable[Any], dumps: Callable[[Any], str], max_event_bytes: int) -> None:
         self.outcome: str | None = None

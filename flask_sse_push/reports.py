@@ -20,12 +20,12 @@ MAX_REPORTED_CHANNELS = 1_000
 
 
 class Reporter:
-    """Makes the reports of one process. For one thread at a time."""
+    """Makes the reports of one process. Thread-safe."""
 
     def __init__(self) -> None:
         self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._started = self._at = time.monotonic()
-        self._head: int | None = None
+        self._started = time.monotonic()
+        self._last: tuple[ids.EventId | None, float] = (None, self._started)
         self._rate = 0.0
 
     def make(self, *, streams: int, published: int, last_event_id: str | None, channels: Mapping[str, int], history: Mapping[str, int]) -> Report:
@@ -40,11 +40,13 @@ class Reporter:
             history (Mapping[str, int]): What its copy holds.
         """
         now = time.monotonic()
-        id = ids.parse(last_event_id or "")
-        head = id.sequence if id is not None else 0
-        if self._head is not None and now > self._at:
-            self._rate = max(0, head - self._head) / (now - self._at)
-        self._head, self._at = head, now
+        end = ids.parse(last_event_id or "")
+        # In one step: the bus of a lone process is asked by any thread.
+        (before, at), self._last = self._last, (end, now)
+        if now > at:
+            # The numbers of another log begin anew: between it and the one before there is nothing to count.
+            came = end.sequence - before.sequence if before is not None and end is not None and end.epoch == before.epoch else 0
+            self._rate = max(0, came) / (now - at)
         most = sorted(channels.items(), key=lambda item: (-item[1], item[0]))
         return {
             "process": self._process,
@@ -69,7 +71,9 @@ def summarize(bus: str, snapshot: Snapshot) -> dict[str, Any]:
         bus (str): Its name.
         snapshot (Snapshot): What it says now.
     """
-    processes = sorted(snapshot.reports, key=lambda report: str(report.get("process")))
+    # One whose connection broke reports under a new lease, before the old one has run out: the later of its reports counts.
+    said_last = {report.get("process"): report for report in sorted(snapshot.reports, key=lambda report: report.get("uptime_seconds", 0.0))}
+    processes = sorted(said_last.values(), key=lambda report: str(report.get("process")))
     listeners: Counter[str] = Counter()
     for report in processes:
         listeners.update(report.get("channels", {}))

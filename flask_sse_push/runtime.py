@@ -54,9 +54,14 @@ def private_folder(parent: Path) -> Path:
         ConfigurationError: Something of another user is in its place, or others could look into it.
     """
     folder = parent / f"flask_sse_push-{os.geteuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        try:
+            found = folder.lstat()
+            break
+        except FileNotFoundError:
+            continue  # another server was the last one there, and has stopped just now
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigurationError(
             f"{str(folder)!r} must be a folder of this user that nobody else can enter, got mode {stat.filemode(found.st_mode)} of user {found.st_uid}. "

@@ -27,8 +27,10 @@ __all__ = [
     "gunicorn_worker",
     "inspect_server",
     "is_gevent_patched",
+    "is_server_asking",
     "listening_sockets",
     "master_listens",
+    "plain_response",
 ]
 
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
@@ -176,6 +178,42 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
     if type(handler).__module__ == "gevent.pywsgi":
         return _usable(getattr(handler, "socket", None))
     return None
+
+
+def plain_response(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Any:
+    """
+    Return gunicorn's response object where its gevent worker writes a body as it is to a plain socket of its own, else ``None``.
+
+    Not under TLS, HTTP/2 or uWSGI's protocol, nor where a middleware has put its own ``start_response`` in between. Whether the server sends
+    this very body is another question: see :func:`is_server_asking`.
+    """
+    ggevent, wsgi, sockets = (sys.modules.get(name) for name in ("gunicorn.workers.ggevent", "gunicorn.http.wsgi", "gevent.socket"))
+    if ggevent is None or wsgi is None or sockets is None:
+        return None
+    response: Any
+    worker, response, sock = gunicorn_worker(), getattr(start_response, "__self__", None), environ.get("gunicorn.socket")
+    known = (
+        type(response) is wsgi.Response
+        and response.sock is sock
+        and type(sock) is sockets.socket
+        and isinstance(worker, ggevent.GeventWorker)
+        and type(worker).handle_request is ggevent.GeventWorker.handle_request
+        and getattr(worker.cfg, "protocol", "http") == "http"
+        and "HTTP_VERSION" not in environ
+    )
+    return response if known else None
+
+
+def is_server_asking(body: object) -> bool:
+    """
+    Say, in a comparison of the body with something else, whether it is gunicorn's worker that compares: then this is what it will iterate.
+
+    Before it sends a body it asks whether that equals a mark of its own. Any middleware that wraps or transforms the body makes the
+    worker ask its own object instead; some of those pass the question on, so what the worker holds must be this very object.
+    """
+    asking = sys._getframe(2)  # noqa: SLF001
+    base = sys.modules.get("gunicorn.workers.base_async")
+    return base is not None and asking.f_code is base.AsyncWorker.is_already_handled.__code__ and asking.f_locals["respiter"] is body
 
 
 def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:

@@ -47,6 +47,8 @@ class Settings:
     """``SSE_PUSH_RETRY_MILLISECONDS`` (milliseconds, default 2000): browsers reconnect after this, give or take half."""
     write_timeout_seconds: float
     """``SSE_PUSH_WRITE_TIMEOUT_SECONDS`` (seconds, default 10): a client that takes nothing for this long is cut off."""
+    direct_write: bool
+    """``SSE_PUSH_DIRECT_WRITE`` (bool, default ``True``): write straight to the client's socket where the server is known (gunicorn's gevent worker)."""
     max_streams: int | None
     """``SSE_PUSH_MAX_STREAMS`` (streams per process, default 80 % of what the server can hold): more are asked to come later."""
     max_channels: int
@@ -87,6 +89,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         heartbeat_seconds=reader.number("HEARTBEAT_SECONDS", 15, 0.1, 3600),
         retry_milliseconds=reader.integer("RETRY_MILLISECONDS", 2000, MIN_RETRY_MILLISECONDS, MAX_RETRY_MILLISECONDS),
         write_timeout_seconds=reader.number("WRITE_TIMEOUT_SECONDS", 10, 0.5, 600),
+        direct_write=reader.boolean("DIRECT_WRITE", True),
         max_streams=reader.optional_integer("MAX_STREAMS", 1, 1_000_000),
         max_channels=reader.integer("MAX_CHANNELS", 32, 1, 10_000),
         max_event_bytes=reader.integer("MAX_EVENT_BYTES", 64 * 1024, 64, 64 * 1024 * 1024),

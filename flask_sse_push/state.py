@@ -23,7 +23,7 @@ from .pump import Pump
 from .reports import Reporter, summarize
 from .response import EventStreamResponse
 from .runtime import shared_database
-from .server import Server, client_socket, gunicorn_worker, inspect_server, is_gevent_patched
+from .server import Server, client_socket, gunicorn_worker, inspect_server, is_gevent_patched, plain_response
 from .settings import read_settings
 from .stream import Source, Stream, StreamInfo
 from .subscription import Subscription
@@ -173,6 +173,7 @@ class AppState:
         health = process.bus.health()
         return {
             "streams": counts["opened"] - counts["closed"],
+            "direct_streams": counts["opened direct"] - counts["closed direct"],
             "max_streams": self._max_streams(self._server(None)),
             "opened": counts["opened"],
             "refused": counts["refused full"] + counts["refused draining"],
@@ -201,14 +202,18 @@ class AppState:
             history=known["history"],
         )
 
-    def stream_opened(self, info: StreamInfo) -> None:
+    def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
         """Count, and tell observers."""
         self._count("opened")
+        if is_direct:
+            self._count("opened direct")
         signals.send(signals.stream_opened, self.app, stream=info)
 
-    def stream_closed(self, info: StreamInfo, reason: str) -> None:
+    def stream_closed(self, info: StreamInfo, reason: str, is_direct: bool) -> None:
         """Count, and tell observers."""
         self._count("closed")
+        if is_direct:
+            self._count("closed direct")
         signals.send(signals.stream_closed, self.app, stream=info, reason=reason)
 
     def stream_refused(self, reason: str) -> None:
@@ -255,4 +260,5 @@ class AppState:
 
     def _bind(self, stream: Stream, environ: dict[str, Any], start_response: Any) -> None:
         server = self._server(environ)
-        stream.bind(server, client_socket(environ, start_response), self._max_streams(server))
+        response = plain_response(environ, start_response) if self.settings.direct_write else None
+        stream.bind(server, client_socket(environ, start_response), self._max_streams(server), response)

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import server as servers
 from .concurrency import Bell, current_mode
@@ -15,12 +15,17 @@ from .heartbeat import process_heartbeat
 from .server import Server
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from .direct import DirectBell
+
 __all__ = ["Observer", "Source", "Stream", "StreamInfo"]
 
 LAST_WORDS_SECONDS = 1.0
 """How long a stream that is to end goes on sending what is ready: a busy channel must not keep a worker from stopping."""
 
 UNKNOWN_SERVER = Server("unknown server")
+
+_HARD_ENDINGS = frozenset({"gone", "stalled"})  # there is nobody to send anything to
 
 # A browser that is told to come later waits this long: long enough for room, and not all at once.
 _FULL_RETRY_MILLISECONDS = (15_000, 60_000)
@@ -34,6 +39,12 @@ class Source(Protocol):
 
     outcome: str | None
     """Why there will be nothing more; ``None`` while there may be."""
+
+    rung_in_turns: bool
+    """Whether who rings makes way for others between two streams: then its bytes may be sent by who rings. It has no outcome of its own."""
+
+    has_more: bool
+    """Whether the last read left something that was ready."""
 
     def open(self, bell: Bell) -> None:
         """Take what it needs, and ring when there is something to read."""
@@ -72,10 +83,10 @@ class StreamInfo:
 class Observer(Protocol):
     """Who is told of a stream's life."""
 
-    def stream_opened(self, info: StreamInfo) -> None:
-        """Its first byte is about to be sent."""
+    def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
+        """Its first byte is about to be sent; ``is_direct``: by the express lane from then on."""
 
-    def stream_closed(self, info: StreamInfo, reason: str) -> None:
+    def stream_closed(self, info: StreamInfo, reason: str, is_direct: bool) -> None:
         """It is over and holds nothing any more."""
 
     def stream_refused(self, reason: str) -> None:
@@ -104,13 +115,18 @@ class Stream:
         "_end_by",
         "_ending",
         "_info",
+        "_is_body",
+        "_lane",
         "_limit",
         "_observer",
+        "_response",
         "_retry_milliseconds",
+        "_silent_since",
         "_source",
+        "_wake",
         "heartbeat_seconds",
+        "rest",
         "server",
-        "silent_since",
         "sock",
         "write_timeout_seconds",
         "writing_since",
@@ -124,20 +140,26 @@ class Stream:
         # Streams that got an event together are silent together: they must not all beat together too.
         self.heartbeat_seconds = settings.heartbeat_seconds * random.uniform(0.75, 1)
         self.write_timeout_seconds = settings.write_timeout_seconds
-        self.silent_since = 0.0
+        self._silent_since = 0.0
         self.writing_since: float | None = None
+        self.rest = b""
+        """What the express lane could not send, framed: its greenlet sends it before anything else."""
         self._source = source
         self._info = info
         self._observer = observer
         self._retry_milliseconds = settings.retry_milliseconds
         self._limit = 1
+        self._response: Any = None
+        self._is_body = False
+        self._lane: DirectBell | None = None
+        self._wake: Bell | None = None
         self._bell: Bell | None = None
         self._beat = self._closed = False
         self._ending: str | None = None
         self._end_by = 0.0
         self._chunks = self._run()
 
-    def bind(self, server: Server, sock: socket.socket | None, limit: int) -> None:
+    def bind(self, server: Server, sock: socket.socket | None, limit: int, response: Any = None) -> None:
         """
         Say what sends this stream, before the first chunk.
 
@@ -145,8 +167,16 @@ class Stream:
             server (Server): The server of this process.
             sock (socket.socket | None): The client's socket, where the server shows it.
             limit (int): How many streams the process may have with this one.
+            response (Any): What :func:`server.plain_response` returned.
         """
-        self.server, self.sock, self._limit = server, sock, limit
+        self.server, self.sock, self._limit, self._response = server, sock, limit, response
+
+    def __eq__(self, other: object) -> bool:
+        if self._response is not None and servers.is_server_asking(self):
+            self._is_body = True
+        return self is other
+
+    __hash__ = object.__hash__
 
     def __iter__(self) -> Stream:
         return self
@@ -156,7 +186,7 @@ class Stream:
             raise StopIteration
         self.writing_since = None
         chunk = next(self._chunks)
-        self.silent_since = self.writing_since = time.monotonic()
+        self._silent_since = self.writing_since = time.monotonic()
         return chunk
 
     def close(self) -> None:
@@ -166,10 +196,24 @@ class Stream:
         self._closed = True
         self._chunks.close()
 
+    def silent_for(self, now: float, looked_at: float) -> float:
+        """
+        Return for how many seconds the client has heard nothing, or less. Called by the heartbeat alone.
+
+        Args:
+            now (float): On the clock of ``time.monotonic``.
+            looked_at (float): When this was called last: the express lane notes that it has sent something, and not when.
+        """
+        if self._lane is not None and self._lane.has_sent:
+            self._lane.has_sent = False
+            self._silent_since = looked_at
+        return now - self._silent_since
+
     def beat(self) -> None:
         """Send a heartbeat, unless there is something better to send. From any thread."""
         self._beat = True
-        self._ring()
+        if self._bell is not None:
+            self._bell.ring()
 
     def end(self, reason: str) -> None:
         """
@@ -180,14 +224,14 @@ class Stream:
         # Who was cut off looks gone too; who is to come back may go before.
         if self._ending is None or (reason == "gone" and self._ending != "stalled"):
             self._ending, self._end_by = reason, time.monotonic() + LAST_WORDS_SECONDS
-        self._ring()
+        self._awake()
 
     def cut_off(self) -> None:
         """End now: the client takes nothing, and a write may be waiting for it. From any thread."""
         self._ending = "stalled"
         if self.sock is not None:
             servers.cut(self.sock)
-        self._ring()
+        self._awake()
 
     def abandon(self) -> None:
         """Give everything back though the server has not called ``close``. From any thread."""
@@ -196,15 +240,46 @@ class Stream:
         except ValueError:
             pass  # it runs at this moment, so it is not abandoned
 
-    def _ring(self) -> None:
-        bell = self._bell
-        if bell is not None:
-            bell.ring()
+    def take(self) -> bytes:
+        """Return what is to be sent now; empty when there is nothing. Called by the stream's greenlet, or by who rings while that waits."""
+        ending, source = self._ending, self._source
+        if ending in _HARD_ENDINGS:
+            return b""
+        chunk = source.read()
+        if chunk and (ending is None or source.outcome is not None or time.monotonic() < self._end_by):
+            self._beat = False
+            return chunk
+        if self._beat and ending is None and source.outcome is None:
+            self._beat = False
+            return source.heartbeat()
+        return b""
+
+    def _awake(self) -> None:
+        if self._wake is not None:
+            self._wake.ring()
+
+    def _hang_bells(self) -> Bell:
+        """Make the bells: here a stream takes the express lane, or the portable way."""
+        self._wake = self._bell = current_mode().bell()
+        if self._is_body and self._source.rung_in_turns and self._response.response_length is None:
+            from .direct import DirectBell
+
+            self._bell = self._lane = DirectBell(self, self._source, self._wake, self._response)
+        return self._bell
+
+    def _send_rest(self) -> None:
+        """Send what the express lane could not, as the server itself would: waiting, and cut off by the heartbeat's watch."""
+        assert self.sock is not None
+        rest, self.rest = self.rest, b""
+        self.sock.sendall(rest)
+        self.writing_since = None
+        self._silent_since = time.monotonic()
 
     def _run(self) -> Generator[bytes, None, None]:
         heartbeat = process_heartbeat.get()
-        self._bell = bell = current_mode().bell()
-        self.silent_since = time.monotonic()
+        bell = self._hang_bells()
+        is_direct = self._lane is not None
+        self._silent_since = time.monotonic()
         try:
             refused = "draining" if self.server.stopping else None if heartbeat.add(self, self._limit) else "full"
         except BaseException:
@@ -222,30 +297,27 @@ class Stream:
                 servers.bound_waits(self.sock, self.write_timeout_seconds)
             source.open(bell)
             opened = True
-            self._observer.stream_opened(self._info)
+            self._observer.stream_opened(self._info, is_direct)
             yield _retry_line(self._retry_milliseconds) + source.prelude() + source.read()
-            while self._ending not in ("gone", "stalled"):
-                chunk = source.read()
-                if chunk and (self._ending is None or source.outcome is not None or time.monotonic() < self._end_by):
-                    self._beat = False
+            while self._ending not in _HARD_ENDINGS:
+                if chunk := self.take():
                     yield chunk
                 elif source.outcome is not None:
                     return
                 elif self._ending is not None:
                     yield source.farewell() + _retry_line(self._retry_milliseconds) + b"\n"
                     return
-                elif self._beat:
-                    self._beat = False
-                    yield source.heartbeat()
                 else:
                     bell.wait()
+                    if self.rest:
+                        self._send_rest()
         finally:
             heartbeat.remove(self)
             source.close() if opened else source.abandon()
             # Still writing means that the server came no more: its write failed.
             left = "closed" if self.writing_since is None else "gone"
             if opened:
-                self._observer.stream_closed(self._info, self._ending or source.outcome or left)
+                self._observer.stream_closed(self._info, self._ending or source.outcome or left, is_direct)
 
 
 def _retry_line(milliseconds: int) -> bytes:

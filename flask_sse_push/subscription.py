@@ -1,6 +1,8 @@
-"""A cursor on the channels of a hub, as the source of a stream."""
+"""A cursor on the log of a hub, as the source of a stream."""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 from .concurrency import Bell
 from .core import ids, resume
@@ -10,7 +12,16 @@ from .hub import Hub
 __all__ = ["Subscription"]
 
 
-class Subscription:
+_NOWHERE = ""  # no epoch: the bus is away
+
+
+@lru_cache(maxsize=512)
+def _shared(channels: tuple[str, ...]) -> tuple[str, ...]:
+    """Thousands of streams read the same channels: one tuple, with one set of names, is found in the processor's cache."""
+    return channels
+
+
+class Subscription(Cursor):
     """
     What a client reads of some channels. It holds a position from the start, and a place among the listeners while it is open.
 
@@ -22,15 +33,16 @@ class Subscription:
         last_event_id (str | None): Where the client stopped; anything at all.
     """
 
-    __slots__ = ("_bell", "_cursor", "_hub", "_last_event_id", "_reason", "_told", "channels")
+    __slots__ = ("_bell", "_hub", "_last_event_id", "_reason", "_told", "has_more")
 
     outcome: str | None = None
+    rung_in_turns = True
 
     def __init__(self, hub: Hub, channels: tuple[str, ...], last_event_id: str | None) -> None:
-        self.channels = channels
+        super().__init__(_shared(channels), 0, _NOWHERE)
+        self.has_more = False
         self._hub = hub
         self._last_event_id = last_event_id
-        self._cursor: Cursor | None = None
         self._reason: str | None = None
         self._told = 0  # the last position that the client has seen as an id
         self._bell: Bell | None = None
@@ -51,7 +63,7 @@ class Subscription:
 
     def prelude(self) -> bytes:
         """Return the position as an ``id:`` alone: browsers keep it and dispatch nothing, so that even a stream cut off before its first event resumes."""
-        if self._cursor is None:
+        if self.epoch is _NOWHERE:
             # "Set the last event ID string of the event source to the value of the last event ID buffer" (WHATWG 9.2.6): a blank line alone would
             # let a strict client forget where it stands, and come back as if it were new.
             id = ids.parse(self._last_event_id or "")
@@ -62,27 +74,25 @@ class Subscription:
 
     def read(self) -> bytes:
         """Return the events that are ready, behind a reset if some are missing."""
-        cursor = self._cursor
-        if cursor is None:
-            cursor = self._find_place()
-            if cursor is None:
+        if self.epoch is _NOWHERE:
+            if not self._find_place():
                 return b""
             if not self._last_event_id:
                 # Nobody knows what came since the client began to listen.
                 self._reason = "unavailable"
-        batch = self._hub.read(cursor)
-        reason = self._reason or batch.reason
-        self._reason = None
-        if batch.last:
-            self._told = batch.last
+        wire, last, lost, reason, self.has_more = self._hub.read(self)
+        if last:
+            self._told = last
+        reason = self._reason or reason
         if reason is None:
-            return batch.wire
+            return wire
+        self._reason = None
         # Nobody knows in which of its channels a client has lost something whose position means nothing here.
-        lost = batch.lost if reason == "evicted" else self.channels
-        if batch.last:
-            return resume.reset(reason, lost, None) + batch.wire
-        self._told = cursor.position
-        return resume.reset(reason, lost, f"{cursor.epoch}-{cursor.position}")
+        lost = lost if reason == "evicted" else self.channels
+        if last:
+            return resume.reset(reason, lost, None) + wire
+        self._told = self.position
+        return resume.reset(reason, lost, f"{self.epoch}-{self.position}")
 
     def heartbeat(self) -> bytes:
         """
@@ -90,9 +100,8 @@ class Subscription:
 
         A quiet stream's position would fall out of the history beside busy channels, and its client be told of a gap that is none.
         """
-        cursor = self._cursor
-        if cursor is not None and cursor.position > self._told:
-            self._told = cursor.position
+        if self.position > self._told:
+            self._told = self.position
             return self._id_block()
         return b":\n\n"
 
@@ -100,14 +109,13 @@ class Subscription:
         """There is nothing to add: the client resumes."""
         return b""
 
-    def _find_place(self) -> Cursor | None:
+    def _find_place(self) -> bool:
         start = self._hub.start(self._last_event_id)
         if start is None:
-            return None
-        self._cursor = Cursor(self.channels, start.position, start.epoch)
-        self._reason, self._told = start.reason, start.position
-        return self._cursor
+            return False
+        self.epoch, self.position, self._reason = start
+        self._told = self.position
+        return True
 
     def _id_block(self) -> bytes:
-        assert self._cursor is not None
-        return b"id: %s-%d\n\n" % (self._cursor.epoch.encode(), self._told)
+        return b"id: %s-%d\n\n" % (self.epoch.encode(), self._told)

@@ -1,6 +1,8 @@
 """What processes say of themselves, and what that makes together."""
 
 import os
+import sys
+import threading
 
 from flask_sse_push.bus import Snapshot
 from flask_sse_push.reports import MAX_REPORTED_CHANNELS, Reporter, summarize
@@ -24,8 +26,28 @@ def test_report_counts_what_came_since_the_last():
     reporter = Reporter()
     assert make(reporter, last_event_id="e-10")["events_per_second"] == 0
     assert make(reporter, last_event_id="e-1000000")["events_per_second"] > 1000
-    assert make(reporter, last_event_id="f-5")["events_per_second"] == 0
+    assert make(reporter, last_event_id="f-2000000")["events_per_second"] == 0
     assert make(reporter, last_event_id=None)["events_per_second"] == 0
+
+
+def test_report_may_be_asked_for_by_many_threads():
+    """In a lone process each request for statistics makes one: no rate is below nought."""
+    reporter, rates, interval = Reporter(), [], sys.getswitchinterval()
+
+    def ask():
+        for number in range(20_000):
+            rates.append(make(reporter, last_event_id=f"e-{number}")["events_per_second"])
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert min(rates) >= 0
 
 
 def test_report_names_the_channels_with_the_most_listeners():
@@ -52,6 +74,20 @@ def test_summary_adds_up():
     assert told["last_event_id"] == "e-100"
     assert told["history"] == {"events": 50, "bytes": 5000}
     assert [(process["process"], process["lag"]) for process in told["processes"]] == [("a", 0), ("b", 10)]
+
+
+def test_summary_counts_a_process_once():
+    """A process whose connection broke says how it is under another lease, until the old one has run out: what it said last counts."""
+    reports = [
+        {"process": "a", "uptime_seconds": 14.0, "streams": 3, "channels": {"x": 3}, "last_event_id": "e-9"},
+        {"process": "b", "uptime_seconds": 5.0, "streams": 1, "channels": {"x": 1}, "last_event_id": "e-9"},
+        {"process": "a", "uptime_seconds": 12.0, "streams": 4, "channels": {"x": 4}, "last_event_id": "e-7"},
+    ]
+    told = summarize("redis", Snapshot("e", 9, 9, 900, reports))
+    assert told["streams"] == 4
+    assert told["channels"] == {"x": 4}
+    assert told["lag"] == 0
+    assert [process["process"] for process in told["processes"]] == ["a", "b"]
 
 
 def test_summary_of_a_process_in_another_log():

@@ -1,6 +1,8 @@
 """The private folder of a server, as far as it shows without one."""
 
+import contextlib
 import os
+import threading
 
 import pytest
 
@@ -38,3 +40,28 @@ def test_private_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / f"flask_sse_push-{os.geteuid()}").write_text("mine")
     with pytest.raises(ConfigurationError, match="got mode -rw"):
         private_folder(tmp_path)
+
+
+def test_private_folder_that_goes_at_the_same_moment_is_made_again(tmp_path):
+    """The last worker of another server may take the empty folder away while this one looks at it."""
+    folder, done = tmp_path / f"flask_sse_push-{os.geteuid()}", threading.Event()
+
+    def leave():
+        while not done.is_set():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    try:
+        for _ in range(2_000):
+            assert private_folder(tmp_path) == folder
+    finally:
+        done.set()
+        leaving.join()
+
+
+def test_private_folder_without_a_place_is_told(tmp_path):
+    """Where there is no folder to make it in, that is an error and no endless try."""
+    with pytest.raises(FileNotFoundError):
+        private_folder(tmp_path / "nowhere")

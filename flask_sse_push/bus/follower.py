@@ -24,6 +24,7 @@ MAX_READ_SECONDS = 1.0
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
+_LOOK_SECONDS = 0.005
 
 logger = logging.getLogger(__package__.rpartition(".")[0])
 
@@ -81,7 +82,8 @@ class Reader(Protocol):
 class _Run:
     """One thread's life: a follower that has ended can be started again while its thread still cleans up."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: _Run | None) -> None:
+        self.before = before
         self.stopping = self.ended = False
         self.bell: Bell | None = None
         self.reader: Reader | None = None
@@ -98,7 +100,7 @@ class _Run:
             reader.wake()
         give_up_at = time.monotonic() + MAX_READ_SECONDS + 0.5
         while not self.ended and time.monotonic() < give_up_at:
-            time.sleep(0.005)
+            time.sleep(_LOOK_SECONDS)
 
 
 class Follower:
@@ -137,9 +139,10 @@ class Follower:
         """
         with self._lock:
             self._report, self._wanted, self._idle_since = report, wanted, None
-            if self._run_now is not None:
+            before = self._run_now
+            if before is not None and not before.stopping:
                 return
-            run = self._run_now = _Run()
+            run = self._run_now = _Run(before)
             self._health = Health("starting", time.monotonic())
         atexit.register(run.stop)
         try:
@@ -159,6 +162,9 @@ class Follower:
         pauses = backoff()
         run.bell = bell = current_mode().bell()
         try:
+            while run.before is not None and not run.before.ended:
+                bell.wait(_LOOK_SECONDS)  # it was stopped and still reads: two would bring everything twice
+            run.before = None
             while not self._is_over(run):
                 try:
                     run.reader = reader = self._open()
@@ -183,6 +189,8 @@ class Follower:
         """Say whether this run is to end: it was asked to, or nobody has listened for long."""
         wanted = self._wanted()
         with self._lock:
+            if self._run_now is not run:
+                return True  # also where listeners came since: they have another run
             now = time.monotonic()
             if wanted:
                 self._idle_since = None
@@ -222,7 +230,11 @@ class Follower:
                 self._hand_on(reader.read(self._epoch, self._position, MAX_READ_SECONDS))
             except LogChanged:
                 self._begin(reader)
-        reader.withdraw()
+        try:
+            reader.withdraw()
+        except self._faults as error:
+            # It runs out by itself. How the bus is, only a run says that goes on: another may have begun by now.
+            logger.debug("A report could not be taken back: %s", error)
 
     def _catch_up(self, reader: Reader) -> None:
         try:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..core.log import Entry
 from .base import LEASE_SECONDS, Report, Retention
 from .follower import MAX_READ_SECONDS, LogChanged, Tail
-from .redis_link import Link
+from .redis_link import FAULTS, Link, is_refusal
 from .redis_script import REPORT, TOUCH
 
 __all__ = ["MARGIN_SECONDS", "Keys", "RedisReader", "read_report", "retention_words"]
@@ -127,7 +127,14 @@ class RedisReader:
         sweep = int(self._reports % _SWEEP_EVERY == 0)
         self._reports += 1
         self._settle()
-        now = self._link.run(REPORT, (self._keys.reports,), self._process, json.dumps(report), int(LEASE_SECONDS * 1000), sweep)
+        try:
+            now = self._link.run(REPORT, (self._keys.reports,), self._process, json.dumps(report), int(LEASE_SECONDS * 1000), sweep)
+        except FAULTS as error:
+            if not is_refusal(error):
+                raise
+            # A server that is full, or does not let this user write, can be read all the same.
+            logger.debug("A report was left out: %s", error)
+            return
         self._clock = now / 1000 - time.monotonic()
 
     def withdraw(self) -> None:

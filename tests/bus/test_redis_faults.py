@@ -16,7 +16,7 @@ from flask_sse_push.bus import BusOptions, Retention, open_bus
 from tests.bus.test_contract import Follower, block
 from tests.bus.test_redis import OPTIONS, Proxy, make, publish, server  # noqa: F401 - fixtures
 from tests.needs import needs
-from tests.support import FACTOR, MS, alarms, eventually
+from tests.support import FACTOR, MS, alarms, eventually, own_threads
 
 LOG, META, REPORTS = "{sse_push}:log", "{sse_push}:meta", "{sse_push}:reports"
 ONE_SECOND = OPTIONS._replace(publish_timeout_seconds=1.0)
@@ -99,6 +99,72 @@ def test_report_that_is_none_disturbs_nobody(server, make):
     Follower(bus, lambda: {"streams": 1}).up()
     eventually(lambda: bus.inspect().reports == [{"streams": 1}], 5000 * MS)
     assert bus.health().state == "up"
+
+
+def test_process_that_cannot_take_its_report_back_is_idle_and_comes_back_once(server, make, monkeypatch, caplog):
+    """
+    When nobody listens any more and the report cannot be removed, the bus is idle and not away; who comes then is served by one follower.
+    """
+    monkeypatch.setattr("flask_sse_push.bus.follower.LINGER_SECONDS", 0.01)
+    server.client().execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all", "-hdel")
+    bus = make(f"redis://plain:secret@127.0.0.1:{server.port}/0")
+    wanted = [True]
+    follower = Follower(bus).up()
+    bus.start(dict, lambda: wanted[0])
+    publish(bus, 1)
+    follower.wait(1)
+    wanted[0] = False
+    eventually(lambda: bus.health().state != "up", 5000 * MS)
+    wanted[0] = True
+    bus.start(dict, lambda: wanted[0])  # at once: the first follower is still about to end
+    eventually(lambda: follower.caught_up >= 2, 5000 * MS)
+    eventually(lambda: len(own_threads()) == 1, 2000 * MS, "one follower is left")
+    for number in range(2, 52):
+        publish(bus, number)
+    follower.wait(51)
+    assert follower.numbers() == list(range(1, 52))
+    wanted[0] = False
+    eventually(lambda: not own_threads(), 5000 * MS)
+    assert bus.health().state == "idle"
+    assert "is away" not in caplog.text
+
+
+@pytest.mark.parametrize("refuse", [("CONFIG", "SET", "maxmemory", "1mb"), ("ACL", "SETUSER", "default", "-pexpire")], ids=["full", "forbidden"])
+def test_server_that_refuses_reports_is_followed(server, make, caplog, refuse):
+    """
+    A Redis that is full, or does not let this user write, can be read all the same: following goes on, and nobody is told that it was away.
+    """
+    reports = []
+
+    def report():
+        reports.append(server.client().execute_command(*refuse))
+        return {"process": "one"}
+
+    bus = make()
+    follower = Follower(bus, report).up()
+    eventually(lambda: len(reports) >= 2, 10_000 * MS, "it goes on to report")
+    assert follower.caught_up == 1
+    assert bus.health().state == "up"
+    assert "is away" not in caplog.text
+
+
+def test_follower_that_is_stopped_while_it_hangs_can_be_started_again(server, make):
+    """
+    Closed while it waits for a Redis that does not answer, and used again before that wait is over, the bus is followed as before, once.
+    """
+    bus = make()
+    server.pause()
+    follower = Follower(bus)
+    bus.close()
+    bus.start(dict, lambda: True)
+    server.go_on()
+    follower.up()
+    for number in range(20):
+        publish(bus, number)
+    follower.wait(20)
+    assert follower.numbers() == list(range(1, 21))
+    eventually(lambda: len(own_threads()) == 1, 5000 * MS)
+    assert len(follower.begun) == 1
 
 
 def test_retention_is_written_again_after_a_flush(server, make):

@@ -1,5 +1,7 @@
 """The log: what it keeps, what it tells of what it lost, and what it weighs."""
 
+import itertools
+import sys
 import tracemalloc
 
 import pytest
@@ -491,3 +493,76 @@ def test_cursor_of_another_log_is_not_told_twice_of_what_this_one_lost():
 def test_cursor_of_another_log_reads_nothing_from_an_empty_one():
     """An empty log tells that something is lost, and has nothing to add."""
     assert make_log().read(Cursor(("a",), 3, "gone")) == Batch(b"", 0, ("a",), "epoch")
+
+
+class Interrupted(Exception):
+    """What a signal handler raises."""
+
+
+def is_interrupted(call, lines):
+    """Run a call and raise out of it, as a signal handler does, when it has run so many lines of the log. Return whether it came to that."""
+
+    def trace(frame, event, argument):
+        nonlocal lines
+        if frame.f_code.co_filename != log_module.__file__:
+            return None
+        lines -= event == "line"
+        if lines < 0:
+            raise Interrupted
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def ends(call):
+    return not is_interrupted(call, 10_000)
+
+
+def interrupted_append(lines):
+    log = make_log(length=2, max_bytes=6 * weight(2, "a", "b"))
+    for _ in range(4):
+        append(log, "a", "b")
+    return log, Cursor(("a", "b"), log.head, "e"), is_interrupted(lambda: append(log, "c", "b", "a", wire=b"5;"), lines)
+
+
+def test_interrupted_append_leaves_a_log_that_can_be_emptied():
+    """Wherever a signal handler raises within append, what is there expires, and the next entry is kept and shows the hole."""
+    for lines in itertools.count(1):
+        log, _, _ = interrupted_append(lines)
+        assert ends(lambda log=log: log.expire(FOREVER)), lines
+        log, cursor, was_interrupted = interrupted_append(lines)
+        log.expire(FOREVER)
+        assert len(log) == 0
+        log.append(Entry(6, ("a",), b"6;", 0.0))
+        batch = log.read(cursor)
+        assert numbers(batch) == [6]
+        assert bool(batch.lost) or not was_interrupted
+        if not was_interrupted:
+            break
+    assert lines > 20
+
+
+def test_interrupted_expiry_hides_no_gap():
+    """Wherever a signal handler raises while old entries go, a cursor that stood before them is told or reads them all, and the rest goes later."""
+    for lines in itertools.count(1):
+        log = make_log(seconds=10)
+        for channels in (("a",), ("a", "b"), ("b",), ("a", "b")):
+            append(log, *channels)
+        was_interrupted = is_interrupted(lambda: log.expire(50), lines)
+        for channel, kept in (("a", [1, 2, 4]), ("b", [2, 3, 4])):
+            batch = log.read(Cursor((channel,), 0, "e"))
+            assert batch.lost == (channel,) or numbers(batch) == kept, (lines, channel)
+        assert ends(lambda: log.expire(50)), lines
+        assert (len(log), log.channels) == (0, 0)
+        assert numbers(log.read(Cursor(("a",), append(log, "a") - 1, "e"))) == [5]
+        if not was_interrupted:
+            break
+    assert lines > 20

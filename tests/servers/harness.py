@@ -18,13 +18,14 @@ from tests import support
 from tests.support import FACTOR
 
 ROOT = Path(__file__).parents[2]
-KINDS = ["gunicorn-gevent", "gunicorn-gevent-preload", "gunicorn-gthread", "flask-run", "pywsgi", "pywsgi-unpatched"]
+KINDS = ["gunicorn-gevent", "gunicorn-gevent-portable", "gunicorn-gevent-preload", "gunicorn-gthread", "flask-run", "pywsgi", "pywsgi-unpatched"]
 
 
 def command(kind, port, *options):
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", "tests/servers/gunicorn_conf.py", "-b", f"127.0.0.1:{port}"]
     return {
         "gunicorn-gevent": [*gunicorn, "-k", "gevent", *options, "tests.servers.app:app"],
+        "gunicorn-gevent-portable": [*gunicorn, "-k", "gevent", *options, "tests.servers.app:app"],
         "gunicorn-gevent-preload": [*gunicorn, "-k", "gevent", "--preload", *options, "tests.servers.app:app"],
         "gunicorn-gthread": [*gunicorn, "-k", "gthread", "--threads", "40", *options, "tests.servers.app:app"],
         "gunicorn-sync": [*gunicorn, *options, "tests.servers.app:app"],
@@ -48,13 +49,15 @@ def eventually(condition, seconds=5.0, message=""):
 class Server:
     """A server process; ``config`` are settings without their prefix."""
 
-    def __init__(self, kind, *options, host="127.0.0.1", prefix=(), environ=None, wait=True, **config):
+    def __init__(self, kind, *options, host="127.0.0.1", prefix=(), environ=None, wait=True, app="tests.servers.app:app", **config):
         self.kind, self.port, self.host = kind, free_port(), host
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environ or {})}
+        if kind == "gunicorn-gevent-portable":
+            config["direct_write"] = False
         environment.update({f"TEST_APP_SSE_PUSH_{key.upper()}": json.dumps(value) for key, value in config.items()})
         self.log_path = Path(tempfile.gettempdir()) / f"sse-push-test-{os.getpid()}-{self.port}.log"
         self._log = self.log_path.open("wb")
-        argv = [*prefix, *command(kind, self.port, *options)]
+        argv = [app if part == "tests.servers.app:app" else part for part in [*prefix, *command(kind, self.port, *options)]]
         if host != "127.0.0.1":
             argv = [part.replace("127.0.0.1", host) for part in argv]
         self.process = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=self._log, stderr=self._log, start_new_session=True)
@@ -130,7 +133,7 @@ def close_clients():
 class Client:
     """One request on a raw socket; its answer is read as an event stream."""
 
-    def __init__(self, server, path="/events", headers=(), method="GET", version="1.1", sock=None, receive_buffer=None):
+    def __init__(self, server, path="/events", headers=(), method="GET", version="1.1", sock=None, receive_buffer=None, body=b""):
         if sock is None:
             sock = socket.socket()
             if receive_buffer:
@@ -140,7 +143,7 @@ class Client:
         self.sock = sock
         OPEN_CLIENTS.append(self)
         lines = [f"{method} {path} HTTP/{version}", "Host: 127.0.0.1", *headers, "", ""]
-        sock.sendall("\r\n".join(lines).encode("latin-1"))
+        sock.sendall("\r\n".join(lines).encode("latin-1") + body)
         self.raw = b""
         self.body = b""
         self.status = None
