@@ -7,6 +7,7 @@ exec(Path("flask_sse_push/version.py").read_text(encoding="utf-8"), version)
 
 GUNICORN = ["gunicorn[gevent]>=27.0", "gevent>=26.4"]
 REDIS = ["redis>=5.0"]
+PLOTS = "matplotlib>=3.8"
 EXAMPLE = [*GUNICORN, "psutil>=5.9"]
 
 setup(
@@ -25,9 +26,11 @@ setup(
         "gunicorn": GUNICORN,
         "redis": REDIS,
         "example": EXAMPLE,
+        "benchmark": [*GUNICORN, *REDIS, PLOTS, "flask-sse>=1.0", "sse-starlette>=2.1", "uvicorn[standard]>=0.30"],
         "test": [
             *EXAMPLE,
             *REDIS,
+            PLOTS,
             "build>=1.0",
             "coverage>=7.4",
             "httpx>=0.27",

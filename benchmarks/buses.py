@@ -1,18 +1,19 @@
-"""What a shared bus costs: ``python -m benchmarks.buses``. Publishing in one process, and how soon the others have it."""
+"""What a shared bus costs: ``python -m benchmarks.buses``. Publishing in one process, how soon the others have it, and what it adds to a server."""
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,22 @@ from flask_sse_push.hub import Hub
 from flask_sse_push.settings import read_settings
 from flask_sse_push.subscription import Subscription
 
-from . import report
+from .errors import BrokenRun
+from .peers import PACKAGE, Peer, gunicorn_gevent, version_of
+from .programs import build
+from .report import describe_faults, machine
+from .run import free_port, start, wait_for_port
 
 __all__ = ["main"]
 
 OPTIONS = BusOptions(Retention(300, 16 << 20), 2.0)
 PAYLOAD = b"x" * 100
 PATIENCE_SECONDS = 20.0
+
+STREAMS = 1_000
+RATE = 20
+SERVER_SECONDS = 3
+WORKERS = 4
 
 
 def main() -> int:
@@ -37,8 +47,10 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=2_000, metavar="N", help="events per bus (2000)")
     parser.add_argument("--rate", type=float, default=200, metavar="N", help="events per second (200); 0 is as fast as it goes")
     parser.add_argument("--processes", type=int, default=4, metavar="N", help="processes that listen (4)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often the servers are measured; medians are printed (3)")
     arguments = parser.parse_args()
-    print(report.environment())
+    print(machine())
+    print(f"- versions: flask_sse_push {metadata.version('flask_sse_push')}, redis {metadata.version('redis')}, redis-server {version_of('redis-server', '--version')}")
     pace = f"{arguments.rate:g} a second" if arguments.rate else "as fast as they go"
     print(f"- {arguments.events:,} events of about 140 bytes, {pace}, {arguments.processes} processes that listen; times in µs\n")
     print("| bus | publish p50 | publish p99 | delivery p50 | delivery p99 | every event once, in order |")
@@ -53,7 +65,41 @@ def main() -> int:
             whole = whole and complete
             figures = [*percentiles(published), *percentiles(delivered)]
             print(f"| {name} | " + " | ".join(f"{1e6 * figure:,.0f}" for figure in figures) + f" | {'yes' if complete else 'NO'} |", flush=True)
+        try:
+            build("load")
+            whole = compare_servers(Path(folder), redis, arguments.rounds) and whole
+        except BrokenRun as error:
+            print(error, file=sys.stderr)
+            return 2
     return int(not whole)
+
+
+def compare_servers(folder: Path, redis: str | None, rounds: int) -> bool:
+    """Measure a server with one worker beside servers whose workers share a bus, print a table, and return whether everything arrived."""
+    peers = [_server("memory://, 1 worker", 1, "memory://"), _server(f"sqlite, {WORKERS} workers", WORKERS, f"sqlite:///{folder}/server.db")]
+    if redis is not None:
+        peers.append(_server(f"redis, {WORKERS} workers", WORKERS, f"{redis}?prefix=server"))
+    figures: dict[str, list[float]] = {peer.title: [] for peer in peers}
+    faults: dict[str, Counter[str]] = {peer.title: Counter() for peer in peers}
+    for number in range(rounds):
+        for peer in peers if number % 2 == 0 else peers[::-1]:
+            with start(peer) as run:
+                run.open(STREAMS)
+                got = run.publish(SERVER_SECONDS, RATE)
+            figures[peer.title].append(got["deliveries"] / got["cpu_seconds"])
+            faults[peer.title] += run.faults
+    print(f"\n{RATE} events a second to {STREAMS:,} streams, all workers on one core; Redis' own CPU is not counted\n")
+    print("| bus | deliveries per server CPU second | to memory | every event once, in order |")
+    print("| --- | --: | --: | --- |")
+    base = statistics.median(figures[peers[0].title])
+    for title, values in figures.items():
+        value = statistics.median(values)
+        print(f"| {title} | {value:,.0f} | {value / base:.2f} | {f'NO: {describe_faults(faults[title])}' if faults[title] else 'yes'} |")
+    return not any(faults.values())
+
+
+def _server(title: str, workers: int, url: str) -> Peer:
+    return Peer(PACKAGE, title, gunicorn_gevent(PACKAGE, workers), environment={"FLASK_SSE_PUSH_BUS_URL": url})
 
 
 def measure(url: str, events: int, rate: float, processes: int) -> tuple[list[float], list[float], bool]:
@@ -150,20 +196,11 @@ def redis_url(folder: Path) -> Iterator[str | None]:
     if program is None:
         yield None
         return
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
     server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if server.poll() is not None:
-                    sys.exit("redis-server did not start.")
-                time.sleep(0.02)
+        wait_for_port(port, server)
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         server.terminate()

@@ -5,11 +5,18 @@
  *
  * Each line on standard input is a command, each is answered with one line of JSON:
  *
- *   open COUNT CHANNELS WINDOW QUIET PATH
- *       COUNT streams; number i reads PATH with the first "%d" replaced by i modulo CHANNELS. WINDOW connections at most
- *       wait for their header at once. Gives up when none came for QUIET seconds.
- *   publish EVENTS QUIET PATH
- *       POSTs to PATH and reads until each stream has EVENTS events, numbered from 0. Gives up when nothing came for QUIET seconds.
+ *   open COUNT CHANNELS WINDOW SLOW SILENT QUIET PATH
+ *       COUNT more streams; number i reads PATH with the first "%d" replaced by i modulo CHANNELS. WINDOW connections at most
+ *       wait for their header at once. The first SLOW of them never read anything after their header, and nothing is expected
+ *       of them. With SILENT 1 the server sends no header before the first event, and a stream counts as open once it has asked
+ *       for one. Gives up when nothing came for QUIET seconds.
+ *   publish MOST QUIET PATH
+ *       POSTs to PATH, which publishes MOST events at most, number i to channel i modulo CHANNELS, and answers with their
+ *       number. Reads until each stream has the events of its channel. Gives up when nothing came for QUIET seconds.
+ *   post MOST QUIET SECONDS RATE WINDOW TEXT PATH
+ *       The same for a server that has to be told of each event: POSTs them one by one to PATH, with "%d" replaced by the
+ *       channel, for SECONDS, at RATE events per second or flat out (0). WINDOW of them at most wait for their answer. Each
+ *       event holds TEXT characters of filling.
  *   settle SECONDS
  *       Goes on reading, so that duplicates and hang-ups show, and answers with everything that was wrong since the start.
  *
@@ -33,6 +40,9 @@
 
 #define LONGEST_HEADER 16384
 #define LONGEST_LINE (1 << 20)
+#define LONGEST_EVENT (1 << 16)
+#define MOST_STREAMS (1 << 16)
+#define SMALLEST_BUFFER 4096 /* of a client that does not read: what the kernel keeps for it says nothing about the server */
 #define SECOND 1000000000ull
 
 enum stage { CONNECTING, HEADER, BODY, ENDED };
@@ -46,7 +56,7 @@ struct text {
 struct stream {
     int fd;
     enum stage stage;
-    bool was_open;
+    bool was_open, is_slow;
     struct text partial; /* a header or a line whose end is still to come */
 
     enum framing framing;
@@ -57,24 +67,29 @@ struct stream {
     bool is_other;
     uint64_t channel, number, sent_at;
 
-    uint8_t *seen; /* one bit per event */
+    uint8_t *seen; /* one bit per event that may come */
     uint32_t unique, next;
 };
 
 static struct sockaddr_in server;
 static int epoll;
 static struct stream *streams;
-static uint32_t stream_count, channel_count, started, opened, ended;
-static uint32_t events_expected, streams_complete;
+static uint32_t stream_count, channel_count = 1, started, opened, ended, slow;
+static const char *stream_path;
+static bool is_silent;
+
+static uint32_t room;   /* events of one channel that may come */
+static uint64_t published; /* events in all channels, once that is known */
+static bool is_published;
+static uint32_t streams_complete;
 
 static struct {
     uint64_t failed, closed, lost, duplicated, reordered, foreign, malformed, unpublished;
 } faults;
 
 static int publisher = -1;
-static char publisher_answer[64];
-static uint32_t publisher_length;
-static bool publisher_answered;
+static struct text publisher_said;
+static bool publisher_ended;
 
 static uint32_t *latencies; /* microseconds */
 static size_t latency_count, latency_room;
@@ -127,7 +142,7 @@ static void end_stream(struct stream *stream)
 {
     if (stream->stage == ENDED)
         return;
-    if (stream->stage == BODY)
+    if (stream->was_open)
         faults.closed++;
     else
         faults.failed++;
@@ -139,6 +154,21 @@ static void end_stream(struct stream *stream)
 
 /* ---- events ---- */
 
+static uint32_t expected_of(const struct stream *stream)
+{
+    uint64_t channel = (uint64_t)(stream - streams) % channel_count;
+    return (uint32_t)(published / channel_count + (channel < published % channel_count));
+}
+
+static uint64_t count_missing(void)
+{
+    uint64_t missing = 0;
+    for (uint32_t i = 0; i < stream_count; i++)
+        if (streams[i].was_open && !streams[i].is_slow && streams[i].unique < expected_of(&streams[i])) /* the others are told as failed */
+            missing += expected_of(&streams[i]) - streams[i].unique;
+    return missing;
+}
+
 static void deliver(struct stream *stream)
 {
     uint64_t number = stream->number;
@@ -147,7 +177,7 @@ static void deliver(struct stream *stream)
         faults.malformed++;
         return;
     }
-    if (stream->channel != (uint64_t)(stream - streams) % channel_count || number >= events_expected) {
+    if (stream->channel != (uint64_t)(stream - streams) % channel_count || number >= room || (is_published && number >= expected_of(stream))) {
         faults.foreign++;
         return;
     }
@@ -162,7 +192,7 @@ static void deliver(struct stream *stream)
         faults.reordered++;
     else
         stream->next = (uint32_t)number + 1;
-    if (++stream->unique == events_expected)
+    if (++stream->unique == expected_of(stream) && is_published)
         streams_complete++;
     if (latency_count == latency_room) {
         latency_room = latency_room ? latency_room * 2 : 1 << 16;
@@ -209,7 +239,11 @@ static void take_line(struct stream *stream, const char *line, size_t length)
         stream->has_data = true;
     } else if (starts_with(line, length, "event:")) {
         /* sse.reset, for one, which tells of a gap; "message" is what an event without a type is. */
-        stream->is_other = !starts_with(line, length, "event: message") || length != strlen("event: message");
+        const char *type = line + strlen("event:");
+        size_t rest = length - strlen("event:");
+        if (rest && *type == ' ')
+            type++, rest--;
+        stream->is_other = rest != strlen("message") || memcmp(type, "message", rest);
     }
 }
 
@@ -323,8 +357,11 @@ static void take_header(struct stream *stream, const char *bytes, size_t length)
     }
     stream->framing = strcasestr(header->bytes, "\r\nTransfer-Encoding: chunked") ? SIZE : PLAIN;
     stream->stage = BODY;
+    if (!stream->was_open)
+        opened++;
     stream->was_open = true;
-    opened++;
+    if (stream->is_slow)
+        epoll_ctl(epoll, EPOLL_CTL_DEL, stream->fd, NULL); /* not even its end is noticed */
 
     struct text whole = *header;
     size_t body = (size_t)(end + 4 - whole.bytes);
@@ -335,12 +372,14 @@ static void take_header(struct stream *stream, const char *bytes, size_t length)
 
 /* ---- connections ---- */
 
-static int new_socket(void)
+static int new_socket(bool is_slow)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, smallest = SMALLEST_BUFFER;
     if (fd < 0)
         die("socket");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (is_slow)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof smallest);
     if (connect(fd, (struct sockaddr *)&server, sizeof server) && errno != EINPROGRESS)
         die("connect");
     return fd;
@@ -363,31 +402,35 @@ static void fill(char *path, size_t room, const char *template, uint32_t number)
         snprintf(path, room, "%s", template);
 }
 
-static void request_stream(struct stream *stream, const char *template)
+static void request_stream(struct stream *stream)
 {
     char path[512], request[1024];
 
-    fill(path, sizeof path, template, (uint32_t)(stream - streams) % channel_count);
+    fill(path, sizeof path, stream_path, (uint32_t)(stream - streams) % channel_count);
     int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n", path);
     if (send(stream->fd, request, (size_t)length, MSG_NOSIGNAL) != length) {
         end_stream(stream);
         return;
     }
     stream->stage = HEADER;
+    if (is_silent) {
+        stream->was_open = true;
+        opened++;
+    }
+    last_sign = now();
     watch(stream->fd, EPOLL_CTL_MOD, EPOLLIN, stream);
 }
 
 static void read_publisher(void)
 {
     char bytes[4096];
-    ssize_t length = recv(publisher, bytes, sizeof bytes, 0);
+    ssize_t length = recv(publisher, bytes, sizeof bytes, MSG_DONTWAIT);
 
     if (length > 0) {
-        for (ssize_t i = 0; i < length && publisher_length < sizeof publisher_answer - 1; i++)
-            publisher_answer[publisher_length++] = bytes[i];
+        text_add(&publisher_said, bytes, (size_t)length);
+        last_sign = now();
     } else if (length == 0 || (errno != EAGAIN && errno != EINTR)) {
-        /* The request asks for the connection's end, which therefore is the end of the answer. */
-        publisher_answered = true;
+        publisher_ended = true;
         close(publisher);
         publisher = -1;
     }
@@ -410,7 +453,7 @@ static void read_stream(struct stream *stream)
     }
 }
 
-static void turn(const char *template, int milliseconds)
+static void turn(int milliseconds)
 {
     struct epoll_event ready[512];
     int count = epoll_wait(epoll, ready, 512, milliseconds);
@@ -422,7 +465,7 @@ static void turn(const char *template, int milliseconds)
         else if (stream->stage == CONNECTING && ready[i].events & (EPOLLERR | EPOLLHUP))
             end_stream(stream);
         else if (stream->stage == CONNECTING)
-            request_stream(stream, template);
+            request_stream(stream);
         else if (stream->stage != ENDED)
             read_stream(stream);
     }
@@ -435,28 +478,33 @@ static bool is_quiet_for(double seconds)
 
 /* ---- commands ---- */
 
-static void open_streams(uint32_t count, uint32_t channels, uint32_t window, double quiet, const char *template)
+static void open_streams(uint32_t count, uint32_t channels, uint32_t window, uint32_t slow_count, double quiet)
 {
     double cpu = cpu_seconds();
     uint64_t began = last_sign = now();
+    uint32_t first = stream_count, opened_before = opened;
 
-    stream_count = count;
+    faults.lost += count_missing();
+    published = 0;
+    stream_count += count;
     channel_count = channels;
-    streams = checked(calloc(count, sizeof *streams));
-    while (opened + ended < count && !is_quiet_for(quiet)) {
-        while (started < count && started - opened - ended < window) {
+    slow += slow_count;
+    while (opened + ended < stream_count && !is_quiet_for(quiet)) {
+        while (started < stream_count && started - opened - ended < window) {
             struct stream *stream = &streams[started++];
-            stream->fd = new_socket();
+            stream->is_slow = started - first <= slow_count;
+            stream->fd = new_socket(stream->is_slow);
             watch(stream->fd, EPOLL_CTL_ADD, EPOLLOUT, stream);
         }
-        turn(template, 100);
+        turn(100);
     }
     double seconds = (double)(now() - began) / SECOND;
-    for (uint32_t i = 0; i < started; i++)
-        if (streams[i].stage < BODY)
+    for (uint32_t i = first; i < started; i++)
+        if (!streams[i].was_open)
             end_stream(&streams[i]);
-    faults.failed += count - started;
-    printf("{\"opened\": %u, \"seconds\": %.4f, \"load_cpu_seconds\": %.3f}\n", opened, seconds, cpu_seconds() - cpu);
+    faults.failed += stream_count - started;
+    stream_count = started;
+    printf("{\"opened\": %u, \"seconds\": %.4f, \"load_cpu_seconds\": %.3f}\n", opened - opened_before, seconds, cpu_seconds() - cpu);
 }
 
 static int by_size(const void *left, const void *right)
@@ -470,54 +518,132 @@ static double milliseconds_at(double part)
     return latency_count ? latencies[(size_t)(part * (double)(latency_count - 1))] / 1000.0 : 0;
 }
 
-static uint64_t count_missing(void)
+static void begin(uint64_t most)
 {
-    uint64_t missing = 0;
-    for (uint32_t i = 0; i < stream_count; i++)
-        if (streams[i].was_open) /* the others are told as failed */
-            missing += events_expected - streams[i].unique;
-    return missing;
-}
-
-static void publish(uint32_t events, double quiet, const char *path)
-{
-    char request[1024];
-
     faults.lost += count_missing();
-    events_expected = events;
-    streams_complete = 0;
-    latency_count = deliveries = reads = 0;
+    room = (uint32_t)(most / channel_count + 1);
+    is_published = publisher_ended = false;
+    published = latency_count = deliveries = reads = 0;
+    publisher_said.length = 0;
     for (uint32_t i = 0; i < stream_count; i++) {
         free(streams[i].seen);
-        streams[i].seen = checked(calloc(events / 8 + 1, 1));
+        streams[i].seen = checked(calloc(room / 8 + 1, 1));
         streams[i].unique = streams[i].next = 0;
     }
-
-    double cpu = cpu_seconds();
-    publisher_length = 0;
-    publisher_answered = false;
     publisher = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (publisher < 0 || connect(publisher, (struct sockaddr *)&server, sizeof server))
         die("connect");
     watch(publisher, EPOLL_CTL_ADD, EPOLLIN, &publisher);
-    int length = snprintf(request, sizeof request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", path);
-    uint64_t began = last_arrival = last_sign = now();
-    if (send(publisher, request, (size_t)length, MSG_NOSIGNAL) != length)
-        die("publish");
+    last_arrival = last_sign = now();
+}
 
-    while (!(publisher_answered && streams_complete == opened) && !is_quiet_for(quiet))
-        turn("", 100);
+/* Waits for what is still under way, and answers the command. */
+static void finish(uint64_t total, double quiet, uint64_t began, double cpu, double publish_microseconds)
+{
+    uint64_t told = now();
+
+    published = total;
+    is_published = true;
+    streams_complete = 0;
+    for (uint32_t i = 0; i < stream_count; i++) {
+        struct stream *stream = &streams[i];
+        streams_complete += stream->was_open && !stream->is_slow && stream->unique == expected_of(stream);
+        if (stream->unique > expected_of(stream))
+            faults.foreign += stream->unique - expected_of(stream);
+    }
+    while (streams_complete < opened - slow && !is_quiet_for(quiet))
+        turn(100);
     if (publisher >= 0)
         close(publisher);
     publisher = -1;
-    publisher_answer[publisher_length] = 0;
-    if (!publisher_answered || strncmp(publisher_answer, "HTTP/1.1 200 ", 13))
-        faults.unpublished++;
-    double cpu_used = cpu_seconds() - cpu, seconds = (double)(last_arrival - began) / SECOND;
+    double used = cpu_seconds() - cpu, seconds = (double)((last_arrival > told ? last_arrival : told) - began) / SECOND;
     qsort(latencies, latency_count, sizeof *latencies, by_size);
-    printf("{\"deliveries\": %lu, \"seconds\": %.4f, \"p50_milliseconds\": %.3f, \"p99_milliseconds\": %.3f, "
-           "\"events_per_read\": %.2f, \"load_cpu_seconds\": %.3f}\n",
-        deliveries, seconds, milliseconds_at(0.50), milliseconds_at(0.99), reads ? (double)deliveries / (double)reads : 0, cpu_used);
+    printf("{\"published\": %lu, \"publishing_seconds\": %.4f, \"deliveries\": %lu, \"seconds\": %.4f, \"p50_milliseconds\": %.3f, \"p99_milliseconds\": %.3f, "
+           "\"events_per_read\": %.2f, \"publish_microseconds\": %.3f, \"load_cpu_seconds\": %.3f}\n",
+        total, (double)(told - began) / SECOND, deliveries, seconds, milliseconds_at(0.50), milliseconds_at(0.99), reads ? (double)deliveries / (double)reads : 0,
+        publish_microseconds, used);
+}
+
+static void publish(uint64_t most, double quiet, const char *path)
+{
+    char request[1024];
+    double cpu = cpu_seconds();
+    uint64_t total = 0, nanoseconds = 0;
+
+    begin(most);
+    uint64_t began = now();
+    int length = snprintf(request, sizeof request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", path);
+    if (send(publisher, request, (size_t)length, MSG_NOSIGNAL) != length)
+        die("publish");
+    /* The request asks for the connection's end, which therefore is the end of the answer. */
+    while (!publisher_ended && !is_quiet_for(quiet))
+        turn(100);
+    struct text *said = &publisher_said;
+    if (!publisher_ended || !starts_with(said->bytes, said->length, "HTTP/1.1 200 ") || !read_number(said->bytes, said->length, "\"published\"", &total)
+        || !read_number(said->bytes, said->length, "\"median_nanoseconds\"", &nanoseconds))
+        faults.unpublished++;
+    finish(total, quiet, began, cpu, (double)nanoseconds / 1e3);
+}
+
+/* Counts the answers that have come, and forgets them but for a piece in which the next may begin. */
+static uint64_t count_answers(void)
+{
+    static const char success[] = "HTTP/1.1 20";
+    const size_t size = sizeof success - 1, any = strlen("HTTP/1.1 ");
+    struct text *said = &publisher_said;
+    size_t at = 0;
+    uint64_t count = 0;
+
+    for (; at + size <= said->length; at++)
+        if (!memcmp(said->bytes + at, success, any)) {
+            count++;
+            if (memcmp(said->bytes + at, success, size))
+                faults.unpublished++;
+        }
+    said->length -= (uint32_t)at;
+    if (said->length)
+        memmove(said->bytes, said->bytes + at, said->length);
+    return count;
+}
+
+static void post(uint64_t most, double quiet, double seconds, double rate, uint32_t window, uint32_t text, const char *template)
+{
+    static char event[LONGEST_EVENT], path[512], request[sizeof event + sizeof path + 256];
+    double cpu = cpu_seconds();
+    uint64_t sent = 0, answered = 0, sent_at = 0;
+    uint32_t *waits = checked(malloc((most + 1) * sizeof *waits));
+    uint64_t waited = 0;
+
+    begin(most);
+    uint64_t began = now(), end = began + (uint64_t)(seconds * SECOND);
+    while (!publisher_ended && !is_quiet_for(quiet)) {
+        uint64_t due = rate > 0 ? began + (uint64_t)((double)sent / rate * SECOND) : 0, time = now();
+        bool is_over = sent == most || time >= end || due >= end;
+        if (is_over && sent == answered && (rate == 0 || time >= end || time >= due))
+            break;
+        if (!is_over && time >= due && sent - answered < window) {
+            fill(path, sizeof path, template, (uint32_t)(sent % channel_count));
+            sent_at = now();
+            int length = snprintf(event, sizeof event, "{\"channel\":%lu,\"seq\":%lu,\"ts\":%lu,\"text\":\"%0*d\"}", sent % channel_count,
+                sent / channel_count, sent_at, (int)text, 0);
+            length = snprintf(request, sizeof request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%s", path, length, event);
+            if (send(publisher, request, (size_t)length, MSG_NOSIGNAL) != length)
+                die("post");
+            sent++;
+            continue;
+        }
+        turn(time >= due || due - time > SECOND / 1000 ? 1 : 0);
+        uint64_t more = count_answers();
+        answered += more;
+        if (window == 1 && more)
+            waits[waited++] = (uint32_t)((now() - sent_at) / 1000);
+    }
+    qsort(waits, waited, sizeof *waits, by_size);
+    uint32_t median = waited ? waits[waited / 2] : 0;
+    free(waits);
+    if (sent != answered)
+        faults.unpublished++;
+    finish(answered, quiet, began, cpu, median);
 }
 
 static void settle(double seconds)
@@ -525,7 +651,7 @@ static void settle(double seconds)
     uint64_t until = now() + (uint64_t)(seconds * SECOND);
 
     while (now() < until)
-        turn("", 20);
+        turn(20);
     printf("{\"failed\": %lu, \"closed\": %lu, \"lost\": %lu, \"duplicated\": %lu, \"reordered\": %lu, \"foreign\": %lu, "
            "\"malformed\": %lu, \"unpublished\": %lu}\n",
         faults.failed, faults.closed, faults.lost + count_missing(), faults.duplicated, faults.reordered, faults.foreign,
@@ -535,8 +661,10 @@ static void settle(double seconds)
 int main(int count, char **arguments)
 {
     char line[1024], path[512];
-    uint32_t streams_wanted, channels, window, events;
-    double seconds;
+    static char opened_path[512];
+    uint32_t streams_wanted, channels, window, slow_wanted, silent, text;
+    uint64_t most;
+    double seconds, quiet, rate;
 
     if (count != 2) {
         fprintf(stderr, "usage: load PORT\n");
@@ -545,15 +673,21 @@ int main(int count, char **arguments)
     signal(SIGPIPE, SIG_IGN);
     server = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[1]))};
     server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    stream_path = opened_path;
+    streams = checked(calloc(MOST_STREAMS, sizeof *streams));
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0)
         die("epoll");
 
     while (fgets(line, sizeof line, stdin)) {
-        if (sscanf(line, "open %u %u %u %lf %511s", &streams_wanted, &channels, &window, &seconds, path) == 5 && channels && !streams)
-            open_streams(streams_wanted, channels, window, seconds, path);
-        else if (sscanf(line, "publish %u %lf %511s", &events, &seconds, path) == 3 && streams)
-            publish(events, seconds, path);
+        if (sscanf(line, "open %u %u %u %u %u %lf %511s", &streams_wanted, &channels, &window, &slow_wanted, &silent, &quiet, opened_path) == 7 && channels
+            && streams_wanted <= MOST_STREAMS - stream_count) {
+            is_silent = silent;
+            open_streams(streams_wanted, channels, window, slow_wanted, quiet);
+        } else if (sscanf(line, "publish %lu %lf %511s", &most, &quiet, path) == 3)
+            publish(most, quiet, path);
+        else if (sscanf(line, "post %lu %lf %lf %lf %u %u %511s", &most, &quiet, &seconds, &rate, &window, &text, path) == 7 && text < LONGEST_EVENT - 256)
+            post(most, quiet, seconds, rate, window, text, path);
         else if (sscanf(line, "settle %lf", &seconds) == 1)
             settle(seconds);
         else {

@@ -1,44 +1,30 @@
-"""The load generator: ``load.c``, built when needed, and spoken to line by line."""
+"""The load generator: ``load.c``, spoken to line by line."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-__all__ = ["QUIET_SECONDS", "BrokenRun", "Load", "build"]
+from .errors import BrokenRun
+from .peers import Peer
+from .programs import program
+
+__all__ = ["EVERYTHING", "OPENING_WINDOW", "QUIET_SECONDS", "TEXT", "Load"]
 
 QUIET_SECONDS = 8.0
 """A server from which nothing comes for so long, while something is due, has failed."""
 
-_SOURCE = Path(__file__).with_name("load.c")
-_PROGRAM = _SOURCE.parent / "build" / "load"
+EVERYTHING = 200_000
+"""More events than any server publishes in the seconds that it is given, for what ends by the clock."""
 
+TEXT = 61
+"""Characters of filling in an event, which make it about 120 bytes."""
 
-class BrokenRun(Exception):
-    """A server or the load generator did not work at all."""
-
-
-def build() -> None:
-    """
-    Compile the load generator, unless it is newer than its source.
-
-    Raises:
-        BrokenRun: There is no gcc, or it refuses.
-    """
-    if _PROGRAM.exists() and _PROGRAM.stat().st_mtime > _SOURCE.stat().st_mtime:
-        return
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        raise BrokenRun("The load generator is written in C and needs gcc, which is not on PATH. Install it (Debian, Ubuntu: apt install gcc libc6-dev).")
-    _PROGRAM.parent.mkdir(exist_ok=True)
-    done = subprocess.run([gcc, "-O2", "-Wall", "-Wextra", "-o", str(_PROGRAM), str(_SOURCE)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BrokenRun(f"gcc could not compile {_SOURCE.name}:\n{done.stderr}")
+OPENING_WINDOW = 256
+"""How many streams wait for their header at once, where nothing is said about it."""
 
 
 class Load:
@@ -46,14 +32,16 @@ class Load:
     Many clients of one server, in one process on a core of its own.
 
     Args:
+        peer (Peer): Whose server it is.
         port (int): The server's, on 127.0.0.1.
         core (int): Where it runs.
-        path (str): Of a stream; ``%d`` becomes the number of the channel.
+        quiet_seconds (float): How long to wait, where nothing comes, for what is due.
     """
 
-    def __init__(self, port: int, core: int, path: str) -> None:
-        self._path = path
-        self._process = subprocess.Popen([_PROGRAM, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, peer: Peer, port: int, core: int, quiet_seconds: float = QUIET_SECONDS) -> None:
+        self._peer = peer
+        self._quiet_seconds = quiet_seconds
+        self._process = subprocess.Popen([program("load"), str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         os.sched_setaffinity(self._process.pid, {core})
 
     def __enter__(self) -> Load:
@@ -63,33 +51,40 @@ class Load:
         self._process.kill()
         self._process.communicate()
 
-    def open(self, streams: int, channels: int = 1, window: int = 256) -> dict[str, float]:
+    def open(self, streams: int, channels: int = 1, window: int = OPENING_WINDOW, slow: int = 0) -> dict[str, float]:
         """
-        Open streams, spread over channels, until all have their headers.
+        Open more streams, spread over channels, until all have their headers.
 
         Args:
             streams (int): How many.
             channels (int): Stream ``i`` reads channel ``i`` modulo this.
             window (int): How many may wait for their header at once.
+            slow (int): How many of them never read.
 
         Returns:
             dict: ``opened`` and ``seconds``, and ``load_cpu_seconds`` of the load generator itself.
         """
-        return self._ask(f"open {streams} {channels} {window} {QUIET_SECONDS} {self._path}")
+        return self._ask(f"open {streams} {channels} {window} {slow} {self._peer.is_silent:d} {self._quiet_seconds} {self._peer.path}")
 
-    def publish(self, n: int, rate: float = 0, channels: int = 1) -> dict[str, float]:
+    def publish(self, seconds: float, rate: float = 0, channels: int = 1, most: int = EVERYTHING, text: int = TEXT, window: int = 32) -> dict[str, float]:
         """
-        Let the server publish, and wait until every stream has every event of its channel.
+        Have events published, and wait until every stream has every event of its channel.
 
         Args:
-            n (int): Events in all channels together: a multiple of ``channels``.
+            seconds (float): How long.
             rate (float): Events per second; 0 is flat out.
             channels (int): As in :meth:`open`.
+            most (int): How many events end it sooner.
+            text (int): Characters of filling in each.
+            window (int): How many requests may be unanswered, where each event is one.
 
         Returns:
-            dict: ``deliveries``, ``seconds``, ``p50_milliseconds`` and ``p99_milliseconds`` of latency, ``events_per_read``, ``load_cpu_seconds``.
+            dict: ``published`` (events) in ``publishing_seconds``, ``deliveries`` in ``seconds``, which end when both are over, ``p50_milliseconds`` and
+            ``p99_milliseconds`` of latency, ``events_per_read``, ``publish_microseconds`` (median), ``load_cpu_seconds``.
         """
-        return self._ask(f"publish {n // channels} {QUIET_SECONDS} /publish?n={n}&rate={rate:g}&channels={channels}")
+        if self._peer.post_path is not None:
+            return self._ask(f"post {most} {self._quiet_seconds} {seconds} {rate:g} {window} {text} {self._peer.post_path}")
+        return self._ask(f"publish {most} {self._quiet_seconds} /publish?seconds={seconds:g}&rate={rate:g}&channels={channels}&most={most}&text={text}")
 
     def settle(self, seconds: float) -> Counter[str]:
         """Go on reading for a while, and return how often which fault was seen since the start: empty when none was."""
@@ -105,4 +100,4 @@ class Load:
         answer = self._process.stdout.readline()
         if not answer:
             raise BrokenRun(f"The load generator ended at the command {command!r}.")
-        return json.loads(answer)
+        return dict(json.loads(answer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,11 +14,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from .load import BrokenRun, Load
+from .errors import BrokenRun
+from .load import EVERYTHING, OPENING_WINDOW, QUIET_SECONDS, TEXT, Load
 from .peers import Peer
 
-__all__ = ["LOAD_CORE", "SERVER_CORE", "Run", "start"]
+__all__ = ["LOAD_CORE", "SERVER_CORE", "Run", "free_port", "start", "wait_for_port"]
 
 _CORES = sorted(os.sched_getaffinity(0))
 
@@ -25,13 +28,14 @@ SERVER_CORE = _CORES[0]
 """Where every process of a server runs."""
 
 LOAD_CORE = _CORES[min(1, len(_CORES) - 1)]
-"""Where the load generator runs: the same core only when there is no other."""
+"""Where the load generator and this program run: the same core only when there is no other."""
 
 START_SECONDS = 20.0
-STOP_SECONDS = 0.5
+
+SETTLE_SECONDS = 0.1
+"""How long to wait for what must not come, after everything has."""
 
 _ROOT = Path(__file__).parent.parent
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Server:
@@ -43,13 +47,14 @@ class Server:
     """
 
     def __init__(self, peer: Peer) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         """Where it listens, on 127.0.0.1."""
         self._peer = peer
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             peer.command(self.port),
             cwd=_ROOT,
+            env={**os.environ, **peer.environment},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -68,27 +73,38 @@ class Server:
         give_up_at = time.monotonic() + START_SECONDS
         while True:
             try:
-                return self.publish(1)
+                if self._peer.post_path is not None:
+                    return socket.create_connection(("127.0.0.1", self.port), 1).close()
+                self._ask("/publish?seconds=1&rate=0&channels=1&most=1&text=1", "POST")
+                return None
             except OSError as error:
                 if self._process.poll() is not None or time.monotonic() > give_up_at:
                     raise BrokenRun(f"{self._peer.name} did not start ({error}). Its last words:\n{self.last_words()}") from error
-                time.sleep(0.05)
+                time.sleep(0.02)
 
-    def publish(self, n: int, rate: float = 0, channels: int = 1) -> None:
-        """Let it publish, and wait until it has; nobody is asked whether anything arrived."""
-        address = f"http://127.0.0.1:{self.port}/publish?n={n}&rate={rate:g}&channels={channels}"
-        with urllib.request.urlopen(urllib.request.Request(address, method="POST"), timeout=START_SECONDS) as response:
-            response.read()
+    def wait_for_listeners(self, count: int) -> None:
+        """
+        Wait until a silent server knows of so many streams.
+
+        Raises:
+            BrokenRun: It did not get so far, and made no progress any more.
+        """
+        most, give_up_at = 0, time.monotonic() + QUIET_SECONDS
+        while (listeners := json.loads(self._ask("/listeners", "GET"))["listeners"]) < count:
+            if listeners > most:
+                most, give_up_at = listeners, time.monotonic() + QUIET_SECONDS
+            if time.monotonic() > give_up_at:
+                raise BrokenRun(f"{self._peer.name} has {listeners:,} of {count:,} streams. Its last words:\n{self.last_words()}")
+            time.sleep(0.02)
 
     def cpu_seconds(self) -> float:
         """Return the time that all its processes have used, in user and in kernel mode."""
-        # Fields 14 and 15 of the manual page, counted from the third, which is the first after the name.
-        return sum(int(fields[11]) + int(fields[12]) for _, fields in self._processes()) / _TICKS_PER_SECOND
+        return sum(_cpu_seconds(pid) for pid in self._pids())
 
     def pss_kib(self) -> int:
         """Return the proportional set size of all its processes: shared pages are counted once."""
         total = 0
-        for pid, _ in self._processes():
+        for pid in self._pids():
             try:
                 lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
             except OSError:
@@ -102,38 +118,63 @@ class Server:
         return "".join(self._log.readlines()[-15:])
 
     def stop(self) -> None:
-        """End all its processes. The recipe does not notice that it is to end: what is still there after a moment is killed."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._process.pid, number)
-            except ProcessLookupError:
-                break
-            give_up_at = time.monotonic() + STOP_SECONDS
-            while time.monotonic() < give_up_at and (self._process.poll() is None or any(self._processes())):
-                time.sleep(0.02)
+        """End all its processes at once: none has anything to save, and the recipe would not notice that it is to end."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
         self._process.wait()
+        while any(self._pids()):
+            time.sleep(0.01)
         self._log.close()
 
-    def _processes(self) -> Iterator[tuple[int, list[str]]]:
+    def _ask(self, path: str, method: str) -> bytes:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        with urllib.request.urlopen(request, timeout=START_SECONDS) as response:
+            return bytes(response.read())
+
+    def _pids(self) -> Iterator[int]:
         for directory in Path("/proc").glob("[0-9]*"):
             try:
                 fields = (directory / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue  # it ended in between
+            # State and group: fields 3 and 5 of the manual page.
             if int(fields[2]) == self._process.pid and fields[0] != "Z":
-                yield int(directory.name), fields
+                yield int(directory.name)
 
 
 class Run:
-    """What a scenario works with: a server that is warm, and a load that has not begun."""
+    """A server that is warm, and a load that has not begun."""
 
-    def __init__(self, server: Server, load: Load) -> None:
+    def __init__(self, peer: Peer, server: Server, load: Load) -> None:
         self.server = server
         """Its costs."""
-        self.load = load
-        """Its clients."""
         self.faults: Counter[str] = Counter()
         """What was wrong, and how often; complete after :func:`start`'s block."""
+        self._peer = peer
+        self._load = load
+        self._streams = 0
+
+    def open(self, streams: int, channels: int = 1, window: int = OPENING_WINDOW, slow: int = 0) -> dict[str, float]:
+        """Open streams as :meth:`Load.open` does. Adds ``cpu_seconds`` of the server."""
+        began, cpu = time.monotonic(), self.server.cpu_seconds()
+        got = self._load.open(streams, channels, window, slow)
+        self._streams += streams
+        if self._peer.is_silent:
+            self.server.wait_for_listeners(self._streams)
+            got["seconds"] = time.monotonic() - began
+        return {**got, "cpu_seconds": self.server.cpu_seconds() - cpu}
+
+    def publish(self, seconds: float, rate: float = 0, channels: int = 1, most: int = EVERYTHING, text: int = TEXT, window: int = 32) -> dict[str, float]:
+        """Have events published as :meth:`Load.publish` does. Adds ``cpu_seconds`` of the server."""
+        cpu = self.server.cpu_seconds()
+        got = self._load.publish(seconds, rate, channels, most, text, window)
+        return {**got, "cpu_seconds": self.server.cpu_seconds() - cpu}
+
+    def settle(self, seconds: float) -> Counter[str]:
+        """Let some time pass, as :meth:`Load.settle` does."""
+        return self._load.settle(seconds)
 
 
 @contextmanager
@@ -146,20 +187,46 @@ def start(peer: Peer) -> Iterator[Run]:
     server = Server(peer)
     try:
         server.wait_until_ready()
-        with Load(server.port, LOAD_CORE, peer.path) as load:
-            load.open(20)
-            load.publish(50)
-        # A generator learns at its second write that its client is gone: these make those of the warm-up go too.
-        server.publish(3, rate=20)
-        with Load(server.port, LOAD_CORE, peer.path) as load:
-            run = Run(server, load)
+        with Load(peer, server.port, LOAD_CORE) as load:
+            warm = Run(peer, server, load)
+            warm.open(20)
+            warm.publish(1, most=50)
+        with Load(peer, server.port, LOAD_CORE) as load:
+            # A generator learns at its second write that its client is gone: these make those of the warm-up go too.
+            load.publish(1, rate=100, most=3)
+            run = Run(peer, server, load)
             yield run
-            run.faults = load.settle(0.3)
+            run.faults = run.settle(SETTLE_SECONDS)
     finally:
         server.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nobody listens at this moment."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+        return int(sock.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[Any]) -> None:
+    """
+    Wait until a process listens.
+
+    Raises:
+        BrokenRun: It ended instead.
+    """
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError as error:
+            if process.poll() is not None:
+                raise BrokenRun(f"{process.args!r} did not start.") from error
+            time.sleep(0.02)
+
+
+def _cpu_seconds(pid: int) -> float:
+    # The clock that clock_getcpuclockid(3) gives for another process. /proc/PID/stat has the same in steps of 10 ms, which is too coarse for works of a second.
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0  # it ended in between

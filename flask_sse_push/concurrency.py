@@ -14,6 +14,7 @@ import select
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
@@ -168,15 +169,32 @@ class PerProcess(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._values: dict[int, T] = {}
+        self._made: dict[None, T] = {}
+        _per_process.add(self)
 
     def get(self) -> T:
         """Return the value of this process."""
-        pid = os.getpid()
-        value = self._values.get(pid)
+        value = self._made.get(None)
         if value is None:
-            value = self._values.setdefault(pid, self._make())
+            value = self._made.setdefault(None, self._make())
         return value
+
+    def forget(self) -> None:
+        """Begin anew: this is a child of the process that made the value."""
+        self._made = {}
+
+
+_per_process: weakref.WeakSet[PerProcess[Any]] = weakref.WeakSet()
+
+
+def _forget_parent() -> None:
+    for values in list(_per_process):
+        values.forget()
+
+
+# Rather than by asking for the process' number each time: that is a call into the kernel, several for each event.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _nothing() -> None:

@@ -20,7 +20,7 @@ def is_foreign(request: Request, settings: Settings) -> bool:
 
     The browser would hide the answer from that page, but the stream would be open, with the visitor's cookies.
     """
-    origin = request.headers.get("Origin")
+    origin = request.environ.get("HTTP_ORIGIN")
     if origin is None or origin in settings.cors_origins or request.headers.get("Sec-Fetch-Site") == "same-origin":
         return False
     try:

@@ -18,7 +18,9 @@ from .concurrency import Bell
 
 __all__ = ["Direct", "DirectBell"]
 
-_RUNNING, _PARKED, _WRITING = range(3)
+_RUNNING = 0  # the greenlet runs, or will
+_PARKED = 1
+_WRITING = 2
 
 
 class Direct(Protocol):

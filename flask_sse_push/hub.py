@@ -24,6 +24,8 @@ MAX_LAG = 10_000
 
 _LOOK_SECONDS = 0.005
 
+_NOTHING: dict[str, int] = {}
+
 
 class Hub:
     """
@@ -143,11 +145,16 @@ class Hub:
                 return
 
     def _burst_in(self, channels: tuple[str, ...], sequence: int) -> bool:
-        unannounced, log = self._unannounced, self._log  # without the lock: counts that are late by one change nothing
-        announcing = self._announcing if self._fanout.is_ringing else {}
-        if unannounced and any(unannounced.get(channel, 0) + announcing.get(channel, 0) >= self._burst for channel in channels):
-            return True
-        if not self._bus.shared or not self._bells or log is None or sequence - log.head < self._burst:
+        unannounced = self._unannounced  # without the lock: counts that are late by one change nothing
+        if unannounced:
+            announcing = self._announcing if self._fanout.is_ringing else _NOTHING
+            for channel in channels:
+                if unannounced.get(channel, 0) + announcing.get(channel, 0) >= self._burst:
+                    return True
+        if not self._bus.shared:
+            return False
+        log = self._log
+        if not self._bells or log is None or sequence - log.head < self._burst:
             return False
         return self._bus.health().state == "up"  # else there is nobody to wait for
 
@@ -210,6 +217,7 @@ class Hub:
         # Whoever holds the lock may be this very thread, further up: who comes next empties the box. (Asked first and then taken, not taken
         # by acquire(blocking=False): an exception out of a signal handler could come just behind that, and the lock would stay locked.)
         if self._lock.locked():
+            self._fanout.announce(urgent=False)  # who holds it may be the first to listen, whom nobody sees yet
             return False
         with self._lock:
             return self._settle()

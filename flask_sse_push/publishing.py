@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from .core.channels import check_channels
-from .core.event import Event, encode
+from .core.event import check_retry, check_type, encode_fields
 from .errors import InvalidEvent
 
 __all__ = ["MAX_CHANNELS_PER_EVENT", "MAX_KEY_BYTES", "Prepared", "prepare", "to_json"]
@@ -21,7 +21,7 @@ MAX_KEY_BYTES = 200
 class Prepared(NamedTuple):
     """An event that can be published: everything that its caller could have got wrong is checked."""
 
-    event: Event
+    data: str
     channels: tuple[str, ...]
     block: bytes
     """The encoded event without its ``id:`` line."""
@@ -53,14 +53,18 @@ def prepare(
     if idempotency_key is not None:
         _check_key(idempotency_key)
     channels = check_channels(channel, MAX_CHANNELS_PER_EVENT)
-    event = Event(data if isinstance(data, str) else to_json(data, dumps), type, None, retry)
-    block = encode(event)
+    if not isinstance(data, str):
+        data = to_json(data, dumps)
+    if type is not None or retry is not None:
+        check_type(type)
+        check_retry(retry)
+    block = encode_fields(data, type, None, retry)
     if len(block) > max_event_bytes:
         raise InvalidEvent(
             f'"data" makes an event of {len(block):,} bytes, SSE_PUSH_MAX_EVENT_BYTES allows {max_event_bytes:,}. '
             "Publish where to fetch it instead, or raise the limit."
         )
-    return Prepared(event, channels, block)
+    return Prepared(data, channels, block)
 
 
 def to_json(value: Any, dumps: Callable[[Any], str]) -> str:

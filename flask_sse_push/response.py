@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from flask import Response
+from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
 from .stream import Stream
@@ -16,6 +17,14 @@ ENVIRON_KEY = "flask_sse_push.stream"
 """Where the WSGI environment of a test holds a list, to which the stream that answers is added."""
 
 _ENDLESS = "An event stream has no end, so its body cannot be {}. Leave responses with is_streamed alone, in after_request as in middleware."
+
+
+_HEADERS = (
+    ("Content-Type", "text/event-stream; charset=utf-8"),
+    ("Cache-Control", "no-store, no-transform"),  # no-transform is for proxies that compress, and thereby hold back
+    ("X-Accel-Buffering", "no"),  # turns off nginx' buffer for this response
+    ("X-Content-Type-Options", "nosniff"),
+)
 
 
 class EventStreamResponse(Response):
@@ -30,13 +39,9 @@ class EventStreamResponse(Response):
     implicit_sequence_conversion = False
 
     def __init__(self, stream: Stream, bind: Callable[[Stream, dict[str, Any], Any], None]) -> None:
-        super().__init__(stream, content_type="text/event-stream; charset=utf-8")
+        super().__init__(stream, headers=_HEADERS)
         self._stream = stream
         self._bind = bind
-        # no-transform is for proxies that compress and thereby hold back; X-Accel-Buffering turns off nginx' buffer for this response.
-        self.headers["Cache-Control"] = "no-store, no-transform"
-        self.headers["X-Accel-Buffering"] = "no"
-        self.headers["X-Content-Type-Options"] = "nosniff"
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as a WSGI application."""
@@ -44,6 +49,10 @@ class EventStreamResponse(Response):
         if ENVIRON_KEY in environ:
             environ[ENVIRON_KEY].append(self._stream)
         return super().__call__(environ, start_response)
+
+    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
+        """Return the headers as they are: of what Werkzeug looks for in them, a stream has nothing. (It was a twentieth of opening one.)"""
+        return self.headers
 
     def get_app_iter(self, environ: dict[str, Any]) -> Iterable[bytes]:
         """Return what the server sends: the stream itself where nothing else wants to know of its end."""

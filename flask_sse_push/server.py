@@ -180,9 +180,9 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
     return None
 
 
-def plain_response(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Any:
+def plain_response(worker: Any, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Any:
     """
-    Return gunicorn's response object where its gevent worker writes a body as it is to a plain socket of its own, else ``None``.
+    Return gunicorn's response object where its gevent worker (:attr:`Server.worker`) writes a body as it is to a plain socket of its own.
 
     Not under TLS, HTTP/2 or uWSGI's protocol, nor where a middleware has put its own ``start_response`` in between. Whether the server sends
     this very body is another question: see :func:`is_server_asking`.
@@ -191,7 +191,7 @@ def plain_response(environ: dict[str, Any], start_response: Callable[..., Any] |
     if ggevent is None or wsgi is None or sockets is None:
         return None
     response: Any
-    worker, response, sock = gunicorn_worker(), getattr(start_response, "__self__", None), environ.get("gunicorn.socket")
+    response, sock = getattr(start_response, "__self__", None), environ.get("gunicorn.socket")
     known = (
         type(response) is wsgi.Response
         and response.sock is sock
@@ -224,18 +224,19 @@ def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
         sock (socket.socket): A connected one; anything but TCP is left alone, but for its buffer.
         write_timeout_seconds (float): When our own watchdog cuts a blocked write.
     """
+    inner = getattr(sock, "_sock", sock)  # gevent's own methods would each ask first whether it is still open
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        inner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             return
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        inner.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in (
             ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
             ("TCP_KEEPINTVL", KEEPALIVE_SECONDS),
             ("TCP_USER_TIMEOUT", int(1000 * (write_timeout_seconds + USER_TIMEOUT_MARGIN_SECONDS))),
         ):
             if hasattr(socket, option):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+                inner.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     except OSError:
         pass  # closed already: the first write will tell
 

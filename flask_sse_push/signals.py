@@ -39,6 +39,8 @@ Arguments: ``stream`` (:class:`StreamInfo`), ``reason`` (str): ``"gone"`` (the c
 
 def send(signal: Any, sender: object, **arguments: Any) -> None:
     """Call every receiver, also behind one that raises."""
+    if not signal.receivers:
+        return
     for receiver in signal.receivers_for(sender):
         try:
             receiver(sender, **arguments)

@@ -14,6 +14,7 @@ from flask.json.provider import DefaultJSONProvider
 from . import checks, signals
 from .bus import Bus, Report, open_bus
 from .concurrency import PerProcess, reentrant_lock
+from .core.event import Event
 from .cors import add_cors_headers
 from .errors import UnsupportedServer
 from .heartbeat import process_heartbeat
@@ -51,6 +52,11 @@ class _Process:
         self.findings: list[checks.Finding] | None = None
         self.server: Server | None = None
         self.has_served = False  # a request came, so this process is more than a script
+
+    def count(self, what: str) -> int:
+        with self.lock:
+            self.counts[what] = now = self.counts[what] + 1
+        return now
 
 
 class AppState:
@@ -103,8 +109,7 @@ class AppState:
                 self._max_streams(server),
                 self.settings.heartbeat_seconds,
             )
-        errors = [finding for finding in process.findings if finding.is_error]
-        if errors and self.settings.strict:
+        if self.settings.strict and (errors := [finding for finding in process.findings if finding.is_error]):
             raise UnsupportedServer(" ".join(map(str, errors)) + " (SSE_PUSH_STRICT=False makes this a warning.)")
 
     def open_bus(self) -> Bus:
@@ -123,19 +128,19 @@ class AppState:
         self, data: Any, type: str | None, id: object, retry: int | None, channel: str | Iterable[str], idempotency_key: str | None
     ) -> str:
         """Check, encode and publish one event; see :meth:`SSEPush.publish`."""
-        prepared = prepare(
+        text, channels, block = prepare(
             data, type, id, retry, channel, idempotency_key, dumps=self.dumps, max_event_bytes=self.settings.max_event_bytes
         )
         process = self._processes.get()
-        accepted = process.bus.publish(prepared.channels, prepared.block, idempotency_key)
-        published = str(accepted.id)
-        if accepted.is_repeated:
+        accepted, is_repeated = process.bus.publish(channels, block, idempotency_key)
+        published = str(accepted)
+        if is_repeated:
             return published
-        if self._count("published") == 1 and not process.bus.shared:
+        if process.count("published") == 1 and not process.bus.shared:
             self._warn_unheard(process)
-        process.hub.let_streams_read(prepared.channels, accepted.id.sequence)
+        process.hub.let_streams_read(channels, accepted.sequence)
         if signals.event_published.receivers:
-            signals.send(signals.event_published, self.app, event=prepared.event, channels=prepared.channels, id=published)
+            signals.send(signals.event_published, self.app, event=Event(text, type, None, retry), channels=channels, id=published)
         return published
 
     def bus(self) -> Bus:
@@ -150,7 +155,7 @@ class AppState:
 
     def subscribe(self, request: Request, channels: tuple[str, ...]) -> EventStreamResponse:
         """Return the response that streams granted channels to a request."""
-        last_event_id = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
+        last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or request.args.get("last_event_id")
         process = self._processes.get()
         process.has_served = True
         process.hub.wait_until_ready(self.settings.publish_timeout_seconds)
@@ -172,10 +177,9 @@ class AppState:
             counts = process.counts.copy()
         health = process.bus.health()
         return {
-            "streams": counts["opened"] - counts["closed"],
-            "direct_streams": counts["opened direct"] - counts["closed direct"],
+            **_count_streams(counts),
             "max_streams": self._max_streams(self._server(None)),
-            "opened": counts["opened"],
+            "opened": counts["opened"] + counts["opened direct"],
             "refused": counts["refused full"] + counts["refused draining"],
             "published": counts["published"],
             "bus": process.bus.name,
@@ -195,7 +199,7 @@ class AppState:
         with process.lock:
             counts = process.counts.copy()
         return process.reporter.make(
-            streams=counts["opened"] - counts["closed"],
+            streams=_count_streams(counts)["streams"],
             published=counts["published"],
             last_event_id=known["last_event_id"],
             channels=known["channels"],
@@ -204,16 +208,12 @@ class AppState:
 
     def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
         """Count, and tell observers."""
-        self._count("opened")
-        if is_direct:
-            self._count("opened direct")
+        self._count("opened direct" if is_direct else "opened")
         signals.send(signals.stream_opened, self.app, stream=info)
 
     def stream_closed(self, info: StreamInfo, reason: str, is_direct: bool) -> None:
         """Count, and tell observers."""
-        self._count("closed")
-        if is_direct:
-            self._count("closed direct")
+        self._count("closed direct" if is_direct else "closed")
         signals.send(signals.stream_closed, self.app, stream=info, reason=reason)
 
     def stream_refused(self, reason: str) -> None:
@@ -222,10 +222,7 @@ class AppState:
             logger.warning("Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow. stats()['refused'] counts them.")
 
     def _count(self, what: str) -> int:
-        process = self._processes.get()
-        with process.lock:
-            process.counts[what] += 1
-            return process.counts[what]
+        return self._processes.get().count(what)
 
     def _warn_unheard(self, process: _Process) -> None:
         """A process that serves nobody and keeps its events to itself: a script, a shell, a task."""
@@ -260,5 +257,10 @@ class AppState:
 
     def _bind(self, stream: Stream, environ: dict[str, Any], start_response: Any) -> None:
         server = self._server(environ)
-        response = plain_response(environ, start_response) if self.settings.direct_write else None
+        response = plain_response(server.worker, environ, start_response) if self.settings.direct_write else None
         stream.bind(server, client_socket(environ, start_response), self._max_streams(server), response)
+
+
+def _count_streams(counts: Counter[str]) -> dict[str, int]:
+    direct = counts["opened direct"] - counts["closed direct"]
+    return {"streams": counts["opened"] - counts["closed"] + direct, "direct_streams": direct}

@@ -1,1 +1,1 @@
-"""One WSGI app per module, each with ``GET /events?channel=`` and ``POST /publish?n=&rate=&channels=``."""
+"""One server per module, each with ``GET /events?channel=`` and ``POST /publish?seconds=&rate=&channels=&most=&text=``."""

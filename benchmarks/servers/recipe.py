@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
 
 from flask import Flask, Response, request
 from gevent.queue import Queue
@@ -14,11 +16,11 @@ listeners: defaultdict[str, list[Queue]] = defaultdict(list)
 
 
 @app.get("/events")
-def events():
+def events() -> Response:
     """Stream one channel."""
     channel = request.args["channel"]
 
-    def stream():
+    def stream() -> Iterator[str]:
         queue = Queue()
         listeners[channel].append(queue)
         try:
@@ -38,7 +40,6 @@ def publish(data: str, channel: str) -> None:
 
 
 @app.post("/publish")
-def publish_events():
-    """Publish ``n`` events at ``rate`` per second to ``channels`` channels."""
-    publish_in_a_loop(publish, request.args.get("n", 1, int), request.args.get("rate", 0, float), request.args.get("channels", 1, int))
-    return "", 200
+def publish_events() -> dict[str, Any]:
+    """Publish as the query says."""
+    return publish_in_a_loop(publish, request.args)

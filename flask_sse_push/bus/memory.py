@@ -36,6 +36,7 @@ class MemoryBus:
         self.entry_numbered = Signal("one entry was numbered")
         self.caught_up = Signal("all entries were handed on")
         self._epoch = secrets.token_hex(6)
+        self._id_line = b"id: %s-" % self._epoch.encode()
         self._head = 0
         self._numbers = itertools.count(1)
         self._unsent: deque[Entry] = deque()
@@ -63,7 +64,7 @@ class MemoryBus:
                         id = EventId(self._epoch, next(self._numbers))
                         if key is not None:
                             self._keys[key] = (id, time.monotonic())
-                        self._unsent.append(Entry(id.sequence, channels, b"id: %s\n%s" % (str(id).encode(), block), time.monotonic()))
+                        self._unsent.append(Entry(id.sequence, channels, b"%s%d\n%s" % (self._id_line, id.sequence, block), time.monotonic()))
                     if outer:
                         self._send()
                 finally:
@@ -101,7 +102,10 @@ class MemoryBus:
 
     def _send(self) -> None:
         while self._unsent:
-            entry = min(self._unsent)  # a call from within may have added its higher number first
-            self._unsent.remove(entry)
+            if len(self._unsent) == 1:
+                entry = self._unsent.popleft()
+            else:
+                entry = min(self._unsent)  # a call from within may have added its higher number first
+                self._unsent.remove(entry)
             self._head = entry.sequence
             self.entry_numbered.send(self, entry=entry)

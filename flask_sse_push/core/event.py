@@ -14,8 +14,10 @@ __all__ = [
     "RESERVED_PREFIX",
     "RESERVED_TYPES",
     "Event",
+    "check_retry",
     "check_type",
     "encode",
+    "encode_fields",
 ]
 
 MIN_RETRY_MILLISECONDS = 500
@@ -68,7 +70,7 @@ class Event:
         if not isinstance(self.data, str):
             raise InvalidEvent(f'"data" of an Event must be a str, got {self.data!r}. Encode it first, for instance with json.dumps().')
         check_type(self.type)
-        _check_retry(self.retry)
+        check_retry(self.retry)
         if self.id is not None:
             check_token(self.id)
 
@@ -111,16 +113,24 @@ def encode(event: Event, id: str | None = None) -> bytes:
         WHATWG HTML, 9.2.6 "Interpreting an event stream"
         https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
     """
+    return encode_fields(event.data, event.type, id or event.id, event.retry)
+
+
+def encode_fields(data: str, type: str | None, id: str | None, retry: int | None) -> bytes:
+    """Return the bytes of an event whose fields were checked; see :func:`encode`."""
     # By "+", not by formatting: that would ask an enum's member for its name, which nobody has checked.
     lines = []
-    if (id := id or event.id) is not None:
+    if id is not None:
         lines.append("id: " + id)
-    if event.type is not None:
-        lines.append("event: " + event.type)
-    if event.retry is not None:
-        lines.append("retry: " + int.__repr__(event.retry))
+    if type is not None:
+        lines.append("event: " + type)
+    if retry is not None:
+        lines.append("retry: " + int.__repr__(retry))
     # An empty "data:" line still makes an event: the line adds an LF to the buffer, and only an empty buffer is dropped.
-    lines.extend("data: " + line for line in _LINE_END.split(event.data))
+    if "\n" in data or "\r" in data:
+        lines.extend("data: " + line for line in _LINE_END.split(data))
+    else:
+        lines.append("data: " + data)
     lines.append("\n")
     try:
         # Strictly, and here: an event that cannot be encoded must not reach a log, where it would end every stream that meets it.
@@ -132,7 +142,13 @@ def encode(event: Event, id: str | None = None) -> bytes:
         ) from None
 
 
-def _check_retry(retry: int | None) -> None:
+def check_retry(retry: int | None) -> None:
+    """
+    Refuse a reconnection time that would keep a server busy, or a browser away for ever.
+
+    Raises:
+        InvalidEvent: Not a whole number of milliseconds from 500 to 3,600,000.
+    """
     if retry is None:
         return
     if not isinstance(retry, int) or isinstance(retry, bool) or not MIN_RETRY_MILLISECONDS <= retry <= MAX_RETRY_MILLISECONDS:

@@ -40,7 +40,9 @@ MAX_BATCH_BYTES = 64 * 1024
 MAX_WATERMARKS = 10_000
 """How many channels without entries are remembered. Older ones fall under one common mark, which can only tell a gap too many."""
 
-_MAX_CACHED_READS = 64
+_MAX_CACHED_BYTES = 4 * 1024 * 1024  # what is joined for thousands of clients that resume from all over the history
+
+_MAX_CACHED_READS = 1_000
 
 
 class Entry(NamedTuple):
@@ -150,6 +152,7 @@ class Log:
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._shared: dict[int, int] = {}  # number -> how many rings still hold it, where that was more than one
         self._reads: dict[tuple[tuple[str, ...], int], tuple[Batch, int]] = {}
+        self._reads_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -175,7 +178,8 @@ class Log:
             raise ValueError(f"entry {entry.sequence} comes after {self.head}: numbers must rise. Start a new log when they begin anew.")
         if entry.sequence != self.head + 1:
             self._forget_all(entry.sequence - 1)
-        self._reads.clear()
+        if self._reads:
+            self._forget_reads()
         self._entries[entry.sequence] = entry
         if len(entry.channels) > 1:
             self._shared[entry.sequence] = len(entry.channels)
@@ -229,8 +233,9 @@ class Log:
             found = self._reads.get(key)
             if found is None:
                 found = self._read(cursor)
-                if len(self._reads) >= _MAX_CACHED_READS:
-                    self._reads.clear()
+                self._reads_bytes += len(found[0].wire)
+                if len(self._reads) >= _MAX_CACHED_READS or self._reads_bytes > _MAX_CACHED_BYTES:
+                    self._forget_reads()
                 self._reads[key] = found
             batch, cursor.position = found
         if batch.lost:
@@ -258,7 +263,7 @@ class Log:
         after = cursor.position
         lost = tuple(channel for channel in cursor.channels if self.watermark(channel) > max(after, cursor.forgiven.get(channel, 0)))
         reason = "evicted" if lost else None
-        pending: dict[int, bytes] = {}
+        entries: list[Entry] = []  # the newest first
         for channel in cursor.channels:
             ring = self._rings.get(channel)
             if ring is None:
@@ -266,17 +271,25 @@ class Log:
             for entry in reversed(ring.entries):
                 if entry.sequence <= after:
                     break
-                pending[entry.sequence] = entry.wire
+                entries.append(entry)
+        if len(cursor.channels) > 1:
+            # Entries of several channels are found in each of them. (They differ by their numbers, so nothing else is compared.)
+            entries = sorted(set(entries), reverse=True)
         wires: list[bytes] = []
         size = last = 0
-        for sequence in sorted(pending):
-            size += len(pending[sequence])
+        while entries:
+            entry = entries.pop()
+            size += len(entry.wire)
             if size > self._batch_bytes and wires:
                 return Batch(b"".join(wires), last, lost, reason, has_more=True), last
-            wires.append(pending[sequence])
-            last = sequence
+            wires.append(entry.wire)
+            last = entry.sequence
         # Entries of other channels may lie between the last of these and the end: they are behind the cursor too.
         return Batch(b"".join(wires), last, lost, reason), self.head
+
+    def _forget_reads(self) -> None:
+        self._reads.clear()
+        self._reads_bytes = 0
 
     def _evict_first(self, channel: str, ring: _Ring) -> None:
         entry = ring.entries[0]
@@ -297,7 +310,7 @@ class Log:
             self._drop(entry)
 
     def _evict_oldest(self) -> None:
-        self._reads.clear()
+        self._forget_reads()
         entry = next(iter(self._entries.values()))
         for channel in entry.channels:
             ring = self._rings.get(channel)
@@ -321,4 +334,6 @@ class Log:
 
 
 def _cost(entry: Entry) -> int:
+    if len(entry.channels) == 1:
+        return len(entry.wire) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + len(entry.channels[0])
     return len(entry.wire) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(entry.channels) + sum(map(len, entry.channels))

@@ -76,6 +76,15 @@ def create_app():
                 pause(seconds)
         return ids
 
+    @app.post("/publish-for")
+    def publish_for():
+        """Publish as fast as it goes, for some seconds."""
+        end = time.monotonic() + request.args.get("seconds", type=float)
+        while time.monotonic() < end:
+            publish("x" * 100)
+            pause(0)
+        return {}
+
     @app.post("/publish-natively")
     def publish_natively():
         """Publish from native threads, outside of any context."""

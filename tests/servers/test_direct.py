@@ -1,12 +1,15 @@
 """The express lane: when it is taken, and that nobody can tell from the bytes."""
 
 import re
+import selectors
 import socket
+import threading
 import time
 
 import pytest
 
 from tests.servers.harness import Client, Server, eventually
+from tests.support import FACTOR
 
 PORTABLE = "gunicorn-gevent-portable"
 
@@ -201,6 +204,38 @@ def test_stuck_stream_is_cut_off_in_the_middle_of_a_chunk():
         assert "Traceback" not in server.log
         for late in stuck:
             late.close()
+
+
+@pytest.mark.parametrize("kind", ["gunicorn-gevent", PORTABLE])
+def test_pages_are_answered_while_streams_are_fed_flat_out(kind):
+    """A view that publishes without end, to 200 streams that read, does not keep others out: neither pages nor new streams."""
+    with Server(kind) as server:
+        clients = [Client(server).begun() for _ in range(200)]
+        with Client(server, "/publish-for?seconds=4", method="POST"):
+            read_on = threading.Event()
+            reader = threading.Thread(target=read_all_of, args=(clients, read_on))
+            reader.start()
+            try:
+                eventually(lambda: clients[0].body.count(b"\ndata") > 100)
+                for _ in range(20):
+                    begun = time.monotonic()
+                    server.get("/ping")
+                    with Client(server).begun():
+                        assert time.monotonic() - begun < 1 * FACTOR
+            finally:
+                read_on.set()
+                reader.join()
+        for client in clients:
+            client.close()
+
+
+def read_all_of(clients, stopped):
+    with selectors.DefaultSelector() as selector:
+        for client in clients:
+            selector.register(client.sock, selectors.EVENT_READ, client)
+        while not stopped.is_set():
+            for key, _ in selector.select(0.1):
+                key.data.body += key.data.sock.recv(262_144)
 
 
 def test_heartbeats_are_written_directly_too():
