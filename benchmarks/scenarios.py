@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .load import OPENING_WINDOW
-from .peers import PACKAGE, Peer
+from .pages import Pages
+from .peers import PACKAGE, RECIPE, Peer
 from .run import Run, start
 
 __all__ = ["BUSY", "FULL", "QUICK", "SCENARIOS", "Figure", "Outcome", "Scenario", "STEADY", "Sizes", "Table"]
@@ -160,6 +162,24 @@ def slow_reader(peer: Peer, sizes: Sizes) -> Outcome:
     return Outcome(values, run.faults)
 
 
+def pages(peer: Peer, sizes: Sizes) -> Outcome:
+    """Ordinary requests, while nothing is published to many streams, and while they are fed flat out, one burst behind the other."""
+    values: dict[str, float] = {}
+    with start(peer) as run:
+        run.open(sizes.many)
+        with Pages(run.server.port) as asked:
+            run.settle(sizes.flat_out_seconds)
+        values["pages.idle.p50"], values["pages.idle.p99"] = asked.percentiles()
+        until = time.monotonic() + 3 * sizes.flat_out_seconds
+        with Pages(run.server.port) as asked:
+            published = 0.0
+            while time.monotonic() < until:
+                published += run.publish(sizes.flat_out_seconds, most=BURST_EVENTS)["published"]
+        values["pages.p50"], values["pages.p99"] = asked.percentiles()
+        values["pages.events"] = _ratio(published, 3 * sizes.flat_out_seconds)
+    return Outcome(values, run.faults)
+
+
 def growth(peer: Peer, sizes: Sizes) -> Outcome:
     """
     The same number of events to 10 and to 1,000 channels, with nobody there and with one stream each.
@@ -263,6 +283,21 @@ def _slow_reader_tables(sizes: Sizes) -> tuple[Table, ...]:
     )
 
 
+def _pages_tables(sizes: Sizes) -> tuple[Table, ...]:
+    return (
+        Table(
+            f"An ordinary page, beside {sizes.many:,} streams",
+            (
+                Figure("pages.idle.p50", "nothing published: p50, ms", 1),
+                Figure("pages.idle.p99", "p99, ms", 1),
+                Figure("pages.p50", "fed flat out: p50, ms", 1),
+                Figure("pages.p99", "p99, ms", 1),
+                Figure("pages.events", "events per second meanwhile"),
+            ),
+        ),
+    )
+
+
 def _growth_tables(sizes: Sizes) -> tuple[Table, ...]:
     return tuple(
         Table(
@@ -277,11 +312,14 @@ def _growth_tables(sizes: Sizes) -> tuple[Table, ...]:
     )
 
 
+_WITH_PAGES = frozenset({PACKAGE, "portable", RECIPE})
+
 SCENARIOS = (
     Scenario("streams", streams, _streams_tables, lambda sizes: sizes.many),
     Scenario("crowd", crowd, _crowd_tables, lambda sizes: sizes.crowd),
     Scenario("channels", channels, _channels_tables, lambda sizes: sizes.many),
     Scenario("slow_reader", slow_reader, _slow_reader_tables, lambda sizes: sizes.slow_streams),
+    Scenario("pages", pages, _pages_tables, lambda sizes: sizes.many, _WITH_PAGES, is_quick=False),
     Scenario("growth", growth, _growth_tables, lambda sizes: 1_000, frozenset({PACKAGE}), is_quick=False),
 )
 """All of them, in the order of the tables."""

@@ -212,10 +212,11 @@ class SSEPush(Blueprint):
 
     def _state(self) -> AppState:
         if has_app_context():
-            state = current_app.extensions.get(EXTENSION_KEY)
+            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # once, and not with each attribute
+            state = app.extensions.get(EXTENSION_KEY)
             if state is None:
                 raise NotRegistered(
-                    f"flask_sse_push is not registered on app {current_app.name!r}. "
+                    f"flask_sse_push is not registered on app {app.name!r}. "
                     "Call app.register_blueprint(sse, url_prefix='/events') where the app is made."
                 )
             return state  # type: ignore[no-any-return]

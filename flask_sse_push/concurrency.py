@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Bell(Protocol):
-    """All that others know of somebody who waits. Rung once or many times, it wakes once."""
+    """All that others know of somebody who waits. Rung once or many times, it wakes once; or it does at once what it would wake for (``direct``)."""
 
     @property
     def unanswered(self) -> bool:

@@ -34,8 +34,8 @@ class Direct(Protocol):
     def take(self) -> bytes:
         """Return what is to be sent though there are no news, a heartbeat for instance; empty when there is nothing, or when the stream is to end."""
 
-    def end(self, reason: str) -> None:
-        """End soon."""
+    def cut_off(self) -> None:
+        """End now."""
 
 
 class News(Protocol):
@@ -99,8 +99,8 @@ class DirectBell:
             while chunk and self._send(chunk) and source.has_more:
                 chunk = source.read()
         except BaseException:
-            # Nobody knows how far it came: the client will come back, and resume.
-            self._stream.end("gone")
+            # Nobody knows how far it came, and what the server still has to say would stand in the middle of it. The client comes back, and resumes.
+            self._stream.cut_off()
             raise
         finally:
             if self._state == _WRITING:

@@ -159,21 +159,22 @@ class Hub:
         return self._bus.health().state == "up"  # else there is nobody to wait for
 
     def stats(self) -> dict[str, Any]:
-        """Return what can be counted, JSON-able."""
-        with self._lock:
-            self._settle()
-            log = self._log
-            if log is not None:
-                log.expire(time.monotonic())
-            return {
-                "last_event_id": f"{log.epoch}-{log.head}" if log is not None else None,
-                "channels": {channel: len(bells) for channel, bells in sorted(self._bells.items())},
-                "history": {
-                    "events": len(log) if log is not None else 0,
-                    "channels": log.channels if log is not None else 0,
-                    "bytes": log.size_bytes if log is not None else 0,
-                },
-            }
+        """Return what can be counted, JSON-able. Also in a signal handler, whose own stack may hold the lock: what it counts then is late by one."""
+        if not self._lock.locked():
+            with self._lock:
+                self._settle()
+                if self._log is not None:
+                    self._log.expire(time.monotonic())
+        log = self._log
+        return {
+            "last_event_id": f"{log.epoch}-{log.head}" if log is not None else None,
+            "channels": {channel: len(bells) for channel, bells in sorted(self._bells.copy().items())},
+            "history": {
+                "events": len(log) if log is not None else 0,
+                "channels": log.channels if log is not None else 0,
+                "bytes": log.size_bytes if log is not None else 0,
+            },
+        }
 
     def _follow(self) -> None:
         self._bus.start(self._report, self._has_listeners)

@@ -192,7 +192,8 @@ class Log:
             ring.entries.append(entry)
             if len(ring.entries) > self._length:
                 self._evict_first(channel, ring)
-        self.expire(entry.appended_at)
+        if next(iter(self._entries.values())).appended_at < entry.appended_at - self._seconds:
+            self.expire(entry.appended_at)
         while self.size_bytes > self._max_bytes and len(self._entries) > 1:
             self._evict_oldest()
         # Last: where a signal handler raised on the way here, the next number shows a hole, and everything begins anew.
@@ -261,17 +262,20 @@ class Log:
 
     def _read(self, cursor: Cursor) -> tuple[Batch, int]:
         after = cursor.position
-        lost = tuple(channel for channel in cursor.channels if self.watermark(channel) > max(after, cursor.forgiven.get(channel, 0)))
-        reason = "evicted" if lost else None
+        missing: list[str] = []
         entries: list[Entry] = []  # the newest first
         for channel in cursor.channels:
             ring = self._rings.get(channel)
+            mark = self._watermarks.get(channel, self._floor) if ring is None else ring.watermark
+            if mark > after and mark > cursor.forgiven.get(channel, 0):
+                missing.append(channel)
             if ring is None:
                 continue
             for entry in reversed(ring.entries):
                 if entry.sequence <= after:
                     break
                 entries.append(entry)
+        lost, reason = (tuple(missing), "evicted") if missing else ((), None)
         if len(cursor.channels) > 1:
             # Entries of several channels are found in each of them. (They differ by their numbers, so nothing else is compared.)
             entries = sorted(set(entries), reverse=True)

@@ -123,6 +123,35 @@ def test_hook_cannot_replace_the_body_of_a_stream(app, client):
         client.get("/events")
 
 
+@main_thread_only
+def test_signal_handler_can_ask_for_statistics():
+    """A handler that counts, in the middle of publishing, of listening and of counting, hangs nowhere."""
+    run_script("""
+import faulthandler, signal
+from flask import Flask
+from flask_sse_push import publish, sse
+from flask_sse_push.testing import open_stream
+app = Flask("shop")
+app.register_blueprint(sse)
+client = app.test_client()
+faulthandler.dump_traceback_later(15, exit=True)
+seen = []
+def handle(*_):
+    seen.append(sse.stats()["published"])
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.00031)
+for _ in range(60):
+    with open_stream(client, "/events") as stream:
+        for _ in range(50):
+            publish("x")
+        stream.read(50)
+        sse.stats()
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert seen == sorted(seen) and seen[-1] > 0
+print("fine")
+""")
+
+
 def test_position_is_not_told_before_the_reset(app, client):
     """A client cut off in the first bytes of a reset has no new position, so the next try tells it again."""
     with open_stream(client, "/events", headers={"Last-Event-ID": "feedbeef-7"}) as stream:
