@@ -108,4 +108,6 @@ class MemoryBus:
                 entry = min(self._unsent)  # a call from within may have added its higher number first
                 self._unsent.remove(entry)
             self._head = entry.sequence
-            self.entry_numbered.send(self, entry=entry)
+            # As send() does, but for asking each time whether a receiver is a coroutine: that was a tenth of a publish.
+            for receive in self.entry_numbered.receivers_for(self):
+                receive(self, entry=entry)
