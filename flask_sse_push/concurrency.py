@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
 __all__ = ["THREADS", "TURN_SECONDS", "Bell", "Mode", "PerProcess", "current_mode", "in_turns", "reentrant_lock", "short_lock"]
@@ -118,10 +119,15 @@ def current_mode() -> Mode:
     """Return the mode of the caller: greenlets inside a gevent greenlet, threads everywhere else."""
     gevent: Any = sys.modules.get("gevent")
     if gevent is not None and isinstance(gevent.getcurrent(), gevent.Greenlet):
-        from .greenlets import GREENLETS
-
-        return GREENLETS
+        return _greenlets()
     return THREADS
+
+
+@cache
+def _greenlets() -> Mode:
+    from .greenlets import GREENLETS
+
+    return GREENLETS
 
 
 def in_turns(mode: Mode, items: Sequence[T]) -> Iterator[T]:

@@ -44,6 +44,10 @@ KEEPALIVE_SECONDS = 5
 USER_TIMEOUT_MARGIN_SECONDS = 2
 """How much later than our watchdog the kernel gives up: its error would be logged by gunicorn with a traceback."""
 
+# Not on every system.
+_KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(getattr(socket, name) for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL") if hasattr(socket, name))
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+
 _SEND_BUFFER_BYTES = 64 * 1024  # the kernel doubles it; without, one stalled client holds up to 3.3 MB
 
 
@@ -227,16 +231,13 @@ def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
     inner = getattr(sock, "_sock", sock)  # gevent's own methods would each ask first whether it is still open
     try:
         inner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        if inner.family not in (socket.AF_INET, socket.AF_INET6):
             return
         inner.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (
-            ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
-            ("TCP_KEEPINTVL", KEEPALIVE_SECONDS),
-            ("TCP_USER_TIMEOUT", int(1000 * (write_timeout_seconds + USER_TIMEOUT_MARGIN_SECONDS))),
-        ):
-            if hasattr(socket, option):
-                inner.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        for option in _KEEPALIVE_OPTIONS:
+            inner.setsockopt(socket.IPPROTO_TCP, option, KEEPALIVE_SECONDS)
+        if _USER_TIMEOUT is not None:
+            inner.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(1000 * (write_timeout_seconds + USER_TIMEOUT_MARGIN_SECONDS)))
     except OSError:
         pass  # closed already: the first write will tell
 

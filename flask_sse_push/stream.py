@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import server as servers
@@ -262,9 +263,7 @@ class Stream:
         """Make the bells: here a stream takes the express lane, or the portable way."""
         self._wake = self._bell = current_mode().bell()
         if self._is_body and self._source.rung_in_turns and self._response.response_length is None:
-            from .direct import DirectBell
-
-            self._bell = self._lane = DirectBell(self, self._source, self._wake, self._response)
+            self._bell = self._lane = _direct_bell()(self, self._source, self._wake, self._response)
         return self._bell
 
     def _send_rest(self) -> None:
@@ -318,6 +317,13 @@ class Stream:
             left = "closed" if self.writing_since is None else "gone"
             if opened:
                 self._observer.stream_closed(self._info, self._ending or source.outcome or left, is_direct)
+
+
+@cache
+def _direct_bell() -> type[DirectBell]:
+    from .direct import DirectBell  # only where gevent runs
+
+    return DirectBell
 
 
 def _retry_line(milliseconds: int) -> bytes:
