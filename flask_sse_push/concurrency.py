@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["THREADS", "TURN_SECONDS", "Bell", "Mode", "PerProcess", "current_mode", "in_turns", "reentrant_lock", "short_lock"]
+__all__ = ["THREADS", "TURN_SECONDS", "Bell", "Mode", "PerProcess", "current_mode", "forks", "in_turns", "reentrant_lock", "short_lock", "when_free"]
 
 TURN_SECONDS = 0.002
 """How long a loop over all streams keeps others from running, about: a page that needs four turns of its own then waits for some 8 ms."""
@@ -135,11 +135,14 @@ def in_turns(mode: Mode, items: Sequence[T]) -> Iterator[T]:
     if mode is THREADS or len(items) <= _LOOK_AT_CLOCK:
         yield from items
         return
+    born = _forks
     until = time.monotonic() + TURN_SECONDS
     for number, item in enumerate(items, 1):
         yield item
         if not number % _LOOK_AT_CLOCK and time.monotonic() >= until:
             mode.turn()
+            if _forks != born:
+                return  # the items are the parent's
             until = time.monotonic() + TURN_SECONDS
 
 
@@ -150,12 +153,26 @@ def short_lock() -> threading.Lock:
     Foreign code comes in all the same, by the garbage collector and by signals: whatever a finalizer or a signal handler may do, publishing
     above all, must not ask for a lock that its own thread may hold.
 
-    It is the real one also where gevent has patched threading: no greenlet switch happens while it is held, so it is free in its own
-    thread, and another thread holds it for microseconds. gevent's own was a quarter of the cost of a delivery.
+    It is the real one also where gevent has patched threading: no code of ours switches greenlets while it is held, and another thread holds
+    it for microseconds. (A finalizer may switch all the same: see :func:`when_free`.) gevent's own was a quarter of the cost of a delivery.
     """
     monkey = sys.modules.get("gevent.monkey")
     allocate = _thread.allocate_lock if monkey is None else monkey.get_original("_thread", "allocate_lock")
     return allocate()
+
+
+def when_free(lock: threading.Lock) -> threading.Lock:
+    """
+    Return a :func:`short_lock` for ``with``, as soon as no other greenlet of this thread holds it.
+
+    A finalizer that closes a connection waits for the network, in the middle of whatever the collector interrupted. To wait for that
+    greenlet's lock as for a thread's would stop the loop for ever.
+    """
+    if lock.locked():
+        mode = current_mode()
+        while mode is not THREADS and lock.locked() and mode.turn():
+            pass
+    return lock
 
 
 def reentrant_lock() -> AbstractContextManager[bool]:
@@ -175,14 +192,15 @@ class PerProcess(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._made: dict[None, T] = {}
+        self._made: dict[int | None, T] = {}
         _per_process.add(self)
 
     def get(self) -> T:
         """Return the value of this process."""
-        value = self._made.get(None)
+        process = _process()
+        value = self._made.get(process)
         if value is None:
-            value = self._made.setdefault(None, self._make())
+            value = self._made.setdefault(process, self._make())
         return value
 
     def forget(self) -> None:
@@ -190,15 +208,35 @@ class PerProcess(Generic[T]):
         self._made = {}
 
 
+def _same_for_all() -> None:
+    """A process that Python forks begins anew in :func:`_forget_parent`."""
+
+
+# To ask for the process' number is a call into the kernel, several for each event. But uWSGI forks without telling Python.
+_process: Callable[[], int | None] = os.getpid if "uwsgi" in sys.modules else _same_for_all
+
 _per_process: weakref.WeakSet[PerProcess[Any]] = weakref.WeakSet()
+
+_forks = 0
+
+
+def forks() -> int:
+    """
+    Return a number that is another one in a child process.
+
+    A child inherits every greenlet, and its loop runs the copies as soon as anything in it waits. Those that look after streams end when they
+    see another number than at their begin: the sockets are the parent's, and each byte would go out twice.
+    """
+    return _forks
 
 
 def _forget_parent() -> None:
+    global _forks  # noqa: PLW0603
+    _forks += 1
     for values in list(_per_process):
         values.forget()
 
 
-# Rather than by asking for the process' number each time: that is a call into the kernel, several for each event.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_parent)
 

@@ -100,6 +100,7 @@ class DirectBell:
                 chunk = source.read()
         except BaseException:
             # Nobody knows how far it came, and what the server still has to say would stand in the middle of it. The client comes back, and resumes.
+            self._state = _RUNNING
             self._stream.cut_off()
             raise
         finally:
@@ -134,9 +135,9 @@ class DirectBell:
         self.has_sent = True
         if sent == len(framed):
             return True
-        self._state = _RUNNING  # it will, and until then nothing may come in between
         self._stream.rest = framed[sent:]
         self._stream.writing_since = time.monotonic()
+        self._state = _RUNNING  # last: it may have been woken already, and then goes on from here; and until it does nothing may come in between
         self._wake.ring()
         return False
 

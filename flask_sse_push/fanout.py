@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from .concurrency import THREADS, Bell, Mode, current_mode, in_turns, short_lock
+from .concurrency import THREADS, Bell, Mode, current_mode, forks, in_turns, short_lock, when_free
 
 __all__ = ["MAX_PAUSE_SECONDS", "Fanout"]
 
@@ -48,7 +48,7 @@ class Fanout:
         Raises:
             RuntimeError: No thread can be started.
         """
-        with self._lock:
+        with when_free(self._lock):
             self._listeners += 1
             if self._mode is not None:
                 return
@@ -57,7 +57,7 @@ class Fanout:
         try:
             mode.spawn(self._run, "flask_sse_push.fanout")
         except RuntimeError:
-            with self._lock:
+            with when_free(self._lock):
                 self._listeners -= 1
                 self._mode = self._news = None
             raise
@@ -65,7 +65,7 @@ class Fanout:
 
     def leave(self) -> None:
         """Undo one :meth:`join`; the ringer ends with the last."""
-        with self._lock:
+        with when_free(self._lock):
             self._listeners -= 1
             if self._listeners or self._news is None:
                 return
@@ -94,11 +94,21 @@ class Fanout:
         return mode is not None and mode.turn()
 
     def _run(self) -> None:
+        while True:
+            try:
+                return self._ring_while_heard()
+            except Exception:  # a signal handler of the app's raised, and we were what it interrupted: nobody else would ring
+                self.is_ringing = False
+                self._announced = True
+                logger.exception("The ringer was interrupted and goes on.")
+
+    def _ring_while_heard(self) -> None:
         mode, news = self._mode, self._news
         assert mode is not None and news is not None
         ring_by: float | None = None
+        born = forks()
         while True:
-            with self._lock:
+            with when_free(self._lock):
                 if not self._listeners:
                     self._mode = self._news = None
                     return
@@ -108,6 +118,8 @@ class Fanout:
                 continue
             if mode is not THREADS:
                 self._gather(mode, news, time.monotonic() + MAX_PAUSE_SECONDS if ring_by is None else ring_by)
+            if forks() != born:
+                return
             self._announced = self._urgent = False
             started = time.monotonic()
             self._ring(mode)

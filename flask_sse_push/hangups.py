@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, Generic, TypeVar
 
-from .concurrency import Mode
+from .concurrency import Mode, forks
 
 __all__ = ["Hangups", "is_gone"]
 
@@ -37,6 +37,7 @@ class Hangups(Generic[T]):
             self._epoll: Any = make() if make is not None and _RDHUP else None
         except OSError:  # no file is left: look at the sockets on every tick instead
             self._epoll = None
+        self._born = forks()
         self._watched: dict[int, tuple[socket.socket, T]] = {}
         self._filenos: dict[T, int] = {}
 
@@ -66,6 +67,8 @@ class Hangups(Generic[T]):
             time.sleep(timeout) if mode.name == "threads" else mode.bell().wait(timeout)
             return [owner for sock, owner in list(self._watched.values()) if is_gone(sock)]
         mode.wait_readable(self._epoll.fileno(), timeout)
+        if forks() != self._born:
+            return []  # a child shares the epoll set with its parent, who needs what would be taken out here
         most = len(self._watched) + 1
         owners = [self._watched.get(fileno) for fileno, _ in self._epoll.poll(0, most)]
         # A number may have become another socket's in between: only who is still in the answer hung up.

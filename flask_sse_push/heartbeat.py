@@ -13,7 +13,7 @@ import socket
 import time
 from typing import Protocol
 
-from .concurrency import Mode, PerProcess, current_mode, in_turns, short_lock
+from .concurrency import Mode, PerProcess, current_mode, forks, in_turns, short_lock, when_free
 from .hangups import Hangups
 from .server import Server
 
@@ -92,7 +92,7 @@ class Heartbeat:
         Raises:
             RuntimeError: No thread can be started; the stream was not added.
         """
-        with self._lock:
+        with when_free(self._lock):
             if len(self._streams) >= limit:
                 return False
             self._streams[stream] = None
@@ -108,23 +108,24 @@ class Heartbeat:
                 mode.spawn(lambda: self._run(mode), "flask_sse_push.heartbeat")
             except RuntimeError:
                 self.remove(stream)
-                with self._lock:
+                with when_free(self._lock):
                     self._running = False
                 raise
         return True
 
     def remove(self, stream: Kept) -> None:
         """Undo :meth:`add`; before the server closes the socket."""
-        with self._lock:
+        with when_free(self._lock):
             del self._streams[stream]
             if self._hangups is not None:
                 self._hangups.remove(stream)
 
     def _run(self, mode: Mode) -> None:
         drain = _Drain()
-        looked_at = 0.0
+        looked_at = time.monotonic()
+        born = forks()
         while True:
-            with self._lock:
+            with when_free(self._lock):
                 hangups = self._hangups
                 if not self._streams or hangups is None:
                     self._running, self._hangups, self._look_seconds = False, None, MAX_LOOK_SECONDS
@@ -132,15 +133,20 @@ class Heartbeat:
                 streams = list(self._streams)
                 look_seconds = self._look_seconds
             try:
-                for stream in hangups.wait(mode, min(TICK_SECONDS, look_seconds)):
+                # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come too late for some heartbeat.
+                until_look = looked_at + look_seconds - time.monotonic()
+                gone = hangups.wait(mode, max(0.0, min(TICK_SECONDS, until_look)))
+                if forks() != born:
+                    return
+                for stream in gone:
                     stream.end("gone")
                 now = time.monotonic()
                 if streams[0].server.stopping:
                     drain.go_on(streams, now)
                 if now - looked_at >= look_seconds:
-                    looked_at = now
+                    before, looked_at = looked_at, now
                     for stream in in_turns(mode, streams):
-                        _look_at(stream, now, look_seconds)
+                        _look_at(stream, now, before, look_seconds)
             except Exception:
                 logger.exception("The heartbeat stumbled and goes on.")
                 mode.bell().wait(TICK_SECONDS)
@@ -168,14 +174,14 @@ class _Drain:
                 stream.cut_off()
 
 
-def _look_at(stream: Kept, now: float, look_seconds: float) -> None:
+def _look_at(stream: Kept, now: float, looked_at: float, look_seconds: float) -> None:
     writing_since = stream.writing_since
     if writing_since is not None:
         if now - writing_since >= stream.write_timeout_seconds:
             stream.cut_off()
         if now - writing_since >= stream.write_timeout_seconds + ABANDONED_SECONDS:
             stream.abandon()
-    elif stream.silent_for(now, now - look_seconds) >= stream.heartbeat_seconds - look_seconds:
+    elif stream.silent_for(now, looked_at) >= stream.heartbeat_seconds - look_seconds:
         stream.beat()
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .bus import Bus, Report
-from .concurrency import Bell, current_mode, short_lock
+from .concurrency import Bell, current_mode, short_lock, when_free
 from .core import resume
-from .core.log import NOTHING, Batch, Cursor, Entry, Log
+from .core.log import ENTRY_OVERHEAD_BYTES, NOTHING, Batch, Cursor, Entry, Log
 from .fanout import Fanout
 from .settings import Settings
 
@@ -53,6 +53,9 @@ class Hub:
         self._ring_all = False
         # A burst longer than the history would push out what nobody had a chance to read yet.
         self._burst = max(1, settings.history_length // 2)
+        self._burst_bytes = settings.history_bytes // 2
+        self._unannounced_bytes = 0  # of all channels: what nobody listens to pushes out the rest too
+        self._announcing_bytes = 0
         self._fanout = Fanout(self._take_bells)
         # The only receivers there ever are. Strong: weak ones would be gone with the next garbage collection.
         bus.log_begun.connect(self._begin, sender=bus, weak=False)
@@ -82,7 +85,7 @@ class Hub:
         """Return where a stream begins, see :func:`core.resume.start`; ``None`` while the log is not here, or its end is not."""
         if self._bus.health().state != "up":
             return None
-        with self._lock:
+        with when_free(self._lock):
             self._settle()
             if self._log is None:
                 return None
@@ -99,7 +102,7 @@ class Hub:
             return batch
         if cursor.position >= log.head and not self._inbox and cursor.epoch == log.epoch:
             return NOTHING
-        with self._lock:
+        with when_free(self._lock):
             self._settle()
             return self._log.read(cursor)  # type: ignore[union-attr]
 
@@ -108,13 +111,13 @@ class Hub:
         # First: where no thread can be started, nothing is held. (The follower may have ended since the request came.)
         self._follow()
         self._fanout.join()
-        with self._lock:
+        with when_free(self._lock):
             for channel in channels:
                 self._bells.setdefault(channel, {})[bell] = None
 
     def detach(self, channels: tuple[str, ...], bell: Bell) -> None:
         """Undo :meth:`attach`."""
-        with self._lock:
+        with when_free(self._lock):
             for channel in channels:
                 bells = self._bells[channel]
                 del bells[bell]
@@ -147,7 +150,9 @@ class Hub:
     def _burst_in(self, channels: tuple[str, ...], sequence: int) -> bool:
         unannounced = self._unannounced  # without the lock: counts that are late by one change nothing
         if unannounced:
-            announcing = self._announcing if self._fanout.is_ringing else _NOTHING
+            announcing, announcing_bytes = (self._announcing, self._announcing_bytes) if self._fanout.is_ringing else (_NOTHING, 0)
+            if self._unannounced_bytes + announcing_bytes >= self._burst_bytes:
+                return True
             for channel in channels:
                 if unannounced.get(channel, 0) + announcing.get(channel, 0) >= self._burst:
                     return True
@@ -236,17 +241,19 @@ class Hub:
             if entry.sequence != self._log.head + 1:
                 self._ring_all = True  # everybody has lost something here, also who listens to none of this entry's channels
             self._log.append(entry)
+            self._unannounced_bytes += len(entry.wire) + ENTRY_OVERHEAD_BYTES
             for channel in entry.channels:
                 if channel in self._bells:
                     self._unannounced[channel] = pending = self._unannounced.get(channel, 0) + 1
                     urgent = urgent or pending >= self._burst
-        return urgent
+        return urgent or (self._unannounced_bytes >= self._burst_bytes and bool(self._unannounced))
 
     def _take_bells(self) -> list[Bell]:
         """Return the bells of all channels that have news, each once."""
-        with self._lock:
+        with when_free(self._lock):
             self._settle()
             channels, self._unannounced = self._unannounced, {}
+            self._announcing_bytes, self._unannounced_bytes = self._unannounced_bytes, 0
             if self._ring_all:
                 self._ring_all = False
                 channels = dict.fromkeys(self._bells, 0)

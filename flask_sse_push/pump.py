@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .concurrency import Bell, current_mode, short_lock
+from .concurrency import Bell, current_mode, short_lock, when_free
 from .core.event import Event, encode
 from .core.log import MAX_BATCH_BYTES
 from .errors import InvalidEvent
@@ -67,7 +67,7 @@ class Pump:
 
         A generator that waits in its own ``finally`` is interrupted there too, because nobody can tell.
         """
-        with self._lock:
+        with when_free(self._lock):
             self._closed = True
             runs = self._begun and self._result is None
         if self._room is not None:
@@ -86,7 +86,7 @@ class Pump:
 
     def read(self) -> bytes:
         """Return what the iterable has given since."""
-        with self._lock:
+        with when_free(self._lock):
             chunk = b"".join(self._ready)
             self._ready.clear()
             self._ready_bytes = 0
@@ -104,7 +104,7 @@ class Pump:
         return self._failed("draining")
 
     def _run(self) -> None:
-        with self._lock:
+        with when_free(self._lock):
             self._begun = True
         try:
             result = self._send_items()
@@ -113,7 +113,7 @@ class Pump:
             if not self._closed:
                 logger.exception("The iterable of a stream failed; its client gets the event %r.", FAILED_TYPE)
             last, outcome = self._failed("error"), "failed"
-        with self._lock:
+        with when_free(self._lock):
             self._ready.append(last)
             self._result = outcome
         assert self._bell is not None
@@ -132,7 +132,7 @@ class Pump:
 
     def _put(self, block: bytes) -> None:
         assert self._bell is not None and self._room is not None
-        with self._lock:
+        with when_free(self._lock):
             self._ready.append(block)
             self._ready_bytes += len(block)
         self._bell.ring()

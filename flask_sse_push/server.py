@@ -31,6 +31,7 @@ __all__ = [
     "listening_sockets",
     "master_listens",
     "plain_response",
+    "sends_whole_body",
 ]
 
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
@@ -173,7 +174,7 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
         environ (dict): The request's.
         start_response (Callable | None): What the server gave; the only way to pywsgi's socket.
     """
-    if environ.get("HTTP_VERSION") == "2":
+    if _is_http2(environ):
         return None  # the socket of a whole connection, not of this stream
     for key in ("gunicorn.socket", "gunicorn.sock", "werkzeug.socket"):
         if key in environ:
@@ -203,9 +204,14 @@ def plain_response(worker: Any, environ: dict[str, Any], start_response: Callabl
         and isinstance(worker, ggevent.GeventWorker)
         and type(worker).handle_request is ggevent.GeventWorker.handle_request
         and getattr(worker.cfg, "protocol", "http") == "http"
-        and "HTTP_VERSION" not in environ
+        and not _is_http2(environ)
     )
     return response if known else None
+
+
+def sends_whole_body(response: Any) -> bool:
+    """Say whether gunicorn's response, with its headers set, sends everything that it is given: no length was announced, and the status allows a body."""
+    return response.response_length is None and not getattr(response, "_omits_body", False)  # since gunicorn 26.1; before, it sent one all the same
 
 
 def is_server_asking(body: object) -> bool:
@@ -263,6 +269,11 @@ def cut(sock: socket.socket) -> None:
         socket.socket.shutdown(inner, socket.SHUT_RDWR) if isinstance(inner, socket.socket) else inner.shutdown(socket.SHUT_RDWR)
     except OSError:
         pass  # closed or reset already
+
+
+def _is_http2(environ: dict[str, Any]) -> bool:
+    # Not by gunicorn's HTTP_VERSION: a client that sends a header "Version" sets that too, and its stream would be watched by nobody.
+    return str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/2")
 
 
 def _usable(sock: Any) -> socket.socket | None:

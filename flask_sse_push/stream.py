@@ -262,7 +262,7 @@ class Stream:
     def _hang_bells(self) -> Bell:
         """Make the bells: here a stream takes the express lane, or the portable way."""
         self._wake = self._bell = current_mode().bell()
-        if self._is_body and self._source.rung_in_turns and self._response.response_length is None:
+        if self._is_body and self._source.rung_in_turns and servers.sends_whole_body(self._response):
             self._bell = self._lane = _direct_bell()(self, self._source, self._wake, self._response)
         return self._bell
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
-from ..concurrency import THREADS, Bell, current_mode, short_lock
+from ..concurrency import THREADS, Bell, current_mode, short_lock, when_free
 from ..core.log import Entry
 from .base import REPORT_SECONDS, Bus, Health, Report
 
@@ -137,7 +137,7 @@ class Follower:
         Raises:
             RuntimeError: No thread can be started.
         """
-        with self._lock:
+        with when_free(self._lock):
             self._report, self._wanted, self._idle_since = report, wanted, None
             before = self._run_now
             if before is not None and not before.stopping:
@@ -188,7 +188,7 @@ class Follower:
     def _is_over(self, run: _Run) -> bool:
         """Say whether this run is to end: it was asked to, or nobody has listened for long."""
         wanted = self._wanted()
-        with self._lock:
+        with when_free(self._lock):
             if self._run_now is not run:
                 return True  # also where listeners came since: they have another run
             now = time.monotonic()
@@ -204,7 +204,7 @@ class Follower:
 
     def _end(self, run: _Run) -> None:
         atexit.unregister(run.stop)
-        with self._lock:
+        with when_free(self._lock):
             self._forget(run)
         run.ended = True
 

@@ -189,3 +189,38 @@ assert len(process_heartbeat.get()) == 0
 print("fine")
 """
     run_script(script)
+
+
+@main_thread_only
+def test_signal_handler_that_raises_does_not_end_who_rings():
+    """In greenlets a handler interrupts whichever runs: where that is the ringer, it rings on."""
+    run_script("""
+import gevent, signal
+from flask_sse_push import fanout as fanouts
+from flask_sse_push.concurrency import current_mode
+
+interrupted = []
+
+def handle(_, frame):
+    if frame is not None and frame.f_code.co_filename == fanouts.__file__ and frame.f_code.co_name in ("_gather", "_wait"):
+        interrupted.append(frame.f_code.co_name)
+        raise TimeoutError("too late")
+
+def work():
+    bell = current_mode().bell()
+    fanout = fanouts.Fanout(lambda: [bell])
+    fanout.join()
+    signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+    with gevent.Timeout(10):
+        while len(interrupted) < 3:
+            fanout.announce(False)
+            gevent.sleep(0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    bell.wait(0.05)  # what was announced before
+    fanout.announce(False)
+    assert bell.wait(5)
+    print("fine")
+
+gevent.spawn(work).get()
+""")

@@ -1,6 +1,7 @@
 """The app under test; configured by SSE_PUSH_* in the environment, as JSON."""
 
 import _thread
+import gc
 import logging
 import os
 import sys
@@ -128,6 +129,44 @@ def create_app():
         child.start()
         child.join(5)
         return {"exitcode": child.exitcode}
+
+    @app.post("/fork-and-publish")
+    def fork_and_publish():
+        """Leave a child behind that waits, so that its copy of the loop runs, and publish meanwhile."""
+        if os.fork() == 0:
+            try:
+                pause(5)
+            finally:
+                os._exit(0)
+        for number in range(10):
+            pause(0.05)
+            publish(number)
+        return {}
+
+    @app.post("/publish-among-finalizers")
+    def publish_among_finalizers():
+        """Publish while finalizers wait in the middle of whatever makes objects, as those of connections do."""
+
+        class Connection:
+            def __init__(self):
+                self.itself = self
+
+            def __del__(self):
+                pause(0)
+
+        before = gc.get_threshold()
+        gc.set_threshold(50)
+        end = time.monotonic() + 2
+        number = 0
+        while time.monotonic() < end:
+            number += 1
+            publish(number, channel=f"another.{number % 50}")
+            publish(number)
+            if not number % 20:
+                Connection()
+                pause(0)
+        gc.set_threshold(*before)
+        return [number]
 
     @app.get("/mine/<name>")
     def mine(name):

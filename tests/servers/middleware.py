@@ -84,6 +84,17 @@ def length(environ, start_response):
     return wrapped(environ, start_response)
 
 
+def no_content(environ, start_response):
+    """Takes the body away by its status."""
+
+    def empty(response):
+        response.status_code = 204
+        return response
+
+    app.after_request_funcs[None] = [empty]
+    return wrapped(environ, start_response)
+
+
 def on_close(environ, start_response):
     """Flask itself wants to know of the end."""
 

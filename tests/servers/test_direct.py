@@ -3,13 +3,16 @@
 import re
 import selectors
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 
 import pytest
 
 from tests.servers.harness import Client, Server, eventually
-from tests.support import FACTOR
+from tests.support import FACTOR, MS
 
 PORTABLE = "gunicorn-gevent-portable"
 
@@ -62,6 +65,17 @@ def test_announced_length_is_kept():
                 with Client(server, "/publish", method="POST", headers=["Content-Type: application/json", "Content-Length: 15"], body=b'{"data": "aaa"}') as post:
                     post.until(lambda post: post.status == 200)
             client.until(lambda client: len(client.body) == 60)
+            assert not client.read(0.2)
+
+
+def test_status_without_a_body_has_none():
+    """After 204 nothing is written: a client would take it for the next answer on the connection."""
+    with Server("gunicorn-gevent", environ={"TEST_APP_MIDDLEWARE": "no_content"}, app="tests.servers.middleware:app", wait=False) as server:
+        eventually(lambda: "Listening" in server.log, 20)
+        with Client(server) as client:
+            client.until(lambda client: client.status == 204)
+            with Client(server, "/publish", method="POST", headers=["Content-Type: application/json", "Content-Length: 15"], body=b'{"data": "aaa"}') as post:
+                post.until(lambda post: post.status is not None)
             assert not client.read(0.2)
 
 
@@ -236,6 +250,69 @@ def read_all_of(clients, stopped):
         while not stopped.is_set():
             for key, _ in selector.select(0.1):
                 key.data.body += key.data.sock.recv(262_144)
+
+
+def test_finalizers_that_wait_stop_nobody():
+    """
+    A finalizer may wait in the middle of anything, also while its greenlet holds a lock of ours: the loop goes on, and nothing comes out of order.
+    """
+    with Server("gunicorn-gevent", history_length=1000) as server, Client(server).begun() as client:
+        with Client(server, "/publish-among-finalizers", method="POST") as post:
+
+            def is_answered():
+                client.read(10 * MS)
+                post.read(10 * MS)
+                return post.status == 200
+
+            eventually(is_answered, 10)
+            last = int(post.body.strip(b"[]\n "))
+        client.until(lambda client: client.events and client.events[-1].data == str(last), 10)
+        numbers = [int(event.data) for event in client.events if event.type == "message"]
+        assert numbers == sorted(set(numbers))
+
+
+def test_nothing_is_sent_after_a_failure():
+    """Where a signal handler raised in the middle, something may be lost: what comes next must not reach the client before its greenlet ends the stream."""
+    script = """
+        import gevent.socket
+        from types import SimpleNamespace
+        from flask_sse_push.direct import DirectBell
+        from flask_sse_push.greenlets import GREENLETS
+
+        class Stream:
+            rest, writing_since, has_more = b"", None, False
+            steps, ended = [b"first", TimeoutError(), b"third"], []
+
+            def read(self):
+                step = self.steps.pop(0)
+                if isinstance(step, Exception):
+                    raise step
+                return step
+
+            def take(self):
+                return b""
+
+            def cut_off(self):
+                self.ended.append("cut off")
+
+        ours, theirs = gevent.socket.socketpair()
+        stream, response = Stream(), SimpleNamespace(chunked=True, sock=ours, sent=0)
+        bell = DirectBell(stream, stream, GREENLETS.bell(), response)
+        parked = gevent.spawn(bell.wait)
+        gevent.sleep(0)
+        bell.ring()
+        try:
+            bell.ring()
+        except TimeoutError:
+            bell.ring()
+        parked.join(1)
+        ours.close()
+        assert (parked.ready(), stream.ended, stream.steps, response.sent) == (True, ["cut off"], [b"third"], 5)
+        assert theirs.recv(100) + theirs.recv(100) == b"5\\r\\nfirst\\r\\n"
+        print("fine")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=20 * FACTOR, check=False)
+    assert done.stdout == "fine\n", done.stderr
 
 
 def test_heartbeats_are_written_directly_too():

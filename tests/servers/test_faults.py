@@ -302,6 +302,38 @@ def test_fork_in_a_view_leaves_the_streams_alone():
         assert client.data() == ["before", "after"]
 
 
+def test_child_that_waits_writes_to_no_client_of_its_parent(tmp_path):
+    """
+    A forked child has a copy of every greenlet, which runs as soon as the child waits: it leaves the streams to its parent.
+    """
+    with Server("gunicorn-gevent", bus_url=f"sqlite:///{tmp_path}/events.db", heartbeat_seconds=0.5) as server, Client(server).begun() as client:
+        with Client(server, "/fork-and-publish", method="POST"):
+            client.wait(10)
+            assert client.data() == [str(number) for number in range(10)]
+
+
+def test_client_cannot_pass_for_http2():
+    """
+    A header of the client's does not hide its socket from the time-outs.
+    """
+    with Server("gunicorn-gevent", write_timeout_seconds=1) as server:
+        with Client(server, headers=["Version: 2"], receive_buffer=4096).begun():
+            server.publish("x" * 60_000, count=30)
+            eventually(lambda: server.streams() == 0)
+
+
+@pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gevent-portable"])
+@pytest.mark.parametrize("pause", [None, 0])
+def test_history_of_few_bytes_costs_a_quick_client_nothing(kind, pause):
+    """
+    Who publishes in a loop makes way for the streams before the history has no room left, also where its bytes are the limit.
+    """
+    with Server(kind, history_length=10_000, history_bytes=150_000) as server, Client(server).begun() as client:
+        server.publish(None, count=600, pause=pause)
+        client.wait(600)
+        assert client.data() == [str(number) for number in range(600)]
+
+
 def test_loop_callback_can_publish():
     """
     A callback of gevent's loop, which cannot make way for anybody, publishes without stopping the loop.
