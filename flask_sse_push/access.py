@@ -66,5 +66,10 @@ def check_access(channels: tuple[str, ...], public: tuple[Pattern, ...], rules: 
         Forbidden: The same for a channel that is forbidden and for one that nobody ever published to.
     """
     for channel in channels:
-        if channel != DEFAULT_CHANNEL and not any(pattern.matches(channel) for pattern in public):
+        if channel == DEFAULT_CHANNEL:
+            continue
+        for pattern in public:
+            if pattern.matches(channel):
+                break
+        else:
             rules.check(channel)

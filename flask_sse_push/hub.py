@@ -73,6 +73,8 @@ class Hub:
         Args:
             seconds (float): How long to wait at most.
         """
+        if not self._bus.shared:
+            return
         self._follow()
         if self._bus.health().state != "starting":
             return
@@ -109,7 +111,8 @@ class Hub:
     def attach(self, channels: tuple[str, ...], bell: Bell) -> None:
         """Ring ``bell`` from now on when something was published to one of the channels."""
         # First: where no thread can be started, nothing is held. (The follower may have ended since the request came.)
-        self._follow()
+        if self._bus.shared:
+            self._follow()
         self._fanout.join()
         with when_free(self._lock):
             for channel in channels:

@@ -44,7 +44,7 @@ class MemoryBus:
         self._retention = options.retention
         self._keys: OrderedDict[str, tuple[EventId, float]] = OrderedDict()
         self._report: Callable[[], Report] | None = None
-        self._since = time.monotonic()
+        self._health = Health("up", time.monotonic())
         # Reentrant, because the collector and signals can call publish() from within publish().
         self._lock = reentrant_lock()
 
@@ -85,7 +85,7 @@ class MemoryBus:
 
     def health(self) -> Health:
         """Return that it is up."""
-        return Health("up", self._since)
+        return self._health
 
     def inspect(self) -> Snapshot:
         """Return what this process knows; the hub holds the history."""
