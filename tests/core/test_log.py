@@ -385,6 +385,15 @@ def test_streams_at_one_place_share_their_batch():
     assert numbers(log.read(Cursor(("a",), 0, "e"))) == [1, 2]
 
 
+def test_clients_that_resume_from_all_over_the_history_share_their_bytes():
+    """A whole history's worth of places is joined once each, however many clients come back to each of them."""
+    log = make_log(length=256)
+    for _ in range(256):
+        append(log, wire=b"." * 100)
+    first, second = ([log.read(Cursor(("a",), position, "e")) for position in range(256)] for _ in range(2))
+    assert all(one is another for one, another in zip(first, second, strict=True))
+
+
 def test_shared_batch_is_not_older_than_the_log():
     """What was joined for one cursor is not given to another after entries were dropped."""
     log = make_log(seconds=10)

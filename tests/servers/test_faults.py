@@ -196,6 +196,7 @@ def test_tls_client_is_served_and_missed():
                 raw.close()
 
             reader, stuck = connect("/events").begun(), connect("/events").begun()
+            assert stats(connect)["direct_streams"] == 0  # past the encryption nothing may be written
             for number in range(30):
                 publish(f"{number}:" + "x" * 60_000)
                 reader.wait(number + 1)
