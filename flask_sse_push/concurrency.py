@@ -197,7 +197,7 @@ class PerProcess(Generic[T]):
 
     def get(self) -> T:
         """Return the value of this process."""
-        process = _process()
+        process = None if _process is None else _process()
         value = self._made.get(process)
         if value is None:
             value = self._made.setdefault(process, self._make())
@@ -208,12 +208,9 @@ class PerProcess(Generic[T]):
         self._made = {}
 
 
-def _same_for_all() -> None:
-    """A process that Python forks begins anew in :func:`_forget_parent`."""
-
-
-# To ask for the process' number is a call into the kernel, several for each event. But uWSGI forks without telling Python.
-_process: Callable[[], int | None] = os.getpid if "uwsgi" in sys.modules else _same_for_all
+# To ask for the process' number is a call into the kernel, several for each event. A process that Python forks begins anew in _forget_parent();
+# but uWSGI forks without telling Python.
+_process: Callable[[], int] | None = os.getpid if "uwsgi" in sys.modules else None
 
 _per_process: weakref.WeakSet[PerProcess[Any]] = weakref.WeakSet()
 

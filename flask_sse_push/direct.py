@@ -8,7 +8,6 @@ where gunicorn's gevent worker runs.
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 from typing import Any, Protocol
 
 from gevent._hub_local import get_hub_if_exists
@@ -142,7 +141,14 @@ class DirectBell:
         return False
 
 
-@lru_cache(maxsize=4)
+_last: tuple[bytes, bytes] = (b"", b"")  # the last chunk, and what was made of it
+
+
 def _framed(chunk: bytes) -> bytes:
-    """Return a chunk of chunked transfer coding (RFC 9112, 7.1), made once for all streams at the same position."""
-    return b"%X\r\n%b\r\n" % (len(chunk), chunk)
+    """Return a chunk of chunked transfer coding (RFC 9112, 7.1), made once for streams at the same position that are rung one after the other."""
+    global _last  # noqa: PLW0603
+    last, framed = _last
+    if last is not chunk:
+        framed = b"%X\r\n%b\r\n" % (len(chunk), chunk)
+        _last = chunk, framed
+    return framed

@@ -105,7 +105,8 @@ class Hub:
         if cursor.position >= log.head and not self._inbox and cursor.epoch == log.epoch:
             return NOTHING
         with when_free(self._lock):
-            self._settle()
+            if self._inbox:
+                self._settle()
             return self._log.read(cursor)  # type: ignore[union-attr]
 
     def attach(self, channels: tuple[str, ...], bell: Bell) -> None:
@@ -202,13 +203,22 @@ class Hub:
         for entry in entries:  # in no lock: there may be many, and nobody knows of this log yet
             log.append(entry)
         self._inbox.append(log)
-        self._settle_unless_locked()
+        if not self._lock.locked():
+            with self._lock:
+                self._settle()
         if self._bells:
             self._fanout.announce(urgent=True)
 
     def _append(self, bus: Bus, entry: Entry) -> None:
         self._inbox.append(entry)
-        urgent = self._settle_unless_locked()
+        # Whoever holds the lock may be this very thread, further up: who comes next empties the box. (Asked first and then taken, not taken
+        # by acquire(blocking=False): an exception out of a signal handler could come just behind that, and the lock would stay locked.)
+        urgent = False
+        if self._lock.locked():
+            self._fanout.announce(urgent=False)  # who holds it may be the first to listen, whom nobody sees yet
+        else:
+            with self._lock:
+                urgent = self._settle()
         # After releasing the lock: a woken stream reads at once, and would only wait for us.
         if self._bells:
             self._fanout.announce(urgent)
@@ -222,34 +232,27 @@ class Hub:
             self._ring_all = True
             self._fanout.announce(urgent=False)
 
-    def _settle_unless_locked(self) -> bool:
-        # Whoever holds the lock may be this very thread, further up: who comes next empties the box. (Asked first and then taken, not taken
-        # by acquire(blocking=False): an exception out of a signal handler could come just behind that, and the lock would stay locked.)
-        if self._lock.locked():
-            self._fanout.announce(urgent=False)  # who holds it may be the first to listen, whom nobody sees yet
-            return False
-        with self._lock:
-            return self._settle()
-
     def _settle(self) -> bool:
         """Move what was numbered into the log; with the lock. True when a burst fills half of a history."""
         urgent = False
-        while self._inbox:
-            entry = self._inbox.popleft()
+        inbox, bells, unannounced, log = self._inbox, self._bells, self._unannounced, self._log
+        while inbox:
+            entry = inbox.popleft()
             if isinstance(entry, Log):
-                self._log = entry
+                self._log = log = entry
                 self._ring_all = True  # everybody has lost something, or has waited for a log to read
                 continue
-            assert self._log is not None, "a log begins before its entries"
-            if entry.sequence != self._log.head + 1:
+            assert log is not None, "a log begins before its entries"
+            if entry.sequence != log.head + 1:
                 self._ring_all = True  # everybody has lost something here, also who listens to none of this entry's channels
-            self._log.append(entry)
+            log.append(entry)
             self._unannounced_bytes += len(entry.wire) + ENTRY_OVERHEAD_BYTES
             for channel in entry.channels:
-                if channel in self._bells:
-                    self._unannounced[channel] = pending = self._unannounced.get(channel, 0) + 1
-                    urgent = urgent or pending >= self._burst
-        return urgent or (self._unannounced_bytes >= self._burst_bytes and bool(self._unannounced))
+                if channel in bells:
+                    unannounced[channel] = pending = unannounced.get(channel, 0) + 1
+                    if pending >= self._burst:
+                        urgent = True
+        return urgent or (self._unannounced_bytes >= self._burst_bytes and bool(unannounced))
 
     def _take_bells(self) -> list[Bell]:
         """Return the bells of all channels that have news, each once."""

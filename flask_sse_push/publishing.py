@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from .core.channels import check_channels
 from .core.event import check_retry, check_type, encode_fields
 from .errors import InvalidEvent
 
-__all__ = ["MAX_CHANNELS_PER_EVENT", "MAX_KEY_BYTES", "Prepared", "prepare", "to_json"]
+__all__ = ["MAX_CHANNELS_PER_EVENT", "MAX_KEY_BYTES", "prepare", "to_json"]
 
 MAX_CHANNELS_PER_EVENT = 1_000
 """An event holds a place in the history of each of its channels; more readers than this share a channel better."""
 
 MAX_KEY_BYTES = 200
 """A key names an event; it does not carry one."""
-
-
-class Prepared(NamedTuple):
-    """An event that can be published: everything that its caller could have got wrong is checked."""
-
-    data: str
-    channels: tuple[str, ...]
-    block: bytes
-    """The encoded event without its ``id:`` line."""
 
 
 def prepare(
@@ -34,12 +25,14 @@ def prepare(
     retry: int | None,
     channel: str | Iterable[str],
     idempotency_key: str | None,
-    *,
     dumps: Callable[[Any], str],
     max_event_bytes: int,
-) -> Prepared:
+) -> tuple[str, tuple[str, ...], bytes]:
     """
     Check and encode an event; see :meth:`SSEPush.publish` for the arguments.
+
+    Returns:
+        tuple: What goes into ``data``, the channels, each once, and the encoded event without its ``id:`` line.
 
     Raises:
         InvalidEvent: The event cannot be sent as it is.
@@ -64,7 +57,7 @@ def prepare(
             f'"data" makes an event of {len(block):,} bytes, SSE_PUSH_MAX_EVENT_BYTES allows {max_event_bytes:,}. '
             "Publish where to fetch it instead, or raise the limit."
         )
-    return Prepared(data, channels, block)
+    return data, channels, block
 
 
 def to_json(value: Any, dumps: Callable[[Any], str]) -> str:

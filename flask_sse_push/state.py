@@ -48,6 +48,7 @@ class _Process:
         self.hub = Hub(self.bus, state.settings, lambda: state.report(self))
         self.lock = reentrant_lock()  # a finalizer may publish while something is counted
         self.counts: Counter[str] = Counter()
+        self.published = 0
         self.reporter = Reporter()
         self.findings: list[checks.Finding] | None = None
         self.server: Server | None = None
@@ -128,20 +129,19 @@ class AppState:
         self, data: Any, type: str | None, id: object, retry: int | None, channel: str | Iterable[str], idempotency_key: str | None
     ) -> str:
         """Check, encode and publish one event; see :meth:`SSEPush.publish`."""
-        text, channels, block = prepare(
-            data, type, id, retry, channel, idempotency_key, dumps=self.dumps, max_event_bytes=self.settings.max_event_bytes
-        )
+        text, channels, block = prepare(data, type, id, retry, channel, idempotency_key, self.dumps, self.settings.max_event_bytes)
         process = self._processes.get()
-        accepted, is_repeated = process.bus.publish(channels, block, idempotency_key)
-        published = str(accepted)
-        if is_repeated:
-            return published
-        if process.count("published") == 1 and not process.bus.shared:
+        accepted = process.bus.publish(channels, block, idempotency_key)
+        if accepted.is_repeated:
+            return accepted.id
+        with process.lock:
+            process.published = published = process.published + 1
+        if published == 1 and not process.bus.shared:
             self._warn_unheard(process)
         process.hub.let_streams_read(channels, accepted.sequence)
         if signals.event_published.receivers:
-            signals.send(signals.event_published, self.app, event=Event(text, type, None, retry), channels=channels, id=published)
-        return published
+            signals.send(signals.event_published, self.app, event=Event(text, type, None, retry), channels=channels, id=accepted.id)
+        return accepted.id
 
     def bus(self) -> Bus:
         """Return the bus of this process."""
@@ -181,7 +181,7 @@ class AppState:
             "max_streams": self._max_streams(self._server(None)),
             "opened": counts["opened"] + counts["opened direct"],
             "refused": counts["refused full"] + counts["refused draining"],
-            "published": counts["published"],
+            "published": process.published,
             "bus": process.bus.name,
             "bus_state": health.state,
             "bus_error": health.error,
@@ -200,7 +200,7 @@ class AppState:
             counts = process.counts.copy()
         return process.reporter.make(
             streams=_count_streams(counts)["streams"],
-            published=counts["published"],
+            published=process.published,
             last_event_id=known["last_event_id"],
             channels=known["channels"],
             history=known["history"],

@@ -80,15 +80,17 @@ class Subscription(Cursor):
             if not self._last_event_id:
                 # Nobody knows what came since the client began to listen.
                 self._reason = "unavailable"
-        wire, last, lost, reason, self.has_more = self._hub.read(self)
+        batch = self._hub.read(self)
+        self.has_more = batch.has_more
+        wire, last = batch.wire, batch.last
         if last:
             self._told = last
-        reason = self._reason or reason
+        reason = self._reason or batch.reason
         if reason is None:
             return wire
         self._reason = None
         # Nobody knows in which of its channels a client has lost something whose position means nothing here.
-        lost = lost if reason == "evicted" else self.channels
+        lost = batch.lost if reason == "evicted" else self.channels
         if last:
             return resume.reset(reason, lost, None) + wire
         self._told = self.position

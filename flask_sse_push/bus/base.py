@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from blinker import Signal
-
-from ..core.ids import EventId
 
 __all__ = [
     "LEASE_SECONDS",
@@ -56,11 +55,14 @@ class BusOptions(NamedTuple):
     """When ``publish`` gives up."""
 
 
-class Accepted(NamedTuple):
+@dataclass(slots=True)
+class Accepted:
     """What publishing gave."""
 
-    id: EventId
-    """The event's position."""
+    id: str
+    """The event's position, ``epoch-sequence``."""
+    sequence: int
+    """The number in it."""
     is_repeated: bool = False
     """Whether an earlier event had the same idempotency key: this is its id, and nothing was stored now."""
 

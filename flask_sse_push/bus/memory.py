@@ -7,15 +7,18 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
 
 from blinker import Signal
 
 from ..concurrency import reentrant_lock
-from ..core.ids import EventId
 from ..core.log import Entry
 from .base import Accepted, BusOptions, Health, Report, Snapshot
 
 __all__ = ["MemoryBus"]
+
+_sequence = attrgetter("sequence")
 
 
 class MemoryBus:
@@ -35,14 +38,17 @@ class MemoryBus:
         self.log_begun = Signal("a log begins")
         self.entry_numbered = Signal("one entry was numbered")
         self.caught_up = Signal("all entries were handed on")
+        # Looked up when it changes, and not for each event: that was a tenth of a publish.
+        self._receivers: tuple[Callable[..., Any], ...] = ()
+        self.entry_numbered.receiver_connected.connect(self._look_up_receivers)
+        self.entry_numbered.receiver_disconnected.connect(self._look_up_receivers)
         self._epoch = secrets.token_hex(6)
-        self._id_line = b"id: %s-" % self._epoch.encode()
         self._head = 0
         self._numbers = itertools.count(1)
         self._unsent: deque[Entry] = deque()
         self._sending = False
         self._retention = options.retention
-        self._keys: OrderedDict[str, tuple[EventId, float]] = OrderedDict()
+        self._keys: OrderedDict[str, tuple[Accepted, float]] = OrderedDict()
         self._report: Callable[[], Report] | None = None
         self._health = Health("up", time.monotonic())
         # Reentrant, because the collector and signals can call publish() from within publish().
@@ -50,27 +56,30 @@ class MemoryBus:
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
         """Number an event and hand it on; see :meth:`Bus.publish`. Never fails."""
-        id, outer = None, False
+        accepted, outer = None, False
         with self._lock:
             if key is not None and (known := self._find(key)) is not None:
-                return Accepted(known, is_repeated=True)
-            while id is None or (outer and self._unsent):
+                return Accepted(known.id, known.sequence, is_repeated=True)
+            while accepted is None or (outer and self._unsent):
                 # Numbered and handed on under one lock, so that the order of numbers is the order of arrival. A call from within leaves
                 # its entry to the outer one, which is on its way through the hub, and looks again if it came at the very end.
                 outer = not self._sending
                 try:
                     self._sending = True
-                    if id is None:
-                        id = EventId(self._epoch, next(self._numbers))
+                    if accepted is None:
+                        number = next(self._numbers)
+                        id = f"{self._epoch}-{number}"
+                        accepted = Accepted(id, number)
+                        now = time.monotonic()
                         if key is not None:
-                            self._keys[key] = (id, time.monotonic())
-                        self._unsent.append(Entry(id.sequence, channels, b"%s%d\n%s" % (self._id_line, id.sequence, block), time.monotonic()))
+                            self._keys[key] = (accepted, now)
+                        self._unsent.append(Entry(number, channels, f"id: {id}\n".encode() + block, now))
                     if outer:
                         self._send()
                 finally:
                     if outer:
                         self._sending = False
-        return Accepted(id)
+        return accepted
 
     def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
         """Say where the log begins; see :meth:`Bus.start`."""
@@ -93,7 +102,10 @@ class MemoryBus:
         history = report.get("history", {})
         return Snapshot(self._epoch, self._head, history.get("events", 0), history.get("bytes", 0), [report] if report else [])
 
-    def _find(self, key: str) -> EventId | None:
+    def _look_up_receivers(self, signal: Signal, **_: object) -> None:
+        self._receivers = tuple(signal.receivers_for(self))
+
+    def _find(self, key: str) -> Accepted | None:
         oldest = time.monotonic() - self._retention.seconds
         while self._keys and (next(iter(self._keys.values()))[1] < oldest or len(self._keys) > self._retention.max_events):
             self._keys.popitem(last=False)
@@ -105,9 +117,8 @@ class MemoryBus:
             if len(self._unsent) == 1:
                 entry = self._unsent.popleft()
             else:
-                entry = min(self._unsent)  # a call from within may have added its higher number first
+                entry = min(self._unsent, key=_sequence)  # a call from within may have added its higher number first
                 self._unsent.remove(entry)
             self._head = entry.sequence
-            # As send() does, but for asking each time whether a receiver is a coroutine: that was a tenth of a publish.
-            for receive in self.entry_numbered.receivers_for(self):
+            for receive in self._receivers:
                 receive(self, entry=entry)

@@ -9,7 +9,6 @@ from typing import Any
 
 from blinker import Signal
 
-from ..core.ids import EventId
 from ..core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ..errors import BusUnavailable, ConfigurationError
 from .base import Accepted, BusFactory, BusOptions, Health, Report, Snapshot
@@ -98,7 +97,7 @@ class RedisBus:
         if key:
             arguments.append(key)
         epoch, sequence, known = self._run(arguments, until)
-        return Accepted(EventId(epoch.decode(), sequence), is_repeated=bool(known))
+        return Accepted(f"{epoch.decode()}-{sequence}", sequence, is_repeated=bool(known))
 
     def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
         """Begin to follow; see :meth:`Bus.start`."""

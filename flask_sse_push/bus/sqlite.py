@@ -24,7 +24,6 @@ from typing import TypeVar
 from blinker import Signal
 
 from ..concurrency import current_mode, reentrant_lock
-from ..core.ids import EventId
 from ..core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
 from ..errors import BusUnavailable
 from .base import LEASE_SECONDS, Accepted, BusOptions, Health, Report, Retention, Snapshot
@@ -274,7 +273,7 @@ class _Database:
             if key is not None:
                 found = execute("SELECT sequence, appended_at FROM entries WHERE idempotency_key = ?", (key,)).fetchone()
                 if found is not None and found[1] >= time.monotonic() - seconds:
-                    return Accepted(EventId(epoch, found[0]), is_repeated=True)
+                    return Accepted(f"{epoch}-{found[0]}", found[0], is_repeated=True)
                 if found is not None:
                     execute("UPDATE entries SET idempotency_key = NULL WHERE sequence = ?", (found[0],))
             now = time.monotonic()
@@ -283,7 +282,7 @@ class _Database:
             if total > most_bytes or events > most_events or now >= self._look_at_age:
                 events, total = self._trim(now - seconds, events, total, most_bytes, most_events)
             execute("UPDATE log SET head = ?, events = ?, bytes = ?", (head, events, total))
-        return Accepted(EventId(epoch, head))
+        return Accepted(f"{epoch}-{head}", head)
 
     def _trim(self, oldest: float, events: int, total: int, most_bytes: int, most_events: int) -> tuple[int, int]:
         """Remove some of what is too old or too much, never the newest; return what is left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..errors import InvalidChannel
 
@@ -40,6 +41,8 @@ def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
     Raises:
         InvalidChannel: None at all, more than ``most``, or a name that is not one.
     """
+    if channels.__class__ is str:
+        return _one(channels)
     if isinstance(channels, str):
         check_channel(channels)
         return (channels,)
@@ -54,6 +57,13 @@ def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
     if len(names) > most:
         raise InvalidChannel(f'"channel" names {len(names):,} channels, at most {most:,} are allowed. Give fewer, or one that all of them share.')
     return names
+
+
+@lru_cache(maxsize=8192)
+def _one(channel: str) -> tuple[str]:
+    """Checked once while it is in use, and one object for all events of a channel."""
+    check_channel(channel)
+    return (channel,)
 
 
 class Pattern:

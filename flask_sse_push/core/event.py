@@ -119,22 +119,19 @@ def encode(event: Event, id: str | None = None) -> bytes:
 def encode_fields(data: str, type: str | None, id: str | None, retry: int | None) -> bytes:
     """Return the bytes of an event whose fields were checked; see :func:`encode`."""
     # By "+", not by formatting: that would ask an enum's member for its name, which nobody has checked.
-    lines = []
-    if id is not None:
-        lines.append("id: " + id)
-    if type is not None:
-        lines.append("event: " + type)
-    if retry is not None:
-        lines.append("retry: " + int.__repr__(retry))
-    # An empty "data:" line still makes an event: the line adds an LF to the buffer, and only an empty buffer is dropped.
     if "\n" in data or "\r" in data:
-        lines.extend("data: " + line for line in _LINE_END.split(data))
-    else:
-        lines.append("data: " + data)
-    lines.append("\n")
+        data = "\ndata: ".join(_LINE_END.split(data))
+    # An empty "data:" line still makes an event: the line adds an LF to the buffer, and only an empty buffer is dropped.
+    block = "data: " + data + "\n\n"
+    if retry is not None:
+        block = "retry: " + int.__repr__(retry) + "\n" + block
+    if type is not None:
+        block = "event: " + type + "\n" + block
+    if id is not None:
+        block = "id: " + id + "\n" + block
     try:
         # Strictly, and here: an event that cannot be encoded must not reach a log, where it would end every stream that meets it.
-        return "\n".join(lines).encode()
+        return block.encode()
     except UnicodeEncodeError as error:
         piece = error.object[max(0, error.start - 10) : error.end + 10]
         raise InvalidEvent(

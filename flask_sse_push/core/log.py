@@ -8,9 +8,11 @@ number it has lost entries; a cursor that stands before that number has missed s
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
 __all__ = [
     "CHANNEL_OVERHEAD_BYTES",
@@ -45,7 +47,9 @@ _MAX_CACHED_BYTES = 4 * 1024 * 1024  # what is joined for thousands of clients t
 _MAX_CACHED_READS = 1_000
 
 
-class Entry(NamedTuple):
+# Neither is ever changed. They are made and read for each event, and a named tuple takes twice as long for both, a frozen class three times.
+@dataclass(slots=True, eq=False)
+class Entry:
     """One event as it was numbered; shared by every channel that holds it."""
 
     sequence: int
@@ -61,8 +65,9 @@ class Entry(NamedTuple):
     """Seconds on a monotonic clock."""
 
 
-class Batch(NamedTuple):
-    """What a cursor reads at once."""
+@dataclass(slots=True)
+class Batch:
+    """What a cursor reads at once; shared by all that stand at the same place."""
 
     wire: bytes
     """Entries in order, joined; empty when there is nothing new."""
@@ -110,14 +115,12 @@ class Cursor:
         """Per channel: losses up to this number were told already."""
 
 
-class _Ring:
+class _Ring(deque[Entry]):
     """The entries of one channel."""
 
-    __slots__ = ("entries", "watermark")
+    __slots__ = ("watermark",)
 
-    def __init__(self, watermark: int) -> None:
-        self.entries: deque[Entry] = deque()
-        self.watermark = watermark
+    watermark: int
 
 
 class Log:
@@ -147,9 +150,12 @@ class Log:
         self._floor = head  # what happened up to here is unknown, for every channel that has no mark of its own
         self._rings: dict[str, _Ring] = {}
         self._watermarks: OrderedDict[str, int] = OrderedDict()  # of channels that hold no entry now
-        # By number, with both ends and the middle removable in O(1): the oldest goes by age and by size, any other by
-        # its channel's length. (A plain dict finds its first key only after passing all the removed ones.)
-        self._entries: OrderedDict[int, Entry] = OrderedDict()
+        # By number: the oldest goes by age and by size, any other by its channel's length. Whoever wants the oldest passes the numbers that are
+        # gone, each of them once. (A dict finds its own first key only after passing all the removed ones, each time; one that is ordered by
+        # links is another object for each entry.)
+        self._entries: dict[int, Entry] = {}
+        self._oldest = head + 1  # no entry has a lower number
+        self._oldest_at = -math.inf  # when it was appended, or another that came before it
         self._shared: dict[int, int] = {}  # number -> how many rings still hold it, where that was more than one
         self._reads: dict[tuple[tuple[str, ...], int], tuple[Batch, int]] = {}
         self._reads_bytes = 0
@@ -180,30 +186,32 @@ class Log:
             self._forget_all(entry.sequence - 1)
         if self._reads:
             self._forget_reads()
+        channels = entry.channels
         self._entries[entry.sequence] = entry
-        if len(entry.channels) > 1:
-            self._shared[entry.sequence] = len(entry.channels)
+        if len(channels) > 1:
+            self._shared[entry.sequence] = len(channels)
         self.size_bytes += _cost(entry)
-        for channel in entry.channels:
+        for channel in channels:
             ring = self._rings.get(channel)
             if ring is None:
-                ring = self._rings[channel] = _Ring(self._watermarks.pop(channel, self._floor))
-                self.size_bytes += CHANNEL_OVERHEAD_BYTES
-            ring.entries.append(entry)
-            if len(ring.entries) > self._length:
+                ring = self._begin_ring(channel)
+            ring.append(entry)
+            if len(ring) > self._length:
                 self._evict_first(channel, ring)
-        if next(iter(self._entries.values())).appended_at < entry.appended_at - self._seconds:
+        if self._oldest_at < entry.appended_at - self._seconds:
             self.expire(entry.appended_at)
-        while self.size_bytes > self._max_bytes and len(self._entries) > 1:
-            self._evict_oldest()
+        while self.size_bytes > self._max_bytes and len(self._entries) > 1 and (oldest := self._first()) is not None:
+            self._evict(oldest)
         # Last: where a signal handler raised on the way here, the next number shows a hole, and everything begins anew.
         self.head = entry.sequence
 
     def expire(self, now: float) -> None:
         """Drop the entries that are older than the log keeps them, at ``now`` on the clock of ``Entry.appended_at``."""
         oldest = now - self._seconds
-        while self._entries and next(iter(self._entries.values())).appended_at < oldest:
-            self._evict_oldest()
+        while (entry := self._first()) is not None and entry.appended_at < oldest:
+            self._evict(entry)
+        if entry is not None:
+            self._oldest_at = entry.appended_at
 
     def watermark(self, channel: str) -> int:
         """Return the number up to which entries of a channel may be gone; 0 when it has lost none."""
@@ -224,7 +232,7 @@ class Log:
             cursor.epoch, cursor.position = self.epoch, 0
             # What this log has lost itself until now is told by the same words.
             cursor.forgiven = {channel: mark for channel in cursor.channels if (mark := self.watermark(channel))}
-            return self.read(cursor)._replace(lost=cursor.channels, reason="epoch")
+            return replace(self.read(cursor), lost=cursor.channels, reason="epoch")
         if cursor.position >= self.head:
             return NOTHING
         if cursor.forgiven:
@@ -271,14 +279,14 @@ class Log:
                 missing.append(channel)
             if ring is None:
                 continue
-            for entry in reversed(ring.entries):
+            for entry in reversed(ring):
                 if entry.sequence <= after:
                     break
                 entries.append(entry)
         lost, reason = (tuple(missing), "evicted") if missing else ((), None)
         if len(cursor.channels) > 1:
-            # Entries of several channels are found in each of them. (They differ by their numbers, so nothing else is compared.)
-            entries = sorted(set(entries), reverse=True)
+            # Entries of several channels are found in each of them.
+            entries = sorted(set(entries), key=_sequence, reverse=True)
         wires: list[bytes] = []
         size = last = 0
         while entries:
@@ -291,35 +299,51 @@ class Log:
         # Entries of other channels may lie between the last of these and the end: they are behind the cursor too.
         return Batch(b"".join(wires), last, lost, reason), self.head
 
+    def _first(self) -> Entry | None:
+        """Return the oldest."""
+        entries = self._entries
+        while entries:
+            entry = entries.get(self._oldest)
+            if entry is not None:
+                return entry
+            self._oldest += 1
+        return None
+
     def _forget_reads(self) -> None:
         self._reads.clear()
         self._reads_bytes = 0
 
+    def _begin_ring(self, channel: str) -> _Ring:
+        ring = _Ring()
+        ring.watermark = self._watermarks.pop(channel, self._floor)
+        self._rings[channel] = ring
+        self.size_bytes += CHANNEL_OVERHEAD_BYTES
+        return ring
+
     def _evict_first(self, channel: str, ring: _Ring) -> None:
-        entry = ring.entries[0]
+        entry = ring[0]
         # The mark first: where a signal handler raises on the way, a gap too many may be told, never one too few.
         ring.watermark = entry.sequence
-        if len(ring.entries) > 1:
-            ring.entries.popleft()
+        if len(ring) > 1:
+            ring.popleft()
         else:
             self._watermarks[channel] = entry.sequence
             if len(self._watermarks) > MAX_WATERMARKS:
                 self._floor = max(self._floor, self._watermarks.popitem(last=False)[1])
             del self._rings[channel]
             self.size_bytes -= CHANNEL_OVERHEAD_BYTES
-        rings_left = self._shared.pop(entry.sequence, 1) - 1
-        if rings_left:
+        if len(entry.channels) > 1 and (rings_left := self._shared.pop(entry.sequence, 1) - 1):
             self._shared[entry.sequence] = rings_left
         else:
             self._drop(entry)
 
-    def _evict_oldest(self) -> None:
+    def _evict(self, entry: Entry) -> None:
+        """Let the oldest go."""
         self._forget_reads()
-        entry = next(iter(self._entries.values()))
         for channel in entry.channels:
             ring = self._rings.get(channel)
             # The oldest of all entries is the first of every ring that still holds it.
-            if ring is not None and ring.entries and ring.entries[0] is entry:
+            if ring and ring[0] is entry:
                 self._evict_first(channel, ring)
         if entry.sequence in self._entries:
             # In no ring: a signal handler raised while it came or went. Left here it would be the oldest for ever, and who waits for it to go too.
@@ -332,9 +356,13 @@ class Log:
 
     def _forget_all(self, sequence: int) -> None:
         self._floor = sequence
+        self._oldest = sequence + 1
         self.size_bytes = 0
         for kept in (self._rings, self._watermarks, self._entries, self._shared):
             kept.clear()
+
+
+_sequence = attrgetter("sequence")
 
 
 def _cost(entry: Entry) -> int:

@@ -4,6 +4,7 @@ import pytest
 
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
+from flask_sse_push.core.ids import parse
 from flask_sse_push.decoder import Decoder
 from flask_sse_push.subscription import Subscription
 from tests.bus.test_contract import block, events, make_hub
@@ -49,7 +50,7 @@ def test_client_that_resumes_gets_what_it_missed(bus, tmp_path):
     """When the bus is there, it reads on behind its id as if the bus had never been away."""
     come_back_bus = SqliteBus(str(tmp_path / "later" / "events.db"), BusOptions(Retention(300, 1 << 24), 1))
     (tmp_path / "later").mkdir()
-    first = come_back_bus.publish(("a",), block("first")).id
+    first = parse(come_back_bus.publish(("a",), block("first")).id)
     come_back_bus.publish(("a",), block("second"))
     (tmp_path / "later").rename(tmp_path / "away")
     hub = make_hub(bus)

@@ -9,6 +9,7 @@ import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention, open_bus
+from flask_sse_push.core.ids import parse
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually
@@ -41,7 +42,7 @@ def make(server):
 
 
 def publish(bus, text="x", key=None):
-    return bus.publish(("a",), block(text), key).id
+    return parse(bus.publish(("a",), block(text), key).id)
 
 
 class Proxy:

@@ -15,6 +15,7 @@ import pytest
 from flask_sse_push import BusUnavailable
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus, bells_folder
+from flask_sse_push.core.ids import parse
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, alarms, eventually
@@ -48,7 +49,7 @@ def run(code, *arguments, **options):
 
 
 def publish(bus, text="x"):
-    return bus.publish(("a",), block(text)).id
+    return parse(bus.publish(("a",), block(text)).id)
 
 
 def test_publish_gives_up_when_another_process_holds_the_lock(make, path):
