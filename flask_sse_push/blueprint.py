@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask, Response, abort, current_app, has_app_context, jsonify, request
+from flask import Blueprint, Flask, Request, Response, abort, current_app, has_app_context, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from .access import Rule, Rules, check_access
@@ -116,13 +116,13 @@ class SSEPush(Blueprint):
             NotRegistered: The blueprint is not registered on this app.
             UnsupportedServer: The server cannot stream.
         """
-        state = self._state()
-        self._refuse_foreign(state)
+        state, asked = self._state(), _current_request()
+        self._refuse_foreign(state, asked)
         try:
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
             abort(self._refuse(state, 400, str(error)))
-        return state.subscribe(request, names)
+        return state.subscribe(asked, names)
 
     def response(self, iterable: Iterable[Any]) -> Response:
         """
@@ -149,11 +149,11 @@ class SSEPush(Blueprint):
         if isinstance(iterable, str | bytes | bytearray) or not isinstance(iterable, Iterable):
             raise TypeError(f'"iterable" must give one item after the other, got {iterable!r}. Put a single item into a list.')
         try:
-            state = self._state()
-            self._refuse_foreign(state)
+            state, asked = self._state(), _current_request()
+            self._refuse_foreign(state, asked)
             refusal = self._refuse_response(state)
             if refusal is None:
-                return state.respond(request, iterable)
+                return state.respond(asked, iterable)
         except BaseException:
             close_iterable(iterable)  # nobody else will
             raise
@@ -235,24 +235,24 @@ class SSEPush(Blueprint):
 
     def _serve(self) -> Response:
         """Answer GET, HEAD and OPTIONS of the blueprint's own route."""
-        state = self._state()
-        if request.method == "OPTIONS":
+        state, asked = self._state(), _current_request()
+        if asked.method == "OPTIONS":
             response = self._no_content(state)
             response.headers["Allow"] = "GET, HEAD, OPTIONS"
             add_preflight_headers(response.headers)
             return response
-        self._refuse_foreign(state)
+        self._refuse_foreign(state, asked)
         try:
-            channels = check_channels(request.args.getlist("channel") or DEFAULT_CHANNEL, state.settings.max_channels)
+            channels = check_channels(asked.args.getlist("channel") or DEFAULT_CHANNEL, state.settings.max_channels)
             check_access(channels, state.settings.public_channels, self._rules)
         except InvalidChannel as error:
             return self._refuse(state, 400, str(error))
         except HTTPException as refusal:
             return self._refuse(state, refusal.code or 403, refusal.description or "")
-        return state.subscribe(request, channels)
+        return state.subscribe(asked, channels)
 
-    def _refuse_foreign(self, state: AppState) -> None:
-        if is_foreign(request, state.settings):
+    def _refuse_foreign(self, state: AppState, asked: Request) -> None:
+        if is_foreign(asked, state.settings):
             abort(self._refuse(state, 403, "Pages of this origin may not read streams. SSE_PUSH_CORS_ORIGINS lists the origins that may."))
 
     def _refuse_response(self, state: AppState) -> Response | None:
@@ -277,6 +277,11 @@ class SSEPush(Blueprint):
         response.headers["Cache-Control"] = "no-store"
         add_cors_headers(response.headers, request, state.settings)
         return response
+
+
+def _current_request() -> Request:
+    """Return the request itself: the proxy looks it up with each attribute."""
+    return request._get_current_object()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
 
 
 sse = SSEPush()

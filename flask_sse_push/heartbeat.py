@@ -15,7 +15,7 @@ from typing import Protocol
 
 from .concurrency import Mode, PerProcess, current_mode, forks, in_turns, short_lock, when_free
 from .hangups import Hangups
-from .server import Server
+from .server import Server, bound_waits
 
 __all__ = ["Heartbeat", "Kept", "process_heartbeat"]
 
@@ -71,6 +71,7 @@ class Heartbeat:
     def __init__(self) -> None:
         self._lock = short_lock()
         self._streams: dict[Kept, None] = {}
+        self._new: dict[Kept, None] = {}  # not watched yet
         self._running = False
         self._look_seconds = MAX_LOOK_SECONDS
         self._hangups: Hangups[Kept] | None = None
@@ -96,11 +97,10 @@ class Heartbeat:
             if len(self._streams) >= limit:
                 return False
             self._streams[stream] = None
+            self._new[stream] = None
             self._look_seconds = min(self._look_seconds, stream.heartbeat_seconds / 8)
             if self._hangups is None:
                 self._hangups = Hangups()
-            if stream.sock is not None:
-                self._hangups.add(stream.sock, stream)
             start, self._running = not self._running, True
         if start:
             mode = current_mode()
@@ -117,8 +117,21 @@ class Heartbeat:
         """Undo :meth:`add`; before the server closes the socket."""
         with when_free(self._lock):
             del self._streams[stream]
+            self._new.pop(stream, None)
             if self._hangups is not None:
                 self._hangups.remove(stream)
+
+    def _watch_new(self, mode: Mode, hangups: Hangups[Kept]) -> None:
+        # Not with each request: these are six calls into the kernel, which cost far less one stream after the other, and the crowd that comes
+        # back after a restart has its answers sooner. A hang-up that is older than the watch is seen when the watch begins.
+        for stream in in_turns(mode, list(self._new)):
+            with when_free(self._lock):
+                if stream not in self._new:
+                    continue  # it has ended, and its socket may be closed
+                del self._new[stream]
+                if stream.sock is not None:
+                    bound_waits(stream.sock, stream.write_timeout_seconds)
+                    hangups.add(stream.sock, stream)
 
     def _run(self, mode: Mode) -> None:
         drain = _Drain()
@@ -133,6 +146,7 @@ class Heartbeat:
                 streams = list(self._streams)
                 look_seconds = self._look_seconds
             try:
+                self._watch_new(mode, hangups)
                 # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come too late for some heartbeat.
                 until_look = looked_at + look_seconds - time.monotonic()
                 gone = hangups.wait(mode, max(0.0, min(TICK_SECONDS, until_look)))

@@ -292,8 +292,6 @@ class Stream:
         source = self._source
         opened = False
         try:
-            if self.sock is not None:
-                servers.bound_waits(self.sock, self.write_timeout_seconds)
             source.open(bell)
             opened = True
             self._observer.stream_opened(self._info, is_direct)

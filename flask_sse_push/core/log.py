@@ -150,11 +150,9 @@ class Log:
         self._floor = head  # what happened up to here is unknown, for every channel that has no mark of its own
         self._rings: dict[str, _Ring] = {}
         self._watermarks: OrderedDict[str, int] = OrderedDict()  # of channels that hold no entry now
-        # By number: the oldest goes by age and by size, any other by its channel's length. Whoever wants the oldest passes the numbers that are
-        # gone, each of them once. (A dict finds its own first key only after passing all the removed ones, each time; one that is ordered by
-        # links is another object for each entry.)
-        self._entries: dict[int, Entry] = {}
-        self._oldest = head + 1  # no entry has a lower number
+        # By number, with both ends and the middle removable in O(1): the oldest goes by age and by size, any other by
+        # its channel's length. (A plain dict finds its first key only after passing all the removed ones.)
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._oldest_at = -math.inf  # when it was appended, or another that came before it
         self._shared: dict[int, int] = {}  # number -> how many rings still hold it, where that was more than one
         self._reads: dict[tuple[tuple[str, ...], int], tuple[Batch, int]] = {}
@@ -301,13 +299,7 @@ class Log:
 
     def _first(self) -> Entry | None:
         """Return the oldest."""
-        entries = self._entries
-        while entries:
-            entry = entries.get(self._oldest)
-            if entry is not None:
-                return entry
-            self._oldest += 1
-        return None
+        return next(iter(self._entries.values()), None)
 
     def _forget_reads(self) -> None:
         self._reads.clear()
@@ -356,7 +348,6 @@ class Log:
 
     def _forget_all(self, sequence: int) -> None:
         self._floor = sequence
-        self._oldest = sequence + 1
         self.size_bytes = 0
         for kept in (self._rings, self._watermarks, self._entries, self._shared):
             kept.clear()

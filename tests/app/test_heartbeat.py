@@ -47,3 +47,50 @@ def test_look_is_told_of_the_look_before():
     assert before[1:] == now[:-1]
     assert began <= before[0] <= now[0]
     eventually(lambda: not own_threads())
+
+
+def test_streams_are_watched_from_the_next_tick():
+    """A client is watched, and the kernel's waits for it are bounded, soon after its stream began; also when it has left by then."""
+    heartbeat = Heartbeat()
+    quiet = Recorder(heartbeat, None, 100)
+    heartbeat.add(quiet, 1000)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        here, gone = (socket.create_connection(listening.getsockname()) for _ in range(2))
+        with listening.accept()[0] as served, listening.accept()[0] as left, here:
+            gone.close()
+            staying, leaving = Recorder(heartbeat, served, 100), Recorder(heartbeat, left, 100)
+            heartbeat.add(staying, 1000)
+            heartbeat.add(leaving, 1000)
+            eventually(lambda: len(heartbeat) == 2)
+            eventually(lambda: served.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+            here.close()
+            eventually(lambda: len(heartbeat) == 1)
+    heartbeat.remove(quiet)
+    eventually(lambda: not own_threads())
+
+
+def test_stream_that_ended_before_the_next_tick_is_not_watched():
+    """What has ended by then is left alone: its socket's number may be another's."""
+    heartbeat = Heartbeat()
+    quiet = Recorder(heartbeat, None, 100)
+    heartbeat.add(quiet, 1000)
+    ours, theirs = socket.socketpair()
+    buffer = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    watched = []
+    for _ in range(20):
+        short, peer = socket.socketpair()
+        brief = Recorder(heartbeat, ours, 100)
+        brief.end = watched.append
+        heartbeat.add(brief, 1000)
+        heartbeat.remove(brief)
+        after = Recorder(heartbeat, short, 100)
+        heartbeat.add(after, 1000)
+        peer.close()
+        eventually(lambda: len(heartbeat) == 1)
+        short.close()
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == buffer
+    theirs.close()
+    heartbeat.remove(quiet)
+    eventually(lambda: not own_threads())
+    assert watched == []
+    ours.close()

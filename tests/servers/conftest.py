@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.servers.harness import KINDS, Server, close_clients
+from tests.servers.harness import KINDS, Server, close_clients, eventually
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -18,6 +18,10 @@ def channel(request):
 
 
 @pytest.fixture(autouse=True)
-def _no_client_left():
+def _no_client_left(request):
+    """Nobody is left, also on the server that the next test finds: it counts from there."""
     yield
     close_clients()
+    if "server" in request.fixturenames:
+        server = request.getfixturevalue("server")
+        eventually(lambda: server.streams() == 0)
