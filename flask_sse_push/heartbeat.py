@@ -122,7 +122,7 @@ class Heartbeat:
                 self._hangups.remove(stream)
 
     def _watch_new(self, mode: Mode, hangups: Hangups[Kept]) -> None:
-        # Not with each request: these are six calls into the kernel, which cost far less one stream after the other, and the crowd that comes
+        # Not with each request: these are five calls into the kernel, which cost far less one stream after the other, and the crowd that comes
         # back after a restart has its answers sooner. A hang-up that is older than the watch is seen when the watch begins.
         for stream in in_turns(mode, list(self._new)):
             with when_free(self._lock):

@@ -20,6 +20,7 @@ __all__ = [
     "KEEPALIVE_SECONDS",
     "USER_TIMEOUT_MARGIN_SECONDS",
     "Server",
+    "bound_buffer",
     "bound_waits",
     "client_socket",
     "cut",
@@ -226,17 +227,24 @@ def is_server_asking(body: object) -> bool:
     return base is not None and asking.f_code is base.AsyncWorker.is_already_handled.__code__ and asking.f_locals["respiter"] is body
 
 
+def bound_buffer(sock: socket.socket) -> None:
+    """Let the kernel hold little for a client that stops reading: before the first byte, for later it may have taken megabytes."""
+    try:
+        getattr(sock, "_sock", sock).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    except OSError:
+        pass  # closed already: the first write will tell
+
+
 def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
     """
-    Let the kernel notice a client that vanished, and hold little for one that stopped reading.
+    Let the kernel notice a client that vanished.
 
     Args:
-        sock (socket.socket): A connected one; anything but TCP is left alone, but for its buffer.
+        sock (socket.socket): A connected one; anything but TCP is left alone.
         write_timeout_seconds (float): When our own watchdog cuts a blocked write.
     """
     inner = getattr(sock, "_sock", sock)  # gevent's own methods would each ask first whether it is still open
     try:
-        inner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         if inner.family not in (socket.AF_INET, socket.AF_INET6):
             return
         inner.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

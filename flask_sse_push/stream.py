@@ -292,6 +292,8 @@ class Stream:
         source = self._source
         opened = False
         try:
+            if self.sock is not None:
+                servers.bound_buffer(self.sock)
             source.open(bell)
             opened = True
             self._observer.stream_opened(self._info, is_direct)
