@@ -42,7 +42,7 @@ class Hangups(Generic[T]):
         self._filenos: dict[T, int] = {}
 
     def add(self, sock: socket.socket, owner: T) -> None:
-        """Watch a socket; ``owner`` is what ``wait`` returns for it. One that cannot be watched is found out by its writes."""
+        """Watch a socket; ``owner`` is what ``wait`` returns for it. Once more is harmless. One that cannot be watched is found out by its writes."""
         fileno = sock.fileno()
         if fileno < 0:
             return
@@ -51,6 +51,8 @@ class Hangups(Generic[T]):
         if self._epoll is not None:
             try:
                 self._epoll.register(fileno, _RDHUP)
+            except FileExistsError:
+                pass  # an earlier call was interrupted
             except OSError:
                 self.remove(owner)
 

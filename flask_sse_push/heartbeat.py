@@ -121,17 +121,19 @@ class Heartbeat:
             if self._hangups is not None:
                 self._hangups.remove(stream)
 
-    def _watch_new(self, mode: Mode, hangups: Hangups[Kept]) -> None:
+    def _watch_new(self, mode: Mode, hangups: Hangups[Kept], born: int) -> None:
         # Not with each request: these are five calls into the kernel, which cost far less one stream after the other, and the crowd that comes
         # back after a restart has its answers sooner. A hang-up that is older than the watch is seen when the watch begins.
         for stream in in_turns(mode, list(self._new)):
             with when_free(self._lock):
+                if forks() != born:
+                    return  # the set is the parent's too
                 if stream not in self._new:
                     continue  # it has ended, and its socket may be closed
-                del self._new[stream]
                 if stream.sock is not None:
                     bound_waits(stream.sock, stream.write_timeout_seconds)
                     hangups.add(stream.sock, stream)
+                del self._new[stream]  # last: where a signal handler raised on the way here, the next tick does it all again
 
     def _run(self, mode: Mode) -> None:
         drain = _Drain()
@@ -146,7 +148,7 @@ class Heartbeat:
                 streams = list(self._streams)
                 look_seconds = self._look_seconds
             try:
-                self._watch_new(mode, hangups)
+                self._watch_new(mode, hangups, born)
                 # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come too late for some heartbeat.
                 until_look = looked_at + look_seconds - time.monotonic()
                 gone = hangups.wait(mode, max(0.0, min(TICK_SECONDS, until_look)))

@@ -103,6 +103,7 @@ class MemoryBus:
         return Snapshot(self._epoch, self._head, history.get("events", 0), history.get("bytes", 0), [report] if report else [])
 
     def _look_up_receivers(self, signal: Signal, **_: object) -> None:
+        # A weak receiver is held like a strong one: blinker does not say when it is gone. (The hub connects a strong one.)
         self._receivers = tuple(signal.receivers_for(self))
 
     def _find(self, key: str) -> Accepted | None:

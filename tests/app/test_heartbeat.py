@@ -1,11 +1,15 @@
 """Who looks after all streams: what one of them is told."""
 
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 from flask_sse_push.heartbeat import Heartbeat
 from flask_sse_push.server import Server
-from tests.support import eventually, own_threads
+from tests.needs import needs
+from tests.support import FACTOR, eventually, own_threads
 
 
 class Recorder:
@@ -92,3 +96,85 @@ def test_stream_that_ended_before_the_next_tick_is_not_watched():
     eventually(lambda: not own_threads())
     assert watched == []
     ours.close()
+
+
+def test_stream_whose_watch_was_interrupted_is_watched_with_the_next_tick(caplog):
+    """A signal handler that raises while a watch begins costs a line in the log, and no stream its watch."""
+
+    class Interrupted(Recorder):
+        asked = 0
+
+        @property
+        def sock(self):
+            self.asked += 1
+            if self.asked == 1:
+                raise InterruptedError("by a signal handler")
+            return ours
+
+        @sock.setter
+        def sock(self, value):
+            """There is one already."""
+
+    heartbeat = Heartbeat()
+    ours, theirs = socket.socketpair()
+    heartbeat.add(Interrupted(heartbeat, None, 100), 1000)
+    theirs.close()
+    eventually(lambda: len(heartbeat) == 0)
+    eventually(lambda: not own_threads())
+    ours.close()
+    assert [record.getMessage() for record in caplog.records] == ["The heartbeat stumbled and goes on."]
+
+
+FORKS_IN_A_LOOK = """
+from gevent import monkey; monkey.patch_all()
+import gevent, os, socket, time
+from flask_sse_push.heartbeat import Heartbeat
+from flask_sse_push.server import Server
+
+class Kept:
+    writing_since, heartbeat_seconds, write_timeout_seconds, server = None, 8.0, 100, Server("a test")
+    sock, seconds, looked = None, 0.0, False
+    def silent_for(self, now, looked_at):
+        self.looked, until = True, time.perf_counter() + self.seconds
+        while time.perf_counter() < until:
+            pass
+        return 0
+    def beat(self): pass
+    def end(self, reason): print(reason, flush=True)
+
+def main():
+    heartbeat, slow = Heartbeat(), [Kept() for _ in range(200)]
+    for kept in slow:
+        kept.seconds = 0.0003
+        heartbeat.add(kept, 1000)
+    while not slow[20].looked or slow[-1].looked:  # until it makes way in the middle of its look
+        gevent.sleep(0)
+    ours, theirs = socket.socketpair()
+    new = Kept()
+    new.sock = ours
+    heartbeat.add(new, 1000)
+    done, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        theirs.close()
+        gevent.sleep(0.5)  # runs the copy of the heartbeat
+        os.write(tell, b".")
+        time.sleep(60)
+        os._exit(0)
+    os.read(done, 1)  # the parent is busy meanwhile
+    gevent.sleep(0.5)
+    theirs.close()
+    gevent.sleep(0.5)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    os._exit(0)
+
+gevent.spawn(main).join()
+"""
+
+
+def test_child_forked_in_the_middle_of_a_look_takes_no_watch():
+    """A child shares the kernel's watch with its parent: its copy of the heartbeat leaves new streams to the parent, which notices that their clients go."""
+    needs(modules=["gevent"])
+    ran = subprocess.run([sys.executable, "-c", FORKS_IN_A_LOOK], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=30 * FACTOR)
+    assert (ran.stdout, ran.stderr) == ("gone\n", "")

@@ -3,6 +3,7 @@
 import enum
 
 import pytest
+from markupsafe import Markup
 
 from flask_sse_push.core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS, Event, encode
 from flask_sse_push.errors import InvalidEvent, SSEPushError
@@ -67,6 +68,20 @@ class Wait(int, enum.Enum):
 )
 def test_encode_writes_the_value_that_was_checked(event, wire):
     """A member of an Enum over str or int is sent by its value, which is what was checked, and not by its name."""
+    assert encode(event()) == wire
+
+
+@pytest.mark.parametrize(
+    ("event", "wire"),
+    [
+        (lambda: Event('{"a": "<"}', type=Markup("t")), b'event: t\ndata: {"a": "<"}\n\n'),
+        (lambda: Event(Markup("<b>hi</b>"), type="it's"), b"event: it's\ndata: <b>hi</b>\n\n"),
+        (lambda: Event(Markup("<b>\n</b>"), type="a&b", retry=1000), b"event: a&b\nretry: 1000\ndata: <b>\ndata: </b>\n\n"),
+    ],
+    ids=["type", "data", "lines"],
+)
+def test_markup_escapes_nothing_beside_it(event, wire):
+    """What a template gives is a Markup, which escapes every text that is added to it: it is sent as it is, and so is the rest."""
     assert encode(event()) == wire
 
 
