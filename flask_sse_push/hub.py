@@ -203,22 +203,13 @@ class Hub:
         for entry in entries:  # in no lock: there may be many, and nobody knows of this log yet
             log.append(entry)
         self._inbox.append(log)
-        if not self._lock.locked():
-            with self._lock:
-                self._settle()
+        self._settle_unless_locked()
         if self._bells:
             self._fanout.announce(urgent=True)
 
     def _append(self, bus: Bus, entry: Entry) -> None:
         self._inbox.append(entry)
-        # Whoever holds the lock may be this very thread, further up: who comes next empties the box. (Asked first and then taken, not taken
-        # by acquire(blocking=False): an exception out of a signal handler could come just behind that, and the lock would stay locked.)
-        urgent = False
-        if self._lock.locked():
-            self._fanout.announce(urgent=False)  # who holds it may be the first to listen, whom nobody sees yet
-        else:
-            with self._lock:
-                urgent = self._settle()
+        urgent = self._settle_unless_locked()
         # After releasing the lock: a woken stream reads at once, and would only wait for us.
         if self._bells:
             self._fanout.announce(urgent)
@@ -231,6 +222,15 @@ class Hub:
         if self._bells:
             self._ring_all = True
             self._fanout.announce(urgent=False)
+
+    def _settle_unless_locked(self) -> bool:
+        # Whoever holds the lock may be this very thread, further up: who comes next empties the box. (Asked first and then taken, not taken
+        # by acquire(blocking=False): an exception out of a signal handler could come just behind that, and the lock would stay locked.)
+        if self._lock.locked():
+            self._fanout.announce(urgent=False)  # who holds it may be the first to listen, whom nobody sees yet
+            return False
+        with self._lock:
+            return self._settle()
 
     def _settle(self) -> bool:
         """Move what was numbered into the log; with the lock. True when a burst fills half of a history."""
