@@ -7,7 +7,6 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 from blinker import Signal
@@ -17,8 +16,6 @@ from ..core.log import Entry
 from .base import Accepted, BusOptions, Health, Report, Snapshot
 
 __all__ = ["MemoryBus"]
-
-_sequence = attrgetter("sequence")
 
 
 class MemoryBus:
@@ -118,7 +115,7 @@ class MemoryBus:
             if len(self._unsent) == 1:
                 entry = self._unsent.popleft()
             else:
-                entry = min(self._unsent, key=_sequence)  # a call from within may have added its higher number first
+                entry = min(self._unsent, key=lambda entry: entry.sequence)  # a call from within may have added its higher number first
                 self._unsent.remove(entry)
             self._head = entry.sequence
             for receive in self._receivers:

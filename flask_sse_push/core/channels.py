@@ -41,7 +41,7 @@ def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
     Raises:
         InvalidChannel: None at all, more than ``most``, or a name that is not one.
     """
-    if channels.__class__ is str:
+    if type(channels) is str:
         return _one(channels)
     if isinstance(channels, str):
         check_channel(channels)

@@ -91,7 +91,12 @@ def test_stream_that_ended_before_the_next_tick_is_not_watched():
         peer.close()
         eventually(lambda: len(heartbeat) == 1)
         short.close()
-    theirs.close()
+    theirs.close()  # would be told together with the next one
+    short, peer = socket.socketpair()
+    heartbeat.add(Recorder(heartbeat, short, 100), 1000)
+    peer.close()
+    eventually(lambda: len(heartbeat) == 1)
+    short.close()
     heartbeat.remove(quiet)
     eventually(lambda: not own_threads())
     assert watched == []
