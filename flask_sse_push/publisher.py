@@ -54,7 +54,7 @@ class Publisher:
         given = {"BUS_URL": url, "MAX_EVENT_BYTES": max_event_bytes, "PUBLISH_TIMEOUT_SECONDS": publish_timeout_seconds, "HISTORY_BYTES": 1 << 40}
         settings = read_settings({f"SSE_PUSH_{key}": value for key, value in given.items()})
         # How much is kept is for those who serve to say. This counts only for a log that nobody has ever followed.
-        options = BusOptions(Retention(settings.history_seconds, 16 * 1024 * 1024), settings.publish_timeout_seconds)
+        options = BusOptions(Retention(settings.history_seconds, 16 * 1024 * 1024), settings.publish_timeout_seconds, settings.max_event_bytes)
         if not open_bus(url, options).shared:  # a wrong URL is met here, and not with the first event
             raise _unheard(url)
         self._url = url

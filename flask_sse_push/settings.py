@@ -65,7 +65,7 @@ class Settings:
     def bus_options(self) -> BusOptions:
         """Return what a bus is told of these."""
         retention = Retention(self.history_seconds, self.history_bytes, max(MAX_STORED_EVENTS, self.history_length))
-        return BusOptions(retention, self.publish_timeout_seconds)
+        return BusOptions(retention, self.publish_timeout_seconds, self.max_event_bytes)
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:

@@ -53,6 +53,8 @@ class BusOptions(NamedTuple):
     """How much to keep. A shared bus writes it beside its log when it begins to be followed, and publishers obey what is written there."""
     publish_timeout_seconds: float
     """When ``publish`` gives up."""
+    max_event_bytes: int = 64 * 1024
+    """The largest event on the wire. A stored one that is larger was not published with this setting: it is left out, and told as a gap."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..errors import InvalidEvent
 
-__all__ = ["MAX_ID_BYTES", "EventId", "check_token", "parse"]
+__all__ = ["MAX_ID_BYTES", "EventId", "check_token", "is_epoch", "parse"]
 
 MAX_ID_BYTES = 64
 """A Last-Event-ID past 128 bytes, or with a byte outside the alphabet, must be preflighted across origins (Fetch, "CORS-unsafe")."""
@@ -15,6 +15,7 @@ MAX_ID_BYTES = 64
 # All of them safe in a header, in a query and across origins.
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _EVENT_ID = re.compile(r"([A-Za-z0-9._~]{1,40})-(0|[1-9][0-9]{0,18})")
+_EPOCH = re.compile(r"[A-Za-z0-9._~]{1,40}")
 
 
 class EventId(NamedTuple):
@@ -42,6 +43,15 @@ def parse(text: str) -> EventId | None:
     """
     match = _EVENT_ID.fullmatch(text)
     return EventId(match[1], int(match[2])) if match else None
+
+
+def is_epoch(value: object) -> bool:
+    """
+    Say whether a value that was read from a store can be the epoch of a log.
+
+    A store may hold anything, and an epoch is copied into every ``id:`` line: a line break in it would begin a field of somebody else's.
+    """
+    return isinstance(value, str) and _EPOCH.fullmatch(value) is not None
 
 
 def check_token(id: str) -> None:

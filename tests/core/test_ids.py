@@ -2,7 +2,7 @@
 
 import pytest
 
-from flask_sse_push.core.ids import MAX_ID_BYTES, EventId, check_token, parse
+from flask_sse_push.core.ids import MAX_ID_BYTES, EventId, check_token, is_epoch, parse
 from flask_sse_push.errors import InvalidEvent
 
 
@@ -51,3 +51,9 @@ def test_token_outside_of_it_is_refused(id):
         check_token(id)
     assert repr(id) in str(caught.value)
     assert str(caught.value).endswith("Encode other values first.")
+
+
+@pytest.mark.parametrize(("value", "is_one"), [("e", True), ("A.b_c~9", True), ("x" * 40, True), ("", False), ("x" * 41, False), ("a-b", False), ("a\n", False), ("a\ndata: x", False), ("é", False), (b"e", False), (None, False), (7, False)])
+def test_is_epoch_knows_what_may_stand_in_an_id(value, is_one):
+    """What a store names as its epoch is one only if no client would read anything else out of it."""
+    assert is_epoch(value) is is_one
