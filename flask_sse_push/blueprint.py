@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import gc
 import weakref
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, abort, current_app, has_app_context, jsonify, request
-from werkzeug.exceptions import HTTPException
 
 from .access import Rule, Rules, check_access
 from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
 from .errors import ConfigurationError, InvalidChannel, NotRegistered
 from .pump import FINAL_ID, close_iterable
+from .refusals import Refusal, shown, soft_refusal
 from .state import AppState
 
 __all__ = ["EXTENSION_KEY", "SSEPush", "publish", "sse"]
@@ -24,6 +26,11 @@ EXTENSION_KEY = "flask_sse_push"
 
 RuleT = TypeVar("RuleT", bound=Rule)
 
+_QUERY = ("channel", "last_event_id")
+
+_SOFT_RETRY_MILLISECONDS = (5_000, 30_000)
+"""When clients come back whose rights could not be told: long enough for a database to restart, and not all at once."""
+
 
 class SSEPush(Blueprint):
     """
@@ -31,8 +38,10 @@ class SSEPush(Blueprint):
 
         app.register_blueprint(sse, url_prefix="/events")    # GET /events?channel=news
 
-    One instance serves any number of apps; nothing is opened before the first stream or event. Settings are read from
-    ``app.config`` when it is registered: see :class:`flask_sse_push.settings.Settings` for all of them.
+    One instance serves any number of apps, and when it has rules, those of one import name. Nothing is opened before the first
+    stream or event. Settings are read from ``app.config`` when it is registered, so that a mistake is met early, and once more
+    at the first use (a request, an event, a call of :meth:`stats`): from then on they stay. See
+    :class:`flask_sse_push.settings.Settings` for all of them.
 
     Args:
         name (str): The blueprint's name; the endpoint is ``name.stream``.
@@ -52,12 +61,13 @@ class SSEPush(Blueprint):
         Set up an app. Called by ``app.register_blueprint``.
 
         Raises:
-            ConfigurationError: The app has one already, or a setting is wrong.
+            ConfigurationError: The app has one already, a setting is wrong, or the blueprint has rules of an app of another import name.
             UnsupportedServer: This is a worker of a server that cannot stream.
         """
         if EXTENSION_KEY in app.extensions:
             raise ConfigurationError(f"This blueprint is already registered on app {app.name!r}. Import and use it instead of registering another.")
-        state = AppState(app)
+        state = AppState(app, self._rules)
+        self._rules.claim(app)
         super().register(app, options)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)
@@ -121,7 +131,9 @@ class SSEPush(Blueprint):
         try:
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
-            abort(self._refuse(state, 400, str(error)))
+            abort(self._refuse(state, _no_name(error, channels)))
+        if DEFAULT_CHANNEL in names:
+            state.serves_default = True
         return state.subscribe(asked, names)
 
     def response(self, iterable: Iterable[Any]) -> Response:
@@ -164,24 +176,29 @@ class SSEPush(Blueprint):
         """
         Decorate a rule: who may read the channels that fit a pattern.
 
-        The rule is called with the channel's name inside the request, so ``current_user``, ``session`` and ``request`` work. True
-        grants; anything false refuses with 403, and ``abort(401)`` with 401. Where several rules fit, one that grants is enough; a channel
-        without any is closed, unless it is ``"sse"`` or in ``SSE_PUSH_PUBLIC_CHANNELS``. ::
+        The rule is called with the channel's name inside the request, so ``current_user``, ``session`` and ``request`` work. Only
+        ``True`` grants. ``False`` and ``None`` refuse with 403, ``abort(401)`` and what a login library returns or raises instead
+        (a redirect, a 401) with 401; anything else refuses, and is logged. A rule that breaks, or answers 5xx or 429, asks the
+        client to come back. Where several rules fit, one that grants is enough. Rules go before ``SSE_PUSH_PUBLIC_CHANNELS``
+        and ``SSE_PUSH_DEFAULT_CHANNEL_PUBLIC``, which count only for channels that no rule is about. ::
 
             @sse.authorize("orders.*")
+            @login_required
             def may_read_orders(channel):
-                return current_user.is_authenticated
+                return True
 
         Args:
             pattern (str): A channel's name; ``*`` stands for any characters.
 
         Raises:
             InvalidChannel: It is no pattern.
+            ConfigurationError: The rule is asynchronous, a generator or no function of one argument; a decorator stands above this
+                one, where it would not be asked; or the blueprint is on apps of several import names.
         """
         checked = Pattern(pattern)
 
         def add(rule: RuleT) -> RuleT:
-            self._rules.add(checked, rule)
+            self._rules.add(checked, rule, self._import_names())
             return rule
 
         return add
@@ -208,9 +225,24 @@ class SSEPush(Blueprint):
             BusUnavailable: With ``all_processes``: the bus cannot be asked.
         """
         state = self._state()
+        state.warn_of_late_settings()
         return state.stats_of_all() if all_processes else state.stats()
 
+    def _import_names(self) -> set[str]:
+        names = {state.app.import_name for state in self._states}
+        if len(names) > 1:
+            gc.collect()  # an app that was dropped, as tests drop them, is in a cycle with itself
+            names = {state.app.import_name for state in self._states}
+        return names
+
     def _state(self) -> AppState:
+        """Return the state of the app that is meant, with the settings that stay."""
+        state = self._find_state()
+        if not state.is_frozen:
+            state.freeze()
+        return state
+
+    def _find_state(self) -> AppState:
         if has_app_context():
             app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # once, and not with each attribute
             state = app.extensions.get(EXTENSION_KEY)
@@ -242,25 +274,40 @@ class SSEPush(Blueprint):
             add_preflight_headers(response.headers)
             return response
         self._refuse_foreign(state, asked)
+        if (misspelt := _misspelt(asked)) is not None:
+            if current_app.debug:
+                return self._refuse(state, misspelt)
+            state.refusals.note_passed(misspelt)
+        listed = asked.args.getlist("channel")
         try:
-            channels = check_channels(asked.args.getlist("channel") or DEFAULT_CHANNEL, state.settings.max_channels)
-            check_access(channels, state.settings.public_channels, self._rules)
+            channels = check_channels(listed or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
-            return self._refuse(state, 400, str(error))
-        except HTTPException as refusal:
-            return self._refuse(state, refusal.code or 403, refusal.description or "")
+            return self._refuse(state, _no_name(error, listed))
+        refusal = check_access(channels, state.settings, self._rules, state.refusals)
+        if refusal is not None:
+            return self._refuse(state, refusal)
         return state.subscribe(asked, channels)
 
     def _refuse_foreign(self, state: AppState, asked: Request) -> None:
         if is_foreign(asked, state.settings):
-            abort(self._refuse(state, 403, "Pages of this origin may not read streams. SSE_PUSH_CORS_ORIGINS lists the origins that may."))
+            origin = asked.headers.get("Origin")
+            whose = "a page of another site" if origin is None else f"a page of another origin, {shown(origin)},"
+            refusal = Refusal(
+                403,
+                "Pages of this origin may not read streams. SSE_PUSH_CORS_ORIGINS lists the origins that may.",
+                f"{whose} asked {shown(asked.host)}",
+                "List it in SSE_PUSH_CORS_ORIGINS if it may read streams; behind a proxy, pass the Host header on.",
+                "origin",
+                origin,
+            )
+            abort(self._refuse(state, refusal))
 
     def _refuse_response(self, state: AppState) -> Response | None:
         if request.method == "GET":
             return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
         if not state.is_full(request):
             return None
-        full = self._refuse(state, 503, "This server has as many streams as it may have. Try again later.")
+        full = self._answer(state, 503, {"error": "full", "message": "This server has as many streams as it may have. Try again later."})
         full.headers["Retry-After"] = "15"
         return full
 
@@ -270,13 +317,75 @@ class SSEPush(Blueprint):
         add_cors_headers(response.headers, request, state.settings)
         return response
 
-    def _refuse(self, state: AppState, status: int, message: str) -> Response:
-        """A refusal for good, as JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
-        response = jsonify(error={400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "full"}[status], message=message)
+    def _refuse(self, state: AppState, refusal: Refusal) -> Response:
+        """Answer a refusal: for good, or by asking a browser to come back."""
+        state.refusals.note(refusal)
+        state.warn_of_late_settings()
+        if refusal.status == 503 and _may_be_event_source(request):
+            return self._come_back(state, refusal)
+        errors = {400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "unavailable"}
+        body = {"error": errors[refusal.status], "message": refusal.message}
+        if current_app.debug:
+            body["reason"], body["cure"] = refusal.reason, refusal.cure
+        response = self._answer(state, refusal.status, body)
+        for challenge in refusal.www_authenticate:
+            response.headers.add("WWW-Authenticate", challenge)
+        if refusal.status == 503:
+            response.headers["Retry-After"] = "15"
+        return response
+
+    def _come_back(self, state: AppState, refusal: Refusal) -> Response:
+        text = f"{refusal.reason}. {refusal.cure}" if current_app.debug else refusal.message
+        response = Response(soft_refusal(text, *_SOFT_RETRY_MILLISECONDS), content_type="text/event-stream; charset=utf-8")
+        return self._unstored(state, response)
+
+    def _answer(self, state: AppState, status: int, body: dict[str, str]) -> Response:
+        """A refusal for good is JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
+        response = jsonify(body)
         response.status_code = status
+        return self._unstored(state, response)
+
+    def _unstored(self, state: AppState, response: Response) -> Response:
         response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
         add_cors_headers(response.headers, request, state.settings)
         return response
+
+
+def _may_be_event_source(asked: Request) -> bool:
+    """Say whether a status other than 200 would stop this client for ever: an ``EventSource`` asks by GET, for an event stream."""
+    return asked.method == "GET" and ("Accept" not in asked.headers or asked.accept_mimetypes["text/event-stream"] > 0)
+
+
+def _no_name(error: InvalidChannel, names: Iterable[str]) -> Refusal:
+    """Why a request's channels are none. What is wrong is in the message already: it is about what the client sent, and nothing else."""
+    return Refusal(400, str(error), f"the request asks for the channels {shown(list(names))}", str(error), "name", shown(list(names)))
+
+
+def _misspelt(asked: Request) -> Refusal | None:
+    """Return what is wrong with a name in the query that nearly is one of ours. Any other is somebody else's."""
+    for name in asked.args:
+        if name not in _QUERY and (meant := _nearest(name[:_MOST_LETTERS])) is not None:
+            return Refusal(
+                400,
+                "A name in the query is not known.",
+                f"the query has {shown(name)}, which nothing reads",
+                f"Write {meant}=, and one {meant}= for each channel." if meant == "channel" else f"Write {meant}=.",
+                "query",
+                name[:_MOST_LETTERS],
+            )
+    return None
+
+
+_MOST_LETTERS = 32  # of a name in a query that are compared; longer ones are like none of ours
+
+
+@lru_cache(maxsize=256)  # the names of a page are few, and always the same
+def _nearest(name: str) -> str | None:
+    """Return which of our names is meant by one that is none of them."""
+    flat = name.lower().replace("-", "").replace("_", "").replace("[]", "")
+    meant = difflib.get_close_matches(flat, [ours.replace("_", "") for ours in _QUERY], 1, 0.8)
+    return next((ours for ours in _QUERY if meant and ours.replace("_", "") == meant[0]), None)
 
 
 def _current_request() -> Request:

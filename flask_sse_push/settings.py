@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .bus.base import MAX_STORED_EVENTS, BusFactory, BusOptions, Retention
-from .core.channels import Pattern
+from .core.channels import DEFAULT_CHANNEL, Pattern
 from .core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
 from .core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from .errors import ConfigurationError, InvalidChannel
 
-__all__ = ["BUS_URL_VARIABLE", "PREFIX", "Settings", "read_settings"]
+__all__ = ["BUS_URL_VARIABLE", "PREFIX", "Settings", "key_of_flask_sse", "read_settings", "snapshot"]
 
 PREFIX = "SSE_PUSH_"
 
@@ -30,7 +30,9 @@ class Settings:
     """
 
     public_channels: tuple[Pattern, ...]
-    """``SSE_PUSH_PUBLIC_CHANNELS`` (list of patterns, default none): who can reach the app can read these, beside ``sse``."""
+    """``SSE_PUSH_PUBLIC_CHANNELS`` (list of patterns, default none): who can reach the app can read these, where no rule is about them."""
+    default_channel_public: bool
+    """``SSE_PUSH_DEFAULT_CHANNEL_PUBLIC`` (bool, default ``True``): the same for the channel ``sse``; ``False`` closes it unless a rule grants it."""
     bus_url: str | BusFactory
     """``SSE_PUSH_BUS_URL`` (URL, or a function that makes a bus; default: the environment's variable of this name, or ``"auto"``): what carries events."""
     publish_timeout_seconds: float
@@ -81,6 +83,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     reader = _Reader(config)
     settings = Settings(
         public_channels=reader.patterns("PUBLIC_CHANNELS"),
+        default_channel_public=reader.boolean("DEFAULT_CHANNEL_PUBLIC", True),
         bus_url=reader.text_or_function("BUS_URL", os.environ.get(BUS_URL_VARIABLE) or "auto"),
         publish_timeout_seconds=reader.number("PUBLISH_TIMEOUT_SECONDS", 2, 0.1, 60),
         history_length=reader.integer("HISTORY_LENGTH", 256, 1, 1_000_000),
@@ -98,12 +101,36 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         strict=reader.boolean("STRICT", True),
     )
     reader.refuse_unknown()
+    if not settings.default_channel_public and any(pattern.text == DEFAULT_CHANNEL for pattern in settings.public_channels):
+        raise ConfigurationError(
+            f"SSE_PUSH_DEFAULT_CHANNEL_PUBLIC must be True where SSE_PUSH_PUBLIC_CHANNELS lists {DEFAULT_CHANNEL!r}, got False. "
+            "Leave one of the two out."
+        )
     if settings.history_bytes < (least := settings.max_event_bytes + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 128 + CHANNEL_OVERHEAD_BYTES):
         raise ConfigurationError(
             f"SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES with its overhead, got {settings.history_bytes}. "
             f"Set it to {least} or more, or allow only smaller events."
         )
     return settings
+
+
+def snapshot(config: Mapping[str, Any]) -> dict[str, object]:
+    """Return what is configured now, in a form that shows a later change of the config, and of a list in it."""
+    values: dict[str, object] = {
+        key: list(value) if isinstance(value, list) else set(value) if isinstance(value, set) else value
+        for key, value in config.items()
+        if isinstance(key, str) and key.startswith(PREFIX)
+    }
+    if BUS_URL_VARIABLE not in values and BUS_URL_VARIABLE in os.environ:
+        values[BUS_URL_VARIABLE] = os.environ[BUS_URL_VARIABLE]
+    return values
+
+
+def key_of_flask_sse(config: Mapping[str, Any]) -> str | None:
+    """Return the key in which Flask-SSE would find its Redis, where nothing says what carries our events."""
+    if config.get(BUS_URL_VARIABLE) or os.environ.get(BUS_URL_VARIABLE):
+        return None
+    return next((key for key in ("SSE_REDIS_URL", "REDIS_URL") if config.get(key)), None)
 
 
 class _Reader:

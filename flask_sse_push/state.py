@@ -12,8 +12,10 @@ from flask import Flask, Request, has_request_context
 from flask.json.provider import DefaultJSONProvider
 
 from . import checks, signals
+from .access import Rules
 from .bus import Bus, Report, open_bus
 from .concurrency import PerProcess, reentrant_lock
+from .core.channels import DEFAULT_CHANNEL
 from .core.event import Event
 from .cors import add_cors_headers
 from .errors import UnsupportedServer
@@ -21,11 +23,12 @@ from .heartbeat import process_heartbeat
 from .hub import Hub
 from .publishing import prepare, to_json
 from .pump import Pump
+from .refusals import RefusalLog
 from .reports import Reporter, summarize
 from .response import EventStreamResponse
 from .runtime import shared_database
 from .server import Server, client_socket, gunicorn_worker, inspect_server, is_gevent_patched, plain_response
-from .settings import read_settings
+from .settings import Settings, key_of_flask_sse, read_settings, snapshot
 from .stream import Source, Stream, StreamInfo
 from .subscription import Subscription
 from .version import __version__
@@ -65,20 +68,29 @@ class AppState:
     The extension's state on one app: ``app.extensions["flask_sse_push"]``. Thread-safe.
 
     Args:
-        app (Flask): Its config is read and checked here, once.
+        app (Flask): Its config is read and checked here, so that a mistake is met early, and again by :meth:`freeze`.
+        rules (Rules): Who may read what.
 
     Raises:
         ConfigurationError: A setting is wrong.
         UnsupportedServer: This is a worker of a server that cannot work.
     """
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, rules: Rules) -> None:
         self.app = app
         """Whose state this is."""
-        self.settings = read_settings(app.config)
-        """What was configured when the blueprint was registered."""
-        if self.settings.bus_url != AUTO:
-            open_bus(self.settings.bus_url, self.settings.bus_options())  # a wrong URL is met here, and not in the first request
+        self.rules = rules
+        """Asked by the blueprint's own route."""
+        self.refusals = RefusalLog()
+        """Says each reason for a refusal once."""
+        self.is_frozen = False
+        """Whether the settings are those that count: they may change until the first use."""
+        self.serves_default = False
+        """Whether a view of the app's own has streamed the default channel."""
+        self._configured = snapshot(app.config)
+        self.settings = _read_settings(app)
+        """What was configured when the blueprint was registered; after the first use, what was configured then."""
+        self._lock = reentrant_lock()
         _apps[app.import_name, app.name] += 1
         self._number = _apps[app.import_name, app.name]
         self._imported_unpatched = not is_gevent_patched()
@@ -86,6 +98,45 @@ class AppState:
         server = inspect_server()
         if server.worker is not None:
             self.check_server(server)
+
+    def freeze(self) -> None:
+        """
+        Read the config again where it has changed since the registration. From now on the settings stay.
+
+        Called with the first request, event or question. Thread-safe.
+
+        Raises:
+            ConfigurationError: A setting is wrong. The next call reads again.
+        """
+        configured = snapshot(self.app.config)
+        fresh = None if configured == self._configured else _read_settings(self.app)
+        with self._lock:  # who comes second must not throw away what the first has begun to use
+            if self.is_frozen:
+                return
+            if fresh is not None:
+                self._configured, self.settings = configured, fresh
+                self._processes.forget()  # a check of the server made a bus by the old settings, which nobody has used
+            self.is_frozen = True
+        if (key := key_of_flask_sse(self.app.config)) is not None and self.refusals.count("config", key) == 1:
+            logger.warning(
+                "%s is a setting of Flask-SSE, and nothing here reads it. To carry events by that Redis set SSE_PUSH_BUS_URL to the same URL; "
+                'if it is for something else, set SSE_PUSH_BUS_URL to "auto", and this is not said again.',
+                key,
+            )
+
+    def warn_of_late_settings(self) -> None:
+        """Say once which settings have changed since the first use, and so have no effect."""
+        configured = snapshot(self.app.config)
+        if configured == self._configured:
+            return
+        late = [key for key in {**self._configured, **configured} if configured.get(key) != self._configured.get(key)]
+        fresh = [key for key in sorted(late) if self.refusals.count("config", key) == 1]
+        if fresh:
+            logger.warning(
+                "%s changed in app.config after the first use, and has no effect: settings are fixed by the first request, event or call of "
+                "stats(). Set it before, best before register_blueprint().",
+                ", ".join(fresh),
+            )
 
     def check_server(self, server: Server) -> None:
         """
@@ -134,6 +185,8 @@ class AppState:
         accepted = process.bus.publish(channels, block, idempotency_key)
         if accepted.is_repeated:
             return accepted.id
+        if not self.settings.default_channel_public and DEFAULT_CHANNEL in channels:
+            self._warn_unreadable()
         with process.lock:
             process.published = published = process.published + 1
         if published == 1 and not process.bus.shared:
@@ -144,7 +197,9 @@ class AppState:
         return accepted.id
 
     def bus(self) -> Bus:
-        """Return the bus of this process."""
+        """Return the bus of this process. This is a use of the settings."""
+        if not self.is_frozen:
+            self.freeze()
         return self._processes.get().bus
 
     def dumps(self, value: Any) -> str:
@@ -226,6 +281,17 @@ class AppState:
     def _count(self, what: str) -> int:
         return self._processes.get().count(what)
 
+    def _warn_unreadable(self) -> None:
+        """Say once that an event went to the closed default channel: who publishes without a channel may not know."""
+        if self.serves_default or self.rules.covers(DEFAULT_CHANNEL) or self.refusals.count("closed default", None) != 1:
+            return
+        logger.warning(
+            "An event was published to channel %r, which nobody may read by the blueprint's route: SSE_PUSH_DEFAULT_CHANNEL_PUBLIC is False and no "
+            'rule covers it. Give publish() a channel, or add a rule: @sse.authorize("%s"). A view of your own that returns sse.stream() can read it.',
+            DEFAULT_CHANNEL,
+            DEFAULT_CHANNEL,
+        )
+
     def _warn_unheard(self, process: _Process) -> None:
         """A process that serves nobody and keeps its events to itself: a script, a shell, a task."""
         if self.app.testing or process.has_served or has_request_context() or gunicorn_worker() is not None:
@@ -261,6 +327,13 @@ class AppState:
         server = self._server(environ)
         response = plain_response(server.worker, environ, start_response) if self.settings.direct_write else None
         stream.bind(server, client_socket(environ, start_response), self._max_streams(server), response)
+
+
+def _read_settings(app: Flask) -> Settings:
+    settings = read_settings(app.config)
+    if settings.bus_url != AUTO:
+        open_bus(settings.bus_url, settings.bus_options())  # a wrong URL is met here, and not in the first request
+    return settings
 
 
 def _count_streams(counts: Counter[str]) -> dict[str, int]:

@@ -1,0 +1,98 @@
+"""Answers that are no stream: what the client is told, and what the log says once."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+__all__ = ["Refusal", "RefusalLog", "shown", "soft_refusal"]
+
+MOST_KEYS = 64
+"""How many reasons of one kind are logged: channels, origins and names in a query come from outside."""
+
+logger = logging.getLogger(__package__)
+
+
+def soft_refusal(reason: str, low_ms: float, high_ms: float) -> bytes:
+    """
+    Return the body of a 200 that asks a browser to come back: any other status stops an ``EventSource`` for ever.
+
+    It ends with one line feed. A second one would end a block without an id, and a client that follows the standard
+    by the letter would forget its place (WHATWG HTML, 9.2.6).
+
+    Args:
+        reason (str): One line for whoever looks at the bytes, sent as a comment.
+        low_ms (float): Milliseconds that the client waits at least.
+        high_ms (float): Milliseconds that it waits at most: a random time between, so that clients come back apart.
+    """
+    return f": {reason}\nretry: {random.uniform(low_ms, high_ms):.0f}\n".encode()
+
+
+def shown(value: object, most: int = 160) -> str:
+    """Return ``repr(value)``, shortened. It is safe in a log: repr escapes line breaks, controls and what turns text around."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # a foreign object; it must not turn a refusal into an error
+        text = f"<{type(value).__qualname__} without a repr>"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a stream is refused."""
+
+    status: int
+    """400, 401 or 403; 503 when the answer is not known now, so that the client is to come back."""
+    message: str
+    """What the client is told. It says nothing of which channels and rules there are."""
+    reason: str
+    """Why, for the log and for debug mode."""
+    cure: str
+    """What the developer can do."""
+    kind: str
+    """``"rule"``, ``"channel"``, ``"origin"``, ``"name"`` or ``"query"``: what kind of reason it is."""
+    key: Hashable
+    """What tells this reason from others of its kind."""
+    is_fault: bool = False
+    """Whether a rule did what no rule should: it is logged even where another rule grants."""
+    error: BaseException | None = None
+    """What a rule raised, for its traceback."""
+    www_authenticate: tuple[str, ...] = ()
+    """How to log in, as the rule's own answer said it."""
+
+
+class RefusalLog:
+    """Says each reason once per process. Thread-safe; bounded, whatever comes from outside."""
+
+    def __init__(self) -> None:
+        # Without a lock: at worst two threads that meet here say the same thing twice, or count one less.
+        self._counts: dict[tuple[str, Hashable], int] = {}
+        self._kinds: dict[str, int] = {}
+
+    def count(self, kind: str, key: Hashable) -> int:
+        """Return how often this was counted, with this time; 0 for all that came after the first 64 keys of a kind."""
+        counted = self._counts.get((kind, key), 0) + 1
+        if counted == 1:
+            if self._kinds.get(kind, 0) >= MOST_KEYS:
+                return 0
+            self._kinds[kind] = now = self._kinds.get(kind, 0) + 1
+            if now == MOST_KEYS:
+                logger.warning("Refusals for %d different reasons of the kind %r were logged. Others of it are not.", now, kind)
+        self._counts[kind, key] = counted
+        return counted
+
+    def note(self, refusal: Refusal) -> None:
+        """Log a refusal the first time, with the traceback of what a rule raised; that one again the 10th, 100th ... time."""
+        count = self.count(refusal.kind, refusal.key)
+        if count == 1:
+            level = logging.WARNING if refusal.error is None else logging.ERROR
+            logger.log(level, "A stream was refused (%d): %s. %s", refusal.status, refusal.reason, refusal.cure, exc_info=refusal.error)
+        elif refusal.status == 503 and count >= 10 and str(count).rstrip("0") == "1":
+            logger.warning("A stream was refused (%d) %d times: %s. %s", refusal.status, count, refusal.reason, refusal.cure)
+
+    def note_passed(self, refusal: Refusal) -> None:
+        """Log once what would be refused in debug mode, and is let through here."""
+        if self.count(refusal.kind, refusal.key) == 1:
+            logger.warning("A stream was asked for wrongly: %s. %s (In debug mode this is refused with %d.)", refusal.reason, refusal.cure, refusal.status)
