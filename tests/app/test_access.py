@@ -1,9 +1,18 @@
 """Closed by default: who may read what."""
 
-import pytest
-from flask import abort, redirect, request, session
+import contextlib
+import functools
+import gc
+import traceback
+import warnings
 
-from flask_sse_push import InvalidChannel, SSEPush
+import pytest
+from flask import Response, abort, jsonify, redirect, request, session
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import HTTPException, Unauthorized
+from werkzeug.routing import RequestRedirect
+
+from flask_sse_push import ConfigurationError, InvalidChannel, SSEPush
 from flask_sse_push.testing import open_stream
 
 from .helpers import make_app
@@ -113,49 +122,215 @@ def test_rule_grants_with_the_session(app, client, sse):
     assert asked[-1][2] == "ann"
 
 
-def test_rule_is_not_asked_about_public_channels(client, sse):
-    """A public channel stays public, whatever a rule would say."""
-    asked = []
-    sse.authorize("*")(asked.append)
-    for channel in ("news", "sse"):
-        with client.get(f"/events?channel={channel}") as response:
+def test_rule_goes_before_public_channels(client, sse):
+    """Where a rule is about a channel, it decides, also about the default channel and one that the settings make public."""
+    sse.authorize("news")(lambda channel: request.args.get("key") == "right")
+    sse.authorize("sse")(lambda channel: request.args.get("key") == "right")
+    for query in ("?channel=news", "", "?channel=sse"):
+        assert client.get(f"/events{query}").status_code == 403
+        with client.get(f"/events{query}{'&' if query else '?'}key=right") as response:
             assert response.status_code == 200
-    assert asked == []
+    with client.get("/events?channel=room.7") as response:
+        assert response.status_code == 200
 
 
 def _abort(code):
     return lambda channel: abort(code)
 
 
-def _redirect(channel):
-    abort(redirect("/login"))
+def _raise(error):
+    def rule(channel):
+        raise error
+
+    return rule
+
+
+class Found(HTTPException):
+    code = 302
+
+
+class Awaitable:
+    def __await__(self):
+        yield
+
+
+async def _later(channel):
+    return False
+
+
+def _items(channel):
+    yield True
+
+
+async def _later_items(channel):
+    yield True
 
 
 @pytest.mark.parametrize(
     ("rule", "status"),
     [
         (lambda channel: True, 200),
-        (lambda channel: "yes", 200),
         (lambda channel: False, 403),
         (lambda channel: None, 403),
         (lambda channel: 0, 403),
+        (lambda channel: 1, 403),
+        (lambda channel: "yes", 403),
+        (lambda channel: [True], 403),
+        (lambda channel: object(), 403),
+        (lambda channel: _later(channel), 403),
+        (lambda channel: _items(channel), 403),
+        (lambda channel: _later_items(channel), 403),
+        (lambda channel: Awaitable(), 403),
+        (lambda channel: redirect("/login"), 401),
+        (lambda channel: ("no", 403), 403),
+        (lambda channel: ("no", 401), 401),
+        (lambda channel: ("no", "401 Unauthorized", {"X": "1"}), 401),
+        (lambda channel: (redirect("/login"), {"X": "1"}), 401),
+        (lambda channel: ("yes", 200), 403),
+        (lambda channel: ("yes", {"X": "1"}), 403),
+        (lambda channel: (True, 200), 403),
+        (lambda channel: (True, True, True, True), 403),
+        (lambda channel: (None, "nonsense"), 403),
+        (lambda channel: jsonify(granted=True), 403),
+        (lambda channel: Response(status=204), 403),
+        (lambda channel: Response(status=401), 401),
+        (lambda channel: Response(status=404), 403),
+        (lambda channel: Unauthorized(), 401),
+        (_abort(400), 403),
         (_abort(401), 401),
         (_abort(403), 403),
         (_abort(404), 403),
         (_abort(418), 403),
-        (_abort(500), 403),
-        (_redirect, 403),
+        (_raise(RequestRedirect("/login")), 401),
+        (_raise(Found()), 401),
+        (lambda channel: abort(redirect("/login")), 401),
+        (lambda channel: abort(jsonify(granted=True)), 403),
+        (lambda channel: request.form["missing"], 403),
+        (_raise(HTTPException()), 403),
     ],
-    ids=["True", "truthy", "False", "None", "0", "401", "403", "404", "418", "500", "redirect"],
 )
-def test_rule_answers_with_yes_no_or_log_in(client, sse, rule, status):
-    """True grants and anything false refuses; abort(401) asks to log in, and any other error, a redirect too, is a 403."""
+def test_rule_grants_with_true_alone(client, sse, caplog, rule, status):
+    """
+    True grants. Anything else refuses, however true it is: what asks to log in with 401, all the rest with 403.
+    """
     sse.authorize("orders")(rule)
     with client.get("/events?channel=orders") as response:
         assert response.status_code == status
         assert "Location" not in response.headers
         if status != 200:
             assert response.json["error"] == {401: "unauthorized", 403: "forbidden"}[status]
+    gc.collect()  # a coroutine that nobody closed would warn now
+    assert len(caplog.records) == (status != 200)
+
+
+def test_refusal_keeps_how_to_log_in(client, sse):
+    """The WWW-Authenticate of what a rule returned or raised reaches the client; its cookies and body do not."""
+    sse.authorize("a")(lambda channel: Response("x", 401, {"WWW-Authenticate": 'Basic realm="shop"', "Set-Cookie": "a=b"}))
+    sse.authorize("b")(_raise(Unauthorized(www_authenticate=WWWAuthenticate("bearer"))))
+    response = client.get("/events?channel=a")
+    assert response.headers["WWW-Authenticate"] == 'Basic realm="shop"'
+    assert "Set-Cookie" not in response.headers
+    assert client.get("/events?channel=b").headers["WWW-Authenticate"].lower().startswith("bearer")
+
+
+def test_rule_that_became_asynchronous_is_closed_and_logged(client, sse, caplog):
+    """A coroutine that a decorator hid is refused, never left to warn that nobody awaited it, and told of by name."""
+
+    def hides(function):
+        return lambda channel: function(channel)
+
+    sse.authorize("orders")(hides(_later))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            assert client.get("/events?channel=orders").status_code == 403
+        gc.collect()
+    assert caught == []
+    [record] = caplog.records
+    assert "<lambda> of 'orders' returned <coroutine object _later" in record.getMessage()
+
+
+def _wrapped(function):
+    @functools.wraps(function)
+    def around(channel):
+        return function(channel)
+
+    return around
+
+
+class AsynchronousCall:
+    async def __call__(self, channel):
+        return True
+
+
+class AsynchronousMethod:
+    async def may_read(self, channel):
+        return True
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        _later,
+        _items,
+        _later_items,
+        _wrapped(_later),
+        _wrapped(_wrapped(_items)),
+        functools.partial(_later),
+        functools.partial(_wrapped(_later_items)),
+        _wrapped(functools.partial(_later)),
+        AsynchronousCall(),
+        functools.partial(AsynchronousCall()),
+        AsynchronousMethod().may_read,
+        contextlib.contextmanager(_items),
+    ],
+)
+def test_asynchronous_rule_is_refused_when_it_is_decorated(sse, rule):
+    """A coroutine function or a generator function, also inside of wrappers, cannot be a rule, and the error says what to write."""
+    with pytest.raises(ConfigurationError, match=r"of 'orders' must be an ordinary function, got .*Write it with def and return"):
+        sse.authorize("orders")(rule)
+
+
+@pytest.mark.parametrize("rule", [None, "may_read", lambda: True, lambda channel, user: True, lambda *, channel: True])
+def test_rule_takes_the_channel_and_nothing_else(sse, rule):
+    """What cannot be called with a channel's name is refused when it is decorated."""
+    with pytest.raises(ConfigurationError, match=r"Write: def may_read\(channel\)"):
+        sse.authorize("orders")(rule)
+
+
+@pytest.mark.parametrize("rule", [lambda *names: True, lambda channel, key=None: True, functools.partial(lambda key, channel: True, 1), {"orders": True}.get])
+def test_rule_may_be_any_callable_of_one_argument(client, sse, rule):
+    """Defaults, variable arguments, partials and methods of built-in types are fine."""
+    sse.authorize("orders")(rule)
+    with client.get("/events?channel=orders") as response:
+        assert response.status_code == 200
+
+
+def test_decorator_above_authorize_is_refused(sse):
+    """A decorator above would wrap a rule that was taken already, and never be asked: the error names the rule and the order."""
+    with pytest.raises(ConfigurationError, match=r"above the @sse\.authorize of the rule .*may_read, .*Put @sse\.authorize on top"):
+
+        @_wrapped
+        @sse.authorize("orders")
+        def may_read(channel):
+            return True
+
+
+def test_rule_may_be_for_several_patterns(client, sse):
+    """@sse.authorize stands above itself, the rule stays the function that it was, and looking at it is no error."""
+
+    @sse.authorize("orders")
+    @sse.authorize("invoices")
+    def may_read(channel):
+        return True
+
+    may_read.note = 1
+    assert may_read("x") is True
+    assert {"__call__", "note"} <= set(dir(may_read))
+    assert list(may_read.__dict__.keys()) == list(may_read.__dict__) == ["note"]
+    for channel in ("orders", "invoices"):
+        with client.get(f"/events?channel={channel}") as response:
+            assert response.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -185,16 +360,92 @@ def test_rules_fit_by_pattern(client, sse):
     assert client.get("/events?channel=orders").status_code == 403
 
 
-def test_rule_that_breaks_refuses(app, client, sse):
-    """An exception in a rule is the app's own error: no stream is opened."""
+@pytest.mark.parametrize("rule", [_raise(ZeroDivisionError("away")), _abort(503), _abort(500), _abort(429), lambda channel: ("away", 503)])
+def test_rule_that_cannot_answer_asks_to_come_back(client, sse, rule):
+    """An error in a rule, or a 5xx or 429, is no answer for ever: an EventSource gets 200 and a time, others the status."""
+    sse.authorize("orders")(rule)
+    for accept in (None, "text/event-stream", "*/*", "text/html, text/event-stream"):
+        response = client.get("/events?channel=orders", headers={"Accept": accept} if accept else {})
+        assert response.status_code == 200
+        assert response.content_type == "text/event-stream; charset=utf-8"
+        assert response.headers["Cache-Control"] == "no-store"
+        comment, retry = response.get_data(as_text=True).splitlines()
+        assert comment == ": Whether you may read this channel cannot be told now. Come back later."
+        assert 5_000 <= int(retry.removeprefix("retry: ")) <= 30_000
+        assert response.data.endswith(b"\n")
+        assert not response.data.endswith(b"\n\n")
+    for options in ({"method": "HEAD"}, {"headers": {"Accept": "application/json"}}):
+        response = client.open("/events?channel=orders", **options)
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "15")
+    assert client.get("/events?channel=orders", headers={"Accept": "text/html"}).json["error"] == "unavailable"
+    assert sse.stats()["opened"] == 0
+
+
+def test_clients_of_a_rule_that_breaks_come_back_apart(client, sse):
+    """The time is another one for each."""
+    sse.authorize("orders")(_abort(503))
+    assert len({client.get("/events?channel=orders").data for _ in range(8)}) > 4
+
+
+def test_rule_that_breaks_is_logged_once_with_its_traceback(client, sse, caplog):
+    """The log has the rule's name and the way to the error, and then counts."""
 
     @sse.authorize("orders")
     def broken(channel):
         raise ZeroDivisionError
 
-    app.config["PROPAGATE_EXCEPTIONS"] = False
-    assert client.get("/events?channel=orders").status_code == 500
-    assert sse.stats()["opened"] == 0
+    for _ in range(12):
+        assert client.get("/events?channel=orders").status_code == 200
+    first, tenth = caplog.records
+    assert "broken of 'orders' raised ZeroDivisionError" in first.getMessage()
+    assert first.exc_info[0] is ZeroDivisionError
+    assert [frame.name for frame in traceback.extract_tb(first.exc_info[2])][-1] == "broken"
+    assert "(503) 10 times" in tenth.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("rules", "status"),
+    [
+        ([_abort(503), lambda c: True], 200),
+        ([_raise(OSError()), lambda c: True], 200),
+        ([lambda c: redirect("/"), lambda c: True], 200),
+        ([_raise(OSError()), _abort(401), lambda c: False], 503),
+        ([lambda c: False, _abort(503)], 503),
+    ],
+)
+def test_rule_that_breaks_goes_before_refusals_and_behind_grants(client, sse, caplog, rules, status):
+    """One grant is enough, even beside a rule that broke; without one, who might have granted is asked again later. What broke is logged."""
+    for rule in rules:
+        sse.authorize("orders")(rule)
+    with client.get("/events?channel=orders", headers={"Accept": "text/event-stream" if status == 200 else "text/html"}) as response:
+        assert response.status_code == status
+    if rules[0].__name__ == "rule":
+        assert "of 'orders' raised" in caplog.text
+
+
+def test_channel_that_is_refused_for_good_goes_before_one_that_is_not_known(client, sse):
+    """To come back is of no use where another channel of the request stays refused."""
+    sse.authorize("orders")(_abort(503))
+    assert client.get("/events?channel=orders&channel=made-up").status_code == 403
+    assert client.get("/events?channel=made-up&channel=orders").status_code == 403
+
+
+def test_error_that_the_app_answers_counts_as_its_answer(app, client, sse):
+    """A login library raises errors of its own, and the app has handlers for them: 401 and 403 of these refuse, a page of the app's does not."""
+
+    class NotLoggedIn(Exception):
+        pass
+
+    class Away(Exception):
+        pass
+
+    app.register_error_handler(NotLoggedIn, lambda error: (jsonify(msg="no token"), 401, {"WWW-Authenticate": "Bearer"}))
+    app.register_error_handler(Away, lambda error: "We are sorry.")
+    sse.authorize("orders")(_raise(NotLoggedIn()))
+    sse.authorize("invoices")(_raise(Away()))
+    response = client.get("/events?channel=orders")
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert client.get("/events?channel=invoices", headers={"Accept": "text/html"}).status_code == 503
 
 
 @pytest.mark.parametrize("pattern", ["", "a b", None, "é*"])

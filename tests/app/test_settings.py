@@ -1,6 +1,8 @@
 """Every key, checked when the blueprint is registered."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 from flask import Flask
@@ -8,10 +10,14 @@ from flask import Flask
 from flask_sse_push import ConfigurationError, SSEPush
 from flask_sse_push.bus import MemoryBus
 from flask_sse_push.settings import PREFIX, Settings, read_settings
+from tests.needs import needs
+
+from .helpers import make_app
 
 NAN = float("nan")
 WRONG = {
     "PUBLIC_CHANNELS": ["news", None, 7, {"a": 1}, [7], ["a b"], [""], [None]],
+    "DEFAULT_CHANNEL_PUBLIC": [1, 0, "true", "False", None],
     "BUS_URL": ["", None, 7, b"auto", "memory", "http://localhost", "kafka://x", "sqlite://", "sqlite:///", "sqlite://host/x.db", "sqlite:////var/", "sqlite:///a.db?x=1", "memory://x"],
     "PUBLISH_TIMEOUT_SECONDS": [0, 0.05, 61, "2", True, None, NAN],
     "HISTORY_LENGTH": [0, -1, 1_000_001, 2.5, "256", True, None, NAN],
@@ -30,6 +36,7 @@ WRONG = {
 }
 RIGHT = {
     "PUBLIC_CHANNELS": [[], ["news", "a.*"], ("news",), {"news"}, frozenset({"*"})],
+    "DEFAULT_CHANNEL_PUBLIC": [True, False],
     "BUS_URL": ["auto", "memory://", "sqlite:////nowhere/events.db", "sqlite:///events.db", MemoryBus],
     "PUBLISH_TIMEOUT_SECONDS": [0.1, 5, 60],
     "HISTORY_LENGTH": [1, 1_000_000],
@@ -107,6 +114,7 @@ def test_settings_have_defaults():
     """Nothing has to be configured."""
     assert read_settings({}) == Settings(
         public_channels=(),
+        default_channel_public=True,
         bus_url="auto",
         publish_timeout_seconds=2,
         history_length=256,
@@ -206,10 +214,133 @@ def test_list_from_the_environment_that_is_no_json_is_refused_with_the_form(monk
         app.register_blueprint(SSEPush())
 
 
-def test_settings_are_read_once():
-    """What is changed after registration has no effect on the streams."""
-    from .helpers import make_app
+def test_default_channel_is_not_closed_and_listed():
+    """SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False beside a list with the channel itself is a contradiction; a pattern that fits it is none."""
+    with pytest.raises(ConfigurationError, match=r"must be True where SSE_PUSH_PUBLIC_CHANNELS lists 'sse', got False\. Leave one of the two out\.$"):
+        read_settings({"SSE_PUSH_DEFAULT_CHANNEL_PUBLIC": False, "SSE_PUSH_PUBLIC_CHANNELS": ["news", "sse"]})
+    read_settings({"SSE_PUSH_DEFAULT_CHANNEL_PUBLIC": False, "SSE_PUSH_PUBLIC_CHANNELS": ["*"]})
 
-    app = make_app()
-    app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["late"]
-    assert app.test_client().get("/events?channel=late").status_code == 403
+
+# When they are read
+
+
+def use_request(app, sse):
+    app.test_client().get("/events?channel=closed")
+
+
+def use_publish(app, sse):
+    sse.publish("x")
+
+
+def use_stats(app, sse):
+    sse.stats()
+
+
+def use_command(app, sse):
+    from flask_sse_push.cli import EXTENSION_KEY
+
+    app.extensions[EXTENSION_KEY].bus()
+
+
+@pytest.mark.parametrize("use", [use_request, use_publish, use_stats, use_command])
+def test_settings_count_until_the_first_use(use, caplog):
+    """What is set after register_blueprint counts until a request, an event or a question; later changes have no effect, and are told once."""
+    sse = SSEPush()
+    app = make_app(blueprint=sse)
+    app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["early"]
+    use(app, sse)
+    client = app.test_client()
+    with client.get("/events?channel=early") as response:
+        assert response.status_code == 200
+    app.config["SSE_PUSH_PUBLIC_CHANNELS"].append("late")
+    for _ in range(3):
+        assert client.get("/events?channel=late").status_code == 403
+    [record] = [record for record in caplog.records if "after the first use" in record.getMessage()]
+    assert record.getMessage().startswith("SSE_PUSH_PUBLIC_CHANNELS changed in app.config after the first use, and has no effect")
+    app.config["SSE_PUSH_MAX_CHANNELS"] = 1
+    assert sse.stats()["max_streams"] >= 1
+    assert "SSE_PUSH_MAX_CHANNELS changed" in caplog.text
+
+
+def test_bus_is_that_of_the_settings_at_the_first_use(tmp_path):
+    """SSE_PUSH_BUS_URL set between the registration and the first event is the bus that carries it."""
+    sse = SSEPush()
+    app = make_app(blueprint=sse)
+    app.config["SSE_PUSH_BUS_URL"] = f"sqlite:///{tmp_path}/events.db"
+    sse.publish("x")
+    assert sse.stats()["bus"] == "sqlite"
+    assert (tmp_path / "events.db").exists()
+
+
+def test_setting_that_is_wrong_at_the_first_use_is_refused_until_it_is_right():
+    """A wrong value set in between is an error of each use, and the settings stay open until it is mended."""
+    sse = SSEPush()
+    app = make_app(blueprint=sse)
+    app.config["SSE_PUSH_MAX_CHANNELS"] = 0
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"^SSE_PUSH_MAX_CHANNELS must be"):
+            sse.publish("x")
+    app.config["SSE_PUSH_MAX_CHANNELS"] = 2
+    sse.publish("x")
+
+
+def test_settings_of_a_worker_are_read_again_without_the_bus_of_its_check():
+    """The check of the server at the registration needs a bus; when the settings change before the first use, that bus is not the one used."""
+    code = """
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.ggevent import GeventWorker
+from flask import Flask
+from flask_sse_push import sse
+
+def create():
+    app = Flask("shop")
+    app.config["SSE_PUSH_HISTORY_LENGTH"] = 5
+    app.register_blueprint(sse)
+    app.config["SSE_PUSH_HISTORY_LENGTH"] = 2
+    app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["*"]
+    with app.app_context():
+        for number in range(9):
+            sse.publish(number)
+        print("kept", sse.stats()["history"]["events"], flush=True)
+    raise SystemExit(3)
+
+class Server(BaseApplication):
+    def load_config(self):
+        self.cfg.set("worker_class", "gevent")
+        self.cfg.set("bind", "127.0.0.1:0")
+        self.cfg.set("control_socket_disable", True) if "control_socket_disable" in self.cfg.settings else None
+    def load(self):
+        return create()
+
+Server().run()
+"""
+    needs(modules=["gunicorn", "gevent"])
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert "kept 2\n" in ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize("key", ["REDIS_URL", "SSE_REDIS_URL"])
+def test_redis_of_flask_sse_is_pointed_out_once(key, caplog):
+    """Who moves from Flask-SSE and keeps its setting learns which one counts here; the URL, with its password, stays out of the log."""
+    sse = SSEPush()
+    app = make_app(blueprint=sse)
+    app.config[key] = "redis://:secret@localhost"
+    sse.publish("x")
+    sse.publish("x")
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"{key} is a setting of Flask-SSE, and nothing here reads it. To carry events by that Redis set SSE_PUSH_BUS_URL")
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("where", ["config", "environment"])
+def test_redis_of_others_is_not_pointed_out(where, caplog, monkeypatch):
+    """With SSE_PUSH_BUS_URL it is clear what carries the events, and REDIS_URL is somebody else's."""
+    sse = SSEPush()
+    app = make_app(blueprint=sse)
+    app.config["REDIS_URL"] = "redis://localhost"
+    if where == "config":
+        app.config["SSE_PUSH_BUS_URL"] = "auto"
+    else:
+        monkeypatch.setenv("SSE_PUSH_BUS_URL", "memory://")
+    sse.publish("x")
+    assert caplog.records == []
