@@ -36,7 +36,7 @@ setup(
             "flask-httpauth>=4.8",
             "flask-jwt-extended>=4.6",
             "flask-login>=0.6.3",
-            "flask-security>=5.4",
+            "flask-security>=5.5.1",
             "httpx>=0.27",
             "httpx-sse>=0.4.2",
             "hypothesis>=6.100",

@@ -1,5 +1,7 @@
 """Registration: once per app, anywhere in its URLs, on any number of apps."""
 
+import gc
+
 import pytest
 from flask import Blueprint, Flask, url_for
 
@@ -31,6 +33,59 @@ def test_blueprint_in_an_app_factory():
         assert [event.data for event in one.read(1)] == ["for the first"]
         assert [event.data for event in two.read(1)] == ["for the second"]
     assert id.split("-")[0] != other_id.split("-")[0]
+
+
+def test_rules_are_of_one_import_name():
+    """A blueprint with rules on an app is refused to an app of another import name, whose channels they would open."""
+    sse = SSEPush()
+    first = make_app("first", sse)
+    sse.authorize("*")(lambda channel: True)
+    with pytest.raises(ConfigurationError, match=r"rules of the app 'first', and they would open channels of the app 'second' too\. Give each app an SSEPush\(\) of its own"):
+        make_app("second", sse)
+    del first
+    gc.collect()
+    with pytest.raises(ConfigurationError, match="'second'"):
+        make_app("second", sse)
+
+
+def test_rules_before_the_first_app_are_of_that_app():
+    """Rules that stand at the blueprint, before any app, belong to the first that registers it."""
+    sse = SSEPush()
+    sse.authorize("*")(lambda channel: True)
+    first = make_app("first", sse)
+    with pytest.raises(ConfigurationError, match="rules of the app 'first'"):
+        make_app("second", sse)
+    with first.test_client().get("/events?channel=x") as response:
+        assert response.status_code == 200
+
+
+def test_rules_cannot_be_added_on_several_apps():
+    """A rule for a blueprint that is on apps of different import names is refused; when one of them is gone, it is not."""
+    sse = SSEPush()
+    first, second = make_app("first", sse), make_app("second", sse)
+    with pytest.raises(ConfigurationError, match=r"may_read would count for every app of this blueprint, got apps of 'first', 'second'\. Give each app an SSEPush\(\)"):
+
+        @sse.authorize("orders")
+        def may_read(channel):
+            return True
+
+    assert first.test_client().get("/events?channel=orders").status_code == 403
+    del first
+    gc.collect()
+    sse.authorize("orders")(lambda channel: True)
+    with second.test_client().get("/events?channel=orders") as response:
+        assert response.status_code == 200
+
+
+def test_rules_serve_all_apps_of_a_factory():
+    """A factory that is called again makes an app of the same import name, with the same rules."""
+    sse = SSEPush()
+    sse.authorize("orders")(lambda channel: True)
+    for app in [make_app("shop", sse), make_app("shop", sse)]:
+        with app.test_client().get("/events?channel=orders") as response:
+            assert response.status_code == 200
+    sse.authorize("invoices")(lambda channel: True)
+    make_app("shop", sse)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ EXTENSION = {"blueprint", "state", "response", "access", "cors", "testing", "cli
         (["publisher"], {"blueprint", "state", "testing", "cli", "__init__", "hub", "stream", "subscription", "heartbeat", "server", "decoder"}),
         (["checks"], EXTENSION | {"hub", "stream", "subscription", "pump", "heartbeat", "bus", "signals", "decoder"}),
         (["decoder"], set(MODULES) - {"errors"}),
+        (["refusals"], set(MODULES)),
         (["response", "access", "cors"], {"blueprint", "state", "testing", "cli", "publisher", "__init__", "hub", "bus"}),
         (["state"], {"blueprint", "testing", "cli", "publisher", "__init__", "decoder"}),
         (["blueprint"], {"testing", "cli", "publisher", "__init__", "decoder"}),

@@ -1,0 +1,250 @@
+"""What is said of a refusal: to the client the same always, to the log and in debug mode why."""
+
+import logging
+import threading
+
+import pytest
+from werkzeug.serving import make_server
+
+from flask_sse_push import SSEPush
+from flask_sse_push.refusals import MOST_KEYS, shown, soft_refusal
+from tests.support import MS, eventually
+
+from .helpers import make_app
+
+
+@pytest.fixture
+def sse():
+    return SSEPush()
+
+
+@pytest.fixture
+def app(sse):
+    return make_app(blueprint=sse, public_channels=["news"])
+
+
+def refuse_by_rule(sse):
+    @sse.authorize("orders.*")
+    def may_read(channel):
+        return False
+
+
+REFUSED = [
+    ("/events?channel=orders.7", {}, 403, "rule refuse_by_rule.<locals>.may_read of 'orders.*' returned False", "This is what a rule does"),
+    ("/events?channel=made-up", {}, 403, "no rule covers channel 'made-up', and SSE_PUSH_PUBLIC_CHANNELS does not list it", "Add a rule"),
+    ("/events?channel=a%20b", {}, 400, "the request asks for the channels ['a b']", "Use 1 to 128 letters"),
+    ("/events?channel=news", {"Origin": "https://evil.example"}, 403, "a page of another origin, 'https://evil.example', asked 'localhost'", "SSE_PUSH_CORS_ORIGINS"),
+    ("/own?name=a%20b", {}, 400, "the request asks for the channels ['a b']", "Use 1 to 128 letters"),
+    ("/own?name=a", {"Origin": "https://evil.example"}, 403, "a page of another origin, 'https://evil.example', asked 'localhost'", "SSE_PUSH_CORS_ORIGINS"),
+]
+
+
+@pytest.fixture
+def client(app, sse):
+    from flask import request
+
+    refuse_by_rule(sse)
+    app.add_url_rule("/own", view_func=lambda: sse.stream(request.args["name"]), endpoint="own")
+    return app.test_client()
+
+
+@pytest.mark.parametrize(("url", "headers", "status", "reason", "cure"), REFUSED)
+def test_refusal_is_logged_once_with_its_reason(client, caplog, url, headers, status, reason, cure):
+    """The log says the status, why, and what to do, the first time."""
+    for _ in range(3):
+        assert client.get(url, headers=headers).status_code == status
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith(f"A stream was refused ({status}): {reason}. ")
+    assert cure in record.getMessage()
+
+
+@pytest.mark.parametrize(("url", "headers", "status", "reason", "cure"), REFUSED)
+def test_refusal_says_why_in_debug_mode(app, client, url, headers, status, reason, cure):
+    """In debug mode the body has the reason and the cure; without it the body is constant."""
+    plain = client.get(url, headers=headers).json
+    assert set(plain) == {"error", "message"}
+    app.debug = True
+    told = client.get(url, headers=headers).json
+    assert told == {**plain, "reason": reason, "cure": told["cure"]}
+    assert cure in told["cure"]
+
+
+def test_refusal_that_may_pass_says_why_in_debug_mode(app, client, sse):
+    """An EventSource that is asked to come back is told why in a comment, on one line whatever the rule raised."""
+    app.debug = True
+
+    @sse.authorize("broken")
+    def broken(channel):
+        raise ValueError("a\n\ndata: forged\n\n")
+
+    comment, retry = client.get("/events?channel=broken").get_data(as_text=True).splitlines()
+    assert "broken of 'broken' raised ValueError" in comment
+    assert retry.startswith("retry: ")
+
+
+def test_soft_refusal_is_a_comment_and_a_time():
+    """Two lines, no blank one, and a time between the two ends."""
+    times = set()
+    for _ in range(200):
+        comment, retry, rest = soft_refusal("Come back later.", 1000, 1004).decode().split("\n")
+        assert (comment, rest) == (": Come back later.", "")
+        times.add(int(retry.removeprefix("retry: ")))
+    assert times == {1000, 1001, 1002, 1003, 1004}
+
+
+@pytest.mark.parametrize("kind", ["channel", "origin", "query", "name"])
+def test_refusal_log_is_bounded(client, caplog, kind):
+    """Names come from outside: 64 of a kind are logged, then that no more are; other kinds and rules are still told of."""
+    for number in range(MOST_KEYS + 20):
+        if kind == "origin":
+            client.get("/events", headers={"Origin": f"https://evil{number}.example"})
+        elif kind == "query":
+            client.get(f"/events?channel{number}=x").close()
+        else:
+            client.get(f"/events?channel={'a%20' if kind == 'name' else ''}{number}")
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == MOST_KEYS + 1
+    assert f"Refusals for {MOST_KEYS} different reasons of the kind {kind!r} were logged. Others of it are not." in messages
+    client.get("/events?channel=orders.7")
+    assert "returned False" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nINFO forged", "\x1b[2J", "\x9b2J", "\u202eb", "\u2028", "\x00", "x" * 5000])
+def test_refusal_log_shows_nothing_from_outside_as_it_is(app, client, sse, caplog, text):
+    """Line breaks, controls and what turns text around are escaped, and long texts shortened, whoever sent or returned them."""
+    sse.authorize("wrong")(lambda channel: text)
+    client.get("/events?channel=wrong")
+    client.get("/events", query_string={"channel": text})
+    client.get("/events", query_string={"channels": "x", f"channel{text[:20]}": "x"}).close()
+    client.get("/events", headers={"Origin": f"https://{text.encode('ascii', 'replace').decode().splitlines()[0]}"})
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) >= 4
+    for message in messages:
+        assert message.isprintable()
+        assert len(message) < 1000
+
+
+def test_shown_survives_a_value_without_a_repr():
+    """A rule's answer whose repr raises is named by its type."""
+
+    class Odd:
+        def __repr__(self):
+            raise ZeroDivisionError
+
+    assert shown(Odd()) == "<test_shown_survives_a_value_without_a_repr.<locals>.Odd without a repr>"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("chanel", "channel"),
+        ("channels", "channel"),
+        ("Channel", "channel"),
+        ("channel[]", "channel"),
+        ("chanell", "channel"),
+        ("last-event-id", "last_event_id"),
+        ("Last-Event-ID", "last_event_id"),
+        ("lastEventId", "last_event_id"),
+        ("last_event", "last_event_id"),
+    ],
+)
+def test_name_in_the_query_that_is_nearly_ours_is_told(app, client, caplog, name, meant):
+    """In debug mode it is a 400 with the right name; elsewhere the stream opens, and the log says it once."""
+    for _ in range(2):
+        with client.get("/events", query_string={name: "news"}) as response:
+            assert response.status_code == 200
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"A stream was asked for wrongly: the query has {name!r}, which nothing reads. Write {meant}=")
+    app.debug = True
+    response = client.get("/events", query_string={name: "news", "channel": "news"})
+    assert response.status_code == 400
+    assert response.json["cure"].startswith(f"Write {meant}=")
+
+
+@pytest.mark.parametrize("name", ["datastar", "_", "t", "token", "cb", "event", "id", "x" * 500, "é", "user_channel_of_the_page"])
+def test_name_in_the_query_of_others_is_left_alone(app, client, caplog, name):
+    """Datastar, cache busters and tokens put names of their own into the query."""
+    app.debug = True
+    with client.get("/events", query_string={name: "x", "channel": "news", "last_event_id": "1"}) as response:
+        assert response.status_code == 200
+    assert caplog.records == []
+
+
+# The default channel
+
+
+def closed(sse, **settings):
+    return make_app(blueprint=sse, default_channel_public=False, **settings)
+
+
+@pytest.mark.parametrize("query", ["", "?channel=sse"])
+def test_default_channel_can_be_closed(sse, caplog, query):
+    """With SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False nobody reads it, whatever pattern is public, and the log says which channel was meant."""
+    client = closed(sse, public_channels=["*"]).test_client()
+    assert client.get(f"/events{query}").status_code == 403
+    with client.get("/events?channel=other") as response:
+        assert response.status_code == 200
+    [record] = caplog.records
+    assert "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False closes channel 'sse', which is read where a request names no channel" in record.getMessage()
+    assert '@sse.authorize("sse")' in record.getMessage()
+
+
+@pytest.mark.parametrize("channel", ["sse", ["news", "sse"], None])
+def test_publishing_to_the_closed_default_channel_is_told_once(sse, caplog, channel):
+    """An event that nobody may read is accepted, and the log says once why it is not seen, and what to do."""
+    app = closed(sse)
+    for _ in range(3):
+        assert sse.publish("x") if channel is None else sse.publish("x", channel=channel)
+    records = [record for record in caplog.records if "which nobody may read" in record.getMessage()]
+    assert len(records) == 1
+    assert "Give publish() a channel" in records[0].getMessage()
+    assert app.test_client().get("/events").status_code == 403
+
+
+@pytest.mark.parametrize("how", ["public", "rule", "view", "other channel"])
+def test_publishing_to_a_default_channel_that_is_read_is_not_told(sse, caplog, how):
+    """Nothing is said where a rule grants it, a view of the app's own streams it, or nothing closes it."""
+    app = make_app(blueprint=sse) if how == "public" else closed(sse)
+    if how == "rule":
+        sse.authorize("s*")(lambda channel: True)
+    if how == "view":
+        app.add_url_rule("/all", view_func=lambda: sse.stream(), endpoint="all")
+        app.test_client().get("/all").close()
+    sse.publish("x", channel="other" if how == "other channel" else "sse")
+    assert [record for record in caplog.records if "nobody may read" in record.getMessage()] == []
+
+
+# In a browser
+
+
+def test_browser_comes_back_to_a_rule_that_broke(sse, browser, monkeypatch):
+    """An EventSource whose rule raises is asked to come back, and opens when the rule can answer again; after a 403 it stops for ever."""
+    monkeypatch.setattr("flask_sse_push.blueprint._SOFT_RETRY_MILLISECONDS", (500, 600))
+    app = make_app(blueprint=sse, heartbeat_seconds=0.2)
+    asked = []
+
+    @sse.authorize("orders")
+    def may_read(channel):
+        asked.append(channel)
+        if len(asked) < 3:
+            raise ConnectionError("the database is away")
+        return True
+
+    app.add_url_rule("/", view_func=lambda: "<!doctype html>", endpoint="page")
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    page = browser.new_page()
+    try:
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.evaluate("window.events = new EventSource('/events?channel=orders'); window.refused = new EventSource('/events?channel=closed')")
+        eventually(lambda: page.evaluate("window.events.readyState") == 1 and len(asked) == 3, 15_000 * MS, "the stream opens at the third try")
+        assert page.evaluate("window.refused.readyState") == 2
+    finally:
+        page.close()
+        eventually(lambda: sse.stats()["streams"] == 0, 10_000 * MS, "the stream of the closed page ends")
+        server.shutdown()
+        thread.join()
+        server.server_close()
