@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, abort, current_app, has_app_context, jsonify, request
 
-from .access import Rule, Rules, check_access
+from .access import Rules, check_access
 from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
 from .errors import ConfigurationError, InvalidChannel, NotRegistered
 from .pump import FINAL_ID, close_iterable
 from .refusals import Refusal, shown, soft_refusal
+from .rule import Rule
 from .state import AppState
 
 __all__ = ["EXTENSION_KEY", "SSEPush", "publish", "sse"]
@@ -285,7 +286,7 @@ class SSEPush(Blueprint):
             return self._refuse(state, _no_name(error, listed))
         refusal = check_access(channels, state.settings, self._rules, state.refusals)
         if refusal is not None:
-            return self._refuse(state, refusal)
+            return self._answer_refusal(state, refusal)
         return state.subscribe(asked, channels)
 
     def _refuse_foreign(self, state: AppState, asked: Request) -> None:
@@ -318,8 +319,11 @@ class SSEPush(Blueprint):
         return response
 
     def _refuse(self, state: AppState, refusal: Refusal) -> Response:
-        """Answer a refusal: for good, or by asking a browser to come back."""
         state.refusals.note(refusal)
+        return self._answer_refusal(state, refusal)
+
+    def _answer_refusal(self, state: AppState, refusal: Refusal) -> Response:
+        """Answer a refusal that was logged: for good, or by asking a browser to come back."""
         state.warn_of_late_settings()
         if refusal.status == 503 and _may_be_event_source(request):
             return self._come_back(state, refusal)

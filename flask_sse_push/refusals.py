@@ -31,7 +31,7 @@ def soft_refusal(reason: str, low_ms: float, high_ms: float) -> bytes:
 
 
 def shown(value: object, most: int = 160) -> str:
-    """Return ``repr(value)``, shortened. It is safe in a log: repr escapes line breaks, controls and what turns text around."""
+    """Return ``repr(value)``, shortened: safe in a log, because repr escapes line breaks, controls and the like."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001  # a foreign object; it must not turn a refusal into an error
@@ -72,27 +72,29 @@ class RefusalLog:
         self._kinds: dict[str, int] = {}
 
     def count(self, kind: str, key: Hashable) -> int:
-        """Return how often this was counted, with this time; 0 for all that came after the first 64 keys of a kind."""
+        """Return how often this was counted, with this time; 0 for what came after the first 64 keys of its kind."""
         counted = self._counts.get((kind, key), 0) + 1
         if counted == 1:
             if self._kinds.get(kind, 0) >= MOST_KEYS:
                 return 0
             self._kinds[kind] = now = self._kinds.get(kind, 0) + 1
             if now == MOST_KEYS:
-                logger.warning("Refusals for %d different reasons of the kind %r were logged. Others of it are not.", now, kind)
+                logger.warning("Refusals for %d reasons of the kind %r were logged. Others of it are not.", now, kind)
         self._counts[kind, key] = counted
         return counted
 
     def note(self, refusal: Refusal) -> None:
-        """Log a refusal the first time, with the traceback of what a rule raised; that one again the 10th, 100th ... time."""
+        """Log a refusal the first time; where a rule broke with its traceback, and again the 10th, 100th ... time."""
+        text = f"{refusal.reason}. {refusal.cure}"
         count = self.count(refusal.kind, refusal.key)
         if count == 1:
             level = logging.WARNING if refusal.error is None else logging.ERROR
-            logger.log(level, "A stream was refused (%d): %s. %s", refusal.status, refusal.reason, refusal.cure, exc_info=refusal.error)
+            logger.log(level, "A stream was refused (%d): %s", refusal.status, text, exc_info=refusal.error)
         elif refusal.status == 503 and count >= 10 and str(count).rstrip("0") == "1":
-            logger.warning("A stream was refused (%d) %d times: %s. %s", refusal.status, count, refusal.reason, refusal.cure)
+            logger.warning("Streams were refused (%d) %d times: %s", refusal.status, count, text)
 
     def note_passed(self, refusal: Refusal) -> None:
         """Log once what would be refused in debug mode, and is let through here."""
         if self.count(refusal.kind, refusal.key) == 1:
-            logger.warning("A stream was asked for wrongly: %s. %s (In debug mode this is refused with %d.)", refusal.reason, refusal.cure, refusal.status)
+            text = f"{refusal.reason}. {refusal.cure}"
+            logger.warning("A stream was asked for wrongly: %s (In debug mode: %d.)", text, refusal.status)

@@ -283,7 +283,7 @@ class AppState:
 
     def _warn_unreadable(self) -> None:
         """Say once that an event went to the closed default channel: who publishes without a channel may not know."""
-        if self.serves_default or self.rules.covers(DEFAULT_CHANNEL) or self.refusals.count("closed default", None) != 1:
+        if self.serves_default or self.rules.cover(DEFAULT_CHANNEL) or self.refusals.count("closed default", None) != 1:
             return
         logger.warning(
             "An event was published to channel %r, which nobody may read by the blueprint's route: SSE_PUSH_DEFAULT_CHANNEL_PUBLIC is False and no "

@@ -14,6 +14,7 @@ from werkzeug.routing import RequestRedirect
 
 from flask_sse_push import ConfigurationError, InvalidChannel, SSEPush
 from flask_sse_push.testing import open_stream
+from tests.needs import needs
 
 from .helpers import make_app
 
@@ -381,6 +382,19 @@ def test_rule_that_cannot_answer_asks_to_come_back(client, sse, rule):
     assert sse.stats()["opened"] == 0
 
 
+def test_timeout_of_gevent_in_a_rule_asks_to_come_back(client, sse):
+    """gevent.Timeout is no Exception, and still no reason to stop a browser for ever; what ends the process is not caught."""
+    needs(modules=["gevent"])
+    import gevent
+
+    sse.authorize("orders")(_raise(gevent.Timeout(1)))
+    assert client.get("/events?channel=orders", headers={"Accept": "application/json"}).status_code == 503
+    for error in (KeyboardInterrupt, SystemExit, gevent.GreenletExit):
+        sse.authorize(error.__name__)(_raise(error()))
+        with pytest.raises(error):
+            client.get(f"/events?channel={error.__name__}")
+
+
 def test_clients_of_a_rule_that_breaks_come_back_apart(client, sse):
     """The time is another one for each."""
     sse.authorize("orders")(_abort(503))
@@ -394,13 +408,16 @@ def test_rule_that_breaks_is_logged_once_with_its_traceback(client, sse, caplog)
     def broken(channel):
         raise ZeroDivisionError
 
-    for _ in range(12):
+    for _ in range(9):
+        assert client.get("/events?channel=orders").status_code == 200
+    [first] = caplog.records
+    for _ in range(5):
         assert client.get("/events?channel=orders").status_code == 200
     first, tenth = caplog.records
     assert "broken of 'orders' raised ZeroDivisionError" in first.getMessage()
     assert first.exc_info[0] is ZeroDivisionError
     assert [frame.name for frame in traceback.extract_tb(first.exc_info[2])][-1] == "broken"
-    assert "(503) 10 times" in tenth.getMessage()
+    assert "Streams were refused (503) 10 times" in tenth.getMessage()
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_errors_imports_nothing_of_the_package():
     assert own("errors") == set()
 
 
-EXTENSION = {"blueprint", "state", "response", "access", "cors", "testing", "cli", "publisher", "__init__"}
+EXTENSION = {"blueprint", "state", "response", "access", "rule", "cors", "testing", "cli", "publisher", "__init__"}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,8 @@ EXTENSION = {"blueprint", "state", "response", "access", "cors", "testing", "cli
         (["checks"], EXTENSION | {"hub", "stream", "subscription", "pump", "heartbeat", "bus", "signals", "decoder"}),
         (["decoder"], set(MODULES) - {"errors"}),
         (["refusals"], set(MODULES)),
-        (["response", "access", "cors"], {"blueprint", "state", "testing", "cli", "publisher", "__init__", "hub", "bus"}),
+        (["rule"], {"access", "settings"}),
+        (["response", "access", "rule", "cors"], {"blueprint", "state", "testing", "cli", "publisher", "__init__", "hub", "bus"}),
         (["state"], {"blueprint", "testing", "cli", "publisher", "__init__", "decoder"}),
         (["blueprint"], {"testing", "cli", "publisher", "__init__", "decoder"}),
     ],
