@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import gc
 import weakref
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, abort, current_app, has_app_context, jsonify, request
@@ -16,6 +14,7 @@ from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
 from .errors import ConfigurationError, InvalidChannel, NotRegistered
 from .pump import FINAL_ID, close_iterable
+from .query import find_misspelt
 from .refusals import Refusal, shown, soft_refusal
 from .rule import Rule
 from .state import AppState
@@ -26,8 +25,6 @@ EXTENSION_KEY = "flask_sse_push"
 """Where an app keeps its state of this extension, in ``app.extensions``."""
 
 RuleT = TypeVar("RuleT", bound=Rule)
-
-_QUERY = ("channel", "last_event_id")
 
 _SOFT_RETRY_MILLISECONDS = (5_000, 30_000)
 """When clients come back whose rights could not be told: long enough for a database to restart, and not all at once."""
@@ -275,7 +272,7 @@ class SSEPush(Blueprint):
             add_preflight_headers(response.headers)
             return response
         self._refuse_foreign(state, asked)
-        if (misspelt := _misspelt(asked)) is not None:
+        if (misspelt := find_misspelt(asked)) is not None:
             if current_app.debug:
                 return self._refuse(state, misspelt)
             state.refusals.note_passed(misspelt)
@@ -364,32 +361,6 @@ def _may_be_event_source(asked: Request) -> bool:
 def _no_name(error: InvalidChannel, names: Iterable[str]) -> Refusal:
     """Why a request's channels are none. What is wrong is in the message already: it is about what the client sent, and nothing else."""
     return Refusal(400, str(error), f"the request asks for the channels {shown(list(names))}", str(error), "name", shown(list(names)))
-
-
-def _misspelt(asked: Request) -> Refusal | None:
-    """Return what is wrong with a name in the query that nearly is one of ours. Any other is somebody else's."""
-    for name in asked.args:
-        if name not in _QUERY and (meant := _nearest(name[:_MOST_LETTERS])) is not None:
-            return Refusal(
-                400,
-                "A name in the query is not known.",
-                f"the query has {shown(name)}, which nothing reads",
-                f"Write {meant}=, and one {meant}= for each channel." if meant == "channel" else f"Write {meant}=.",
-                "query",
-                name[:_MOST_LETTERS],
-            )
-    return None
-
-
-_MOST_LETTERS = 32  # of a name in a query that are compared; longer ones are like none of ours
-
-
-@lru_cache(maxsize=256)  # the names of a page are few, and always the same
-def _nearest(name: str) -> str | None:
-    """Return which of our names is meant by one that is none of them."""
-    flat = name.lower().replace("-", "").replace("_", "").replace("[]", "")
-    meant = difflib.get_close_matches(flat, [ours.replace("_", "") for ours in _QUERY], 1, 0.8)
-    return next((ours for ours in _QUERY if meant and ours.replace("_", "") == meant[0]), None)
 
 
 def _current_request() -> Request:
