@@ -27,7 +27,7 @@ EXTENSION_KEY = "flask_sse_push"
 RuleT = TypeVar("RuleT", bound=Rule)
 
 _SOFT_RETRY_MILLISECONDS = (5_000, 30_000)
-"""When clients come back whose rights could not be told: long enough for a database to restart, and not all at once."""
+"""When clients come back whose rights could not be told: a database may restart, and not all come at once."""
 
 
 class SSEPush(Blueprint):
@@ -36,10 +36,10 @@ class SSEPush(Blueprint):
 
         app.register_blueprint(sse, url_prefix="/events")    # GET /events?channel=news
 
-    One instance serves any number of apps, and when it has rules, those of one import name. Nothing is opened before the first
-    stream or event. Settings are read from ``app.config`` when it is registered, so that a mistake is met early, and once more
-    at the first use (a request, an event, a call of :meth:`stats`): from then on they stay. See
-    :class:`flask_sse_push.settings.Settings` for all of them.
+    One instance serves any number of apps; when it has rules, only apps of one import name. Nothing is opened
+    before the first stream or event. Settings are read from ``app.config`` when it is registered, so that a
+    mistake is met early, and again at the first use (a request, an event, a call of :meth:`stats`). Then they
+    stay. See :class:`flask_sse_push.settings.Settings` for all of them.
 
     Args:
         name (str): The blueprint's name; the endpoint is ``name.stream``.
@@ -59,7 +59,8 @@ class SSEPush(Blueprint):
         Set up an app. Called by ``app.register_blueprint``.
 
         Raises:
-            ConfigurationError: The app has one already, a setting is wrong, or the blueprint has rules of an app of another import name.
+            ConfigurationError: The app has one already, a setting is wrong, or the blueprint has rules of an
+                app of another import name.
             UnsupportedServer: This is a worker of a server that cannot stream.
         """
         if EXTENSION_KEY in app.extensions:
@@ -174,11 +175,12 @@ class SSEPush(Blueprint):
         """
         Decorate a rule: who may read the channels that fit a pattern.
 
-        The rule is called with the channel's name inside the request, so ``current_user``, ``session`` and ``request`` work. Only
-        ``True`` grants. ``False`` and ``None`` refuse with 403, ``abort(401)`` and what a login library returns or raises instead
-        (a redirect, a 401) with 401; anything else refuses, and is logged. A rule that breaks, or answers 5xx or 429, asks the
-        client to come back. Where several rules fit, one that grants is enough. Rules go before ``SSE_PUSH_PUBLIC_CHANNELS``
-        and ``SSE_PUSH_DEFAULT_CHANNEL_PUBLIC``, which count only for channels that no rule is about. ::
+        The rule is called with the channel's name inside the request, so ``current_user``, ``session`` and
+        ``request`` work. Only ``True`` grants. ``False`` and ``None`` refuse with 403; ``abort(401)`` and what
+        a login library returns or raises instead (a redirect, a 401) refuse with 401; anything else refuses,
+        and is logged. A rule that breaks, or answers 5xx or 429, asks the client to come back. Where several rules
+        fit, one that grants is enough. ``SSE_PUSH_PUBLIC_CHANNELS`` and ``SSE_PUSH_DEFAULT_CHANNEL_PUBLIC``
+        count only for channels that no rule is about. ::
 
             @sse.authorize("orders.*")
             @login_required
@@ -190,8 +192,9 @@ class SSEPush(Blueprint):
 
         Raises:
             InvalidChannel: It is no pattern.
-            ConfigurationError: The rule is asynchronous, a generator or no function of one argument; a decorator stands above this
-                one, where it would not be asked; or the blueprint is on apps of several import names.
+            ConfigurationError: The rule is asynchronous, a generator or no function of one argument; a
+                decorator stands above this one, where it would not be asked; or the blueprint is on apps of
+                several import names.
         """
         checked = Pattern(pattern)
 
@@ -289,12 +292,15 @@ class SSEPush(Blueprint):
     def _refuse_foreign(self, state: AppState, asked: Request) -> None:
         if is_foreign(asked, state.settings):
             origin = asked.headers.get("Origin")
-            whose = "a page of another site" if origin is None else f"a page of another origin, {shown(origin)},"
+            page = "a page of another site"
+            if origin is not None:
+                page = f"a page of another origin, {shown(origin)},"
             refusal = Refusal(
                 403,
-                "Pages of this origin may not read streams. SSE_PUSH_CORS_ORIGINS lists the origins that may.",
-                f"{whose} asked {shown(asked.host)}",
-                "List it in SSE_PUSH_CORS_ORIGINS if it may read streams; behind a proxy, pass the Host header on.",
+                "Pages of this origin may not read streams. "
+                "SSE_PUSH_CORS_ORIGINS lists the origins that may.",
+                f"{page} asked {shown(asked.host)}",
+                "List it in SSE_PUSH_CORS_ORIGINS if it may; behind a proxy, pass the Host header on.",
                 "origin",
                 origin,
             )
@@ -305,7 +311,8 @@ class SSEPush(Blueprint):
             return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
         if not state.is_full(request):
             return None
-        full = self._answer(state, 503, {"error": "full", "message": "This server has as many streams as it may have. Try again later."})
+        message = "This server has as many streams as it may have. Try again later."
+        full = self._answer(state, 503, {"error": "full", "message": message})
         full.headers["Retry-After"] = "15"
         return full
 
@@ -337,8 +344,8 @@ class SSEPush(Blueprint):
 
     def _come_back(self, state: AppState, refusal: Refusal) -> Response:
         text = f"{refusal.reason}. {refusal.cure}" if current_app.debug else refusal.message
-        response = Response(soft_refusal(text, *_SOFT_RETRY_MILLISECONDS), content_type="text/event-stream; charset=utf-8")
-        return self._unstored(state, response)
+        body = soft_refusal(text, *_SOFT_RETRY_MILLISECONDS)
+        return self._unstored(state, Response(body, content_type="text/event-stream; charset=utf-8"))
 
     def _answer(self, state: AppState, status: int, body: dict[str, str]) -> Response:
         """A refusal for good is JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
@@ -354,13 +361,15 @@ class SSEPush(Blueprint):
 
 
 def _may_be_event_source(asked: Request) -> bool:
-    """Say whether a status other than 200 would stop this client for ever: an ``EventSource`` asks by GET, for an event stream."""
-    return asked.method == "GET" and ("Accept" not in asked.headers or asked.accept_mimetypes["text/event-stream"] > 0)
+    """Say whether any status but 200 would stop this client for ever: it asks by GET, for an event stream."""
+    accepts = "Accept" not in asked.headers or asked.accept_mimetypes["text/event-stream"] > 0
+    return asked.method == "GET" and accepts
 
 
 def _no_name(error: InvalidChannel, names: Iterable[str]) -> Refusal:
-    """Why a request's channels are none. What is wrong is in the message already: it is about what the client sent, and nothing else."""
-    return Refusal(400, str(error), f"the request asks for the channels {shown(list(names))}", str(error), "name", shown(list(names)))
+    """Why a request's channels are none. The client is told all: it is about what it sent alone."""
+    sent = shown(list(names))
+    return Refusal(400, str(error), f"the request asks for the channels {sent}", str(error), "name", sent)
 
 
 def _current_request() -> Request:

@@ -17,21 +17,21 @@ logger = logging.getLogger(__package__)
 
 def soft_refusal(reason: str, low_ms: float, high_ms: float) -> bytes:
     """
-    Return the body of a 200 that asks a browser to come back: any other status stops an ``EventSource`` for ever.
+    Return the body of a 200 that asks a browser to come back: others stop an ``EventSource`` for ever.
 
-    It ends with one line feed. A second one would end a block without an id, and a client that follows the standard
-    by the letter would forget its place (WHATWG HTML, 9.2.6).
+    It ends with one line feed. A second one would end a block without an id, and a client that follows the
+    standard by the letter would forget its place (WHATWG HTML, 9.2.6).
 
     Args:
         reason (str): One line for whoever looks at the bytes, sent as a comment.
         low_ms (float): Milliseconds that the client waits at least.
-        high_ms (float): Milliseconds that it waits at most: a random time between, so that clients come back apart.
+        high_ms (float): Milliseconds that it waits at most. The time is random, so that clients come apart.
     """
     return f": {reason}\nretry: {random.uniform(low_ms, high_ms):.0f}\n".encode()
 
 
 def shown(value: object, most: int = 160) -> str:
-    """Return ``repr(value)``, shortened: safe in a log, because repr escapes line breaks, controls and the like."""
+    """Return ``repr(value)``, shortened: safe in a log, because it escapes line breaks and controls."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001  # a foreign object; it must not turn a refusal into an error
@@ -72,19 +72,20 @@ class RefusalLog:
         self._kinds: dict[str, int] = {}
 
     def count(self, kind: str, key: Hashable) -> int:
-        """Return how often this was counted, with this time; 0 for what came after the first 64 keys of its kind."""
+        """Return how often this was counted, with this time; 0 for what comes after 64 keys of its kind."""
         counted = self._counts.get((kind, key), 0) + 1
         if counted == 1:
             if self._kinds.get(kind, 0) >= MOST_KEYS:
                 return 0
             self._kinds[kind] = now = self._kinds.get(kind, 0) + 1
             if now == MOST_KEYS:
-                logger.warning("Refusals for %d reasons of the kind %r were logged. Others of it are not.", now, kind)
+                text = "Refusals for %d reasons of the kind %r were logged. Others of it are not."
+                logger.warning(text, now, kind)
         self._counts[kind, key] = counted
         return counted
 
     def note(self, refusal: Refusal) -> None:
-        """Log a refusal the first time; where a rule broke with its traceback, and again the 10th, 100th ... time."""
+        """Log a refusal once; of a rule that broke with its traceback, and again the 10th, 100th ... time."""
         text = f"{refusal.reason}. {refusal.cure}"
         count = self.count(refusal.kind, refusal.key)
         if count == 1:

@@ -32,7 +32,8 @@ _MESSAGES = {
 }
 
 _ORDINARY = "This is what a rule does whose visitor may not read the channel."
-_ONLY_TRUE = "Only True grants. Let the rule be an ordinary function that returns True or False, or calls abort(401)."
+_ONLY_TRUE = "Only True grants. Let the rule be an ordinary function that returns True or False."
+_WRITE = "Write: def may_read(channel): ..."
 _COME_BACK = "Clients come back in 5 to 30 seconds. Mend the rule, or what it asks."
 
 
@@ -53,13 +54,13 @@ def check_rule(pattern: Pattern, rule: Rule) -> None:
     name = f"The rule {name_of(rule)} of {pattern.text!r}"
     if not callable(rule):
         raise ConfigurationError(
-            f"{name} must be a function of the channel's name, got {shown(rule)}. Write: def may_read(channel): ..."
+            f"{name} must be a function of the channel's name, got {shown(rule)}. {_WRITE}"
         )
     for layer in _layers(rule):
         if any(is_kind(layer) for is_kind in _NO_ORDINARY_FUNCTIONS):
             raise ConfigurationError(
-                f"{name} must be an ordinary function, got {shown(layer)}, whose call returns an object that is "
-                "always true. Write it with def and return; inside, asyncio.run(...) can await something."
+                f"{name} must be an ordinary function, got {shown(layer)}, whose call returns an object that "
+                "is always true. Write it with def and return; inside, asyncio.run(...) can await something."
             )
     try:
         signature = inspect.signature(rule)
@@ -70,8 +71,8 @@ def check_rule(pattern: Pattern, rule: Rule) -> None:
             signature.bind("channel")
         except TypeError as error:
             raise ConfigurationError(
-                f"{name} must take the channel's name and nothing else, got the signature {signature} ({error}). "
-                "Write: def may_read(channel): ..."
+                f"{name} must take the channel's name and nothing else, "
+                f"got the signature {signature} ({error}). {_WRITE}"
             ) from None
     if isinstance(rule, FunctionType) and not isinstance(rule.__dict__, _Attributes):
         rule.__dict__ = _Attributes(rule.__dict__)
@@ -85,7 +86,7 @@ _NO_ORDINARY_FUNCTIONS: tuple[Callable[[Any], bool], ...] = (
 
 
 def _layers(rule: Any) -> Iterator[Any]:
-    """Return a callable and all that shows inside of it: what wrappers wrap, partials call, and objects do when called."""
+    """Return a callable and what shows inside: what wrappers wrap, partials call, objects do when called."""
     waiting, seen = [rule], set[int]()
     while waiting:
         layer = waiting.pop()
@@ -120,14 +121,14 @@ class _Attributes(dict[str, Any]):
         if frame.f_code is functools.update_wrapper.__code__:
             name = name_of(frame.f_locals.get("wrapped"))
             raise ConfigurationError(
-                f"Nothing may stand above the @sse.authorize of the rule {name}, got a decorator that would not be "
-                "asked. Put @sse.authorize on top and the other decorator below it."
+                f"Nothing may stand above the @sse.authorize of the rule {name}, got a decorator that would "
+                "not be asked. Put @sse.authorize on top and the other decorator below it."
             )
         return super().keys()
 
 
 def ask(pattern: Pattern, rule: Rule, channel: str) -> Refusal | None:
-    """Return ``None`` if a rule grants a channel, else why it does not. Nothing that a rule raises comes out."""
+    """Return ``None`` if a rule grants a channel, else why it does not. No ``Exception`` comes out."""
     try:
         outcome: object = rule(channel)
     except HTTPException as error:
@@ -154,12 +155,12 @@ def _is_timeout(error: BaseException) -> bool:
 
 
 def _judge_error(pattern: Pattern, rule: Rule, error: BaseException) -> Refusal:
-    """Ask the app what an error means: login libraries raise errors of their own, and give the app handlers for them."""
+    """Ask the app what an error means: login libraries raise their own, and give the app handlers."""
     answer, traceback = None, error.__traceback__
     if isinstance(error, Exception):
         try:
             answer = _answer_of(current_app.make_response(current_app.handle_user_exception(error)))
-        except Exception:  # noqa: BLE001  # nobody handles it: it comes out as it went in, and with a longer way
+        except Exception:  # noqa: BLE001  # nobody handles it: it comes out as it went in, with a longer way
             error.__traceback__ = traceback
     key = f"raised {type(error).__qualname__}"
     if answer is not None and _grade(answer.status_code) in (401, 403):
@@ -168,7 +169,12 @@ def _judge_error(pattern: Pattern, rule: Rule, error: BaseException) -> Refusal:
 
 
 def _judge(
-    pattern: Pattern, rule: Rule, answer: Response | None, text: str, key: str, error: HTTPException | None = None
+    pattern: Pattern,
+    rule: Rule,
+    answer: Response | None,
+    text: str,
+    key: str,
+    error: HTTPException | None = None,
 ) -> Refusal:
     """Read an answer of HTTP, or what is neither that nor ``True``."""
     status = None if answer is None else _grade(answer.status_code)
@@ -208,7 +214,7 @@ def _refusal(
 
 
 def _grade(status: int) -> int | None:
-    """Return 403 for a status that refuses for good, 401 until somebody logs in, 503 for now, else ``None``."""
+    """Return 403 for a status that refuses for good, 401 until a login, 503 for now, else ``None``."""
     if status == 401 or 300 <= status < 400:  # a redirect leads to the page where one logs in
         return 401
     if status == 429 or 500 <= status < 600:
@@ -217,11 +223,13 @@ def _grade(status: int) -> int | None:
 
 
 def _answer_of(outcome: object) -> Response | None:
-    """Return the answer of HTTP that a rule raised, or returned as a view would; ``None`` for anything else."""
+    """Return the answer of HTTP that a rule raised, or returned as a view would; ``None`` for all else."""
     try:
         if isinstance(outcome, HTTPException):
             made = outcome.get_response()
-            return made if isinstance(made, Response) else Response(status=made.status_code, headers=made.headers)
+            if isinstance(made, Response):
+                return made
+            return Response(status=made.status_code, headers=made.headers)
         if isinstance(outcome, Response):
             return outcome
         if isinstance(outcome, tuple) and len(outcome) > 1:
@@ -233,7 +241,7 @@ def _answer_of(outcome: object) -> Response | None:
 
 
 def _close(outcome: object) -> None:
-    """Close what a rule returned: a coroutine that nobody awaits would warn, and a response may hold a file."""
+    """Close what a rule returned: a coroutine would warn, and a response may hold a file."""
     is_awaitable = inspect.isawaitable(outcome)
     if not is_awaitable and not inspect.isgenerator(outcome) and not isinstance(outcome, Response):
         return

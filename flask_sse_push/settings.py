@@ -30,9 +30,15 @@ class Settings:
     """
 
     public_channels: tuple[Pattern, ...]
-    """``SSE_PUSH_PUBLIC_CHANNELS`` (list of patterns, default none): who can reach the app can read these, where no rule is about them."""
+    """
+    ``SSE_PUSH_PUBLIC_CHANNELS`` (list of patterns, default none): who can reach the app can read these, where
+    no rule is about them.
+    """
     default_channel_public: bool
-    """``SSE_PUSH_DEFAULT_CHANNEL_PUBLIC`` (bool, default ``True``): the same for the channel ``sse``; ``False`` closes it unless a rule grants it."""
+    """
+    ``SSE_PUSH_DEFAULT_CHANNEL_PUBLIC`` (bool, default ``True``): the same for the channel ``sse``; ``False``
+    closes it unless a rule grants it.
+    """
     bus_url: str | BusFactory
     """``SSE_PUSH_BUS_URL`` (URL, or a function that makes a bus; default: the environment's variable of this name, or ``"auto"``): what carries events."""
     publish_timeout_seconds: float
@@ -101,10 +107,11 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         strict=reader.boolean("STRICT", True),
     )
     reader.refuse_unknown()
-    if not settings.default_channel_public and any(pattern.text == DEFAULT_CHANNEL for pattern in settings.public_channels):
+    listed = {pattern.text for pattern in settings.public_channels}
+    if DEFAULT_CHANNEL in listed and not settings.default_channel_public:
         raise ConfigurationError(
-            f"SSE_PUSH_DEFAULT_CHANNEL_PUBLIC must be True where SSE_PUSH_PUBLIC_CHANNELS lists {DEFAULT_CHANNEL!r}, got False. "
-            "Leave one of the two out."
+            "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC must be True where SSE_PUSH_PUBLIC_CHANNELS lists "
+            f"{DEFAULT_CHANNEL!r}, got False. Leave one of the two out."
         )
     if settings.history_bytes < (least := settings.max_event_bytes + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 128 + CHANNEL_OVERHEAD_BYTES):
         raise ConfigurationError(
@@ -115,9 +122,9 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 
 
 def snapshot(config: Mapping[str, Any]) -> dict[str, object]:
-    """Return what is configured now, in a form that shows a later change of the config, and of a list in it."""
+    """Return what is configured now, so that a later change of the config, and of a list in it, shows."""
     values: dict[str, object] = {
-        key: list(value) if isinstance(value, list) else set(value) if isinstance(value, set) else value
+        key: value.copy() if isinstance(value, list | set) else value
         for key, value in config.items()
         if isinstance(key, str) and key.startswith(PREFIX)
     }

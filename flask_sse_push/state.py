@@ -68,7 +68,7 @@ class AppState:
     The extension's state on one app: ``app.extensions["flask_sse_push"]``. Thread-safe.
 
     Args:
-        app (Flask): Its config is read and checked here, so that a mistake is met early, and again by :meth:`freeze`.
+        app (Flask): Its config is read and checked here, to meet a mistake early, and by :meth:`freeze`.
         rules (Rules): Who may read what.
 
     Raises:
@@ -89,7 +89,7 @@ class AppState:
         """Whether a view of the app's own has streamed the default channel."""
         self._configured = snapshot(app.config)
         self.settings = _read_settings(app)
-        """What was configured when the blueprint was registered; after the first use, what was configured then."""
+        """What was configured at the registration; after the first use, what was configured then."""
         self._lock = reentrant_lock()
         _apps[app.import_name, app.name] += 1
         self._number = _apps[app.import_name, app.name]
@@ -115,12 +115,13 @@ class AppState:
                 return
             if fresh is not None:
                 self._configured, self.settings = configured, fresh
-                self._processes.forget()  # a check of the server made a bus by the old settings, which nobody has used
+                self._processes.forget()  # the check at the registration made a bus, which nobody has used
             self.is_frozen = True
         if (key := key_of_flask_sse(self.app.config)) is not None and self.refusals.count("config", key) == 1:
             logger.warning(
-                "%s is a setting of Flask-SSE, and nothing here reads it. To carry events by that Redis set SSE_PUSH_BUS_URL to the same URL; "
-                'if it is for something else, set SSE_PUSH_BUS_URL to "auto", and this is not said again.',
+                "%s is a setting of Flask-SSE, and nothing here reads it. To carry events by that Redis set "
+                "SSE_PUSH_BUS_URL to the same URL; if it is for something else, set SSE_PUSH_BUS_URL to "
+                '"auto", and this is not said again.',
                 key,
             )
 
@@ -129,12 +130,13 @@ class AppState:
         configured = snapshot(self.app.config)
         if configured == self._configured:
             return
-        late = [key for key in {**self._configured, **configured} if configured.get(key) != self._configured.get(key)]
-        fresh = [key for key in sorted(late) if self.refusals.count("config", key) == 1]
+        before = self._configured
+        late = [key for key in sorted({**before, **configured}) if configured.get(key) != before.get(key)]
+        fresh = [key for key in late if self.refusals.count("config", key) == 1]
         if fresh:
             logger.warning(
-                "%s changed in app.config after the first use, and has no effect: settings are fixed by the first request, event or call of "
-                "stats(). Set it before, best before register_blueprint().",
+                "%s changed in app.config after the first use, and has no effect: settings are fixed by the "
+                "first request, event or call of stats(). Set it before, best before register_blueprint().",
                 ", ".join(fresh),
             )
 
@@ -282,12 +284,15 @@ class AppState:
         return self._processes.get().count(what)
 
     def _warn_unreadable(self) -> None:
-        """Say once that an event went to the closed default channel: who publishes without a channel may not know."""
-        if self.serves_default or self.rules.cover(DEFAULT_CHANNEL) or self.refusals.count("closed default", None) != 1:
+        """Say once that an event went to the closed default channel, as by publish() without a channel."""
+        if self.serves_default or self.rules.cover(DEFAULT_CHANNEL):
+            return
+        if self.refusals.count("closed default", None) != 1:
             return
         logger.warning(
-            "An event was published to channel %r, which nobody may read by the blueprint's route: SSE_PUSH_DEFAULT_CHANNEL_PUBLIC is False and no "
-            'rule covers it. Give publish() a channel, or add a rule: @sse.authorize("%s"). A view of your own that returns sse.stream() can read it.',
+            "An event was published to channel %r, which nobody may read by the blueprint's route: "
+            "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC is False and no rule covers it. Give publish() a channel, or add a "
+            'rule: @sse.authorize("%s"). A view of your own that returns sse.stream() can read it.',
             DEFAULT_CHANNEL,
             DEFAULT_CHANNEL,
         )
@@ -332,7 +337,7 @@ class AppState:
 def _read_settings(app: Flask) -> Settings:
     settings = read_settings(app.config)
     if settings.bus_url != AUTO:
-        open_bus(settings.bus_url, settings.bus_options())  # a wrong URL is met here, and not in the first request
+        open_bus(settings.bus_url, settings.bus_options())  # a wrong URL is met here
     return settings
 
 
