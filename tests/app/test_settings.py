@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import threading
 
 import pytest
 from flask import Flask
@@ -11,6 +12,7 @@ from flask_sse_push import ConfigurationError, SSEPush
 from flask_sse_push.bus import MemoryBus
 from flask_sse_push.settings import PREFIX, Settings, read_settings
 from tests.needs import needs
+from tests.support import FACTOR
 
 from .helpers import make_app
 
@@ -249,10 +251,10 @@ def test_settings_count_until_the_first_use(use, caplog):
     app = make_app(blueprint=sse)
     app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["early"]
     use(app, sse)
+    app.config["SSE_PUSH_PUBLIC_CHANNELS"].append("late")
     client = app.test_client()
     with client.get("/events?channel=early") as response:
         assert response.status_code == 200
-    app.config["SSE_PUSH_PUBLIC_CHANNELS"].append("late")
     for _ in range(3):
         assert client.get("/events?channel=late").status_code == 403
     [record] = [record for record in caplog.records if "after the first use" in record.getMessage()]
@@ -260,6 +262,25 @@ def test_settings_count_until_the_first_use(use, caplog):
     app.config["SSE_PUSH_MAX_CHANNELS"] = 1
     assert sse.stats()["max_streams"] >= 1
     assert "SSE_PUSH_MAX_CHANNELS changed" in caplog.text
+
+
+def test_first_uses_at_once_share_one_bus():
+    """Threads that meet at the first use after a change all publish to the bus that stays."""
+    sse = SSEPush()
+    app = make_app(blueprint=sse)
+    app.config["SSE_PUSH_HISTORY_LENGTH"] = 1000
+    start = threading.Barrier(16)
+
+    def publish():
+        start.wait()
+        sse.publish("x")
+
+    threads = [threading.Thread(target=publish) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sse.stats()["published"], sse.stats()["history"]["events"]) == (16, 16)
 
 
 def test_bus_is_that_of_the_settings_at_the_first_use(tmp_path):
@@ -315,7 +336,7 @@ class Server(BaseApplication):
 Server().run()
 """
     needs(modules=["gunicorn", "gevent"])
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60 * FACTOR, check=False)
     assert "kept 2\n" in ran.stdout, ran.stderr
 
 
