@@ -52,7 +52,7 @@ class Refusal:
     cure: str
     """What the developer can do."""
     kind: str
-    """``"rule"``, ``"channel"``, ``"origin"``, ``"name"`` or ``"query"``: what kind of reason it is."""
+    """What the log counts together: ``"rule"``, ``"broken rule"``, ``"channel"``, ``"origin"`` and so on."""
     key: Hashable
     """What tells this reason from others of its kind."""
     is_fault: bool = False
@@ -79,7 +79,7 @@ class RefusalLog:
                 return 0
             self._kinds[kind] = now = self._kinds.get(kind, 0) + 1
             if now == MOST_KEYS:
-                text = "Refusals for %d reasons of the kind %r were logged. Others of it are not."
+                text = "Refusals for %d reasons of the kind %r were logged; further ones are not."
                 logger.warning(text, now, kind)
         self._counts[kind, key] = counted
         return counted

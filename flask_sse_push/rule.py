@@ -199,15 +199,15 @@ def _refusal(
     error: BaseException | None = None,
     www_authenticate: tuple[str, ...] = (),
 ) -> Refusal:
-    name = name_of(rule)
+    name, is_fault = name_of(rule), is_fault or status == 503
     return Refusal(
         status,
         _MESSAGES[status],
         f"rule {name} of {pattern.text!r} {text}",
         cure,
-        "rule",
+        "broken rule" if is_fault else "rule",
         (name, pattern.text, key),
-        is_fault=is_fault or status == 503,
+        is_fault=is_fault,
         error=error,
         www_authenticate=www_authenticate,
     )

@@ -105,9 +105,19 @@ def test_refusal_log_is_bounded(client, caplog, kind):
             client.get(f"/events?channel={'a%20' if kind == 'name' else ''}{number}")
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == MOST_KEYS + 1
-    assert f"Refusals for {MOST_KEYS} reasons of the kind {kind!r} were logged. Others of it are not." in messages
+    assert f"Refusals for {MOST_KEYS} reasons of the kind {kind!r} were logged; further ones are not." in messages
     client.get("/events?channel=orders.7")
     assert "returned False" in caplog.records[-1].getMessage()
+
+
+def test_refusal_log_tells_of_a_rule_that_breaks_beside_many_that_refuse(client, sse, caplog):
+    """What ordinary rules refuse does not use up the room for a rule that broke."""
+    for number in range(MOST_KEYS + 1):
+        sse.authorize(f"closed.{number}")(lambda channel: False)
+        client.get(f"/events?channel=closed.{number}")
+    sse.authorize("broken")(lambda channel: 1 / 0)
+    client.get("/events?channel=broken")
+    assert "raised ZeroDivisionError" in caplog.records[-1].getMessage()
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nINFO forged", "\x1b[2J", "\x9b2J", "\u202eb", "\u2028", "\x00", "x" * 5000])
