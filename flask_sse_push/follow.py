@@ -314,7 +314,8 @@ def _check(address: Address, response: http.client.HTTPResponse, sock: socket.so
     else:
         # What a refusal of this package says of itself; nothing where the body is a page for people, or does not come.
         with suppress(ValueError, KeyError, TypeError, RecursionError, OSError, http.client.HTTPException), _at_most(timeout_seconds, sock):
-            words = _quoted(json.loads(response.read(4096))["message"])
+            message = json.loads(response.read(4096))["message"]
+            words = _quoted(message) if isinstance(message, str) and message else words
     raise RefusedStream(f"{address} answers {response.status} {_quoted(response.reason)}. {words}")
 
 

@@ -15,7 +15,7 @@ def text_of(value: object) -> str | None:
     kind = type(value)
     if kind is str:
         return value  # type: ignore[return-value]
-    return str.__str__(value) if issubclass(kind, str) else None  # type: ignore[arg-type]
+    return str.__str__(value) if issubclass(kind, str) else None
 
 
 def number_of(value: object) -> int | None:
