@@ -149,7 +149,7 @@ def _show(chunks: Iterator[tuple[bytes, list[DecodedEvent]]], count: int | None,
             write(chunk)
         for event in events:
             if write is None:
-                click.echo(_json({"id": event.last_event_id, "type": event.type, "data": event.data}))
+                click.echo(json.dumps({"id": event.last_event_id, "type": event.type, "data": event.data}))
             shown_events += 1
             if shown_events == count:
                 return
@@ -189,7 +189,7 @@ def stats_command(watch: float | None, as_json: bool) -> None:
     state = _shared_state()
     while True:
         stats = state.stats_of_all()
-        click.echo(_json(stats) if as_json else _table(stats))
+        click.echo(json.dumps(stats) if as_json else _table(stats))
         if watch is None:
             return
         time.sleep(watch)
@@ -201,7 +201,7 @@ def channels_command(as_json: bool) -> None:
     """Show the channels that somebody listens to, and how many do, in all processes."""
     channels = _shared_state().stats_of_all()["channels"]
     if as_json:
-        click.echo(_json(channels))
+        click.echo(json.dumps(channels))
         return
     for name, listeners in channels.items():
         click.echo(f"{_cell(listeners):>8}  {_cell(name)}")
@@ -280,11 +280,6 @@ def _compact(text: str) -> str:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
-
-
-def _json(value: Any) -> str:
-    """Return one line of JSON in ASCII. Of its characters DEL alone is no printable one, and stands in texts only."""
-    return json.dumps(value).replace("\x7f", "\\u007f")
 
 
 def _cell(value: object) -> str:

@@ -6,8 +6,10 @@ import threading
 import time
 
 import pytest
+from hypothesis import given, settings
 
-from flask_sse_push.follow import RefusedStream, follow, parse_address, parse_header
+from flask_sse_push.follow import RefusedStream, _BrowserDecoder, follow, parse_address, parse_header
+from tests.core.test_decoder import any_stream, by_the_letter, cuts, pieces_of
 from tests.support import FACTOR, MS
 
 HOSTILE = "\x1b]0;owned\x07\x9b2J\x7f\u202e\u2028\u200f"
@@ -188,6 +190,18 @@ def test_follow_tells_of_broken_utf8():
         events, said = followed(answers, 2)
     assert [event.data for event in events] == ["caf\ufffd", "2"]
     assert said == ["This is not quite an event stream: the stream must be UTF-8, got b'\\xe9'. A browser would show U+FFFD."]
+
+
+@settings(max_examples=300)
+@given(stream=any_stream, cuts=cuts)
+def test_follow_reads_any_bytes_as_a_browser_does(stream, cuts):
+    """Whatever the bytes and wherever they are cut, the events are those of the standard, and something is told if a browser would repair it."""
+    seen, last_id, retry, comments, _ = by_the_letter(stream)
+    complaints = []
+    decoder = _BrowserDecoder("", complaints.append)
+    got = [(event.type, event.data, event.last_event_id) for piece in pieces_of(stream, cuts) for event in decoder.feed(piece)]
+    assert (got, decoder.last_event_id, decoder.retry, decoder.comments) == (seen, last_id, retry, comments)
+    assert all(text.isprintable() for text in complaints)
 
 
 def test_follow_unpacks_nothing():
