@@ -125,7 +125,7 @@ def listen_command(
         try:
             chunks = follow(parse_address(urls[0]), parsed, since, timeout, lambda text: click.echo(printable(text), err=True))
         except ValueError as error:
-            raise click.UsageError(f"This is no URL that can be followed: {error}.") from error
+            raise click.UsageError(f"This is no URL that can be followed: {printable(str(error))}.") from error
     else:
         context.with_resource(context.ensure_object(ScriptInfo).load_app().app_context())
         chunks = _chunks_of_bus(targets, since)

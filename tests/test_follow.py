@@ -2,14 +2,18 @@
 
 import gzip
 import socket
+import ssl
+import subprocess
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 
 from flask_sse_push.follow import RefusedStream, _BrowserDecoder, follow, parse_address, parse_header
 from tests.core.test_decoder import any_stream, by_the_letter, cuts, pieces_of
+from tests.needs import needs
 from tests.support import FACTOR, MS
 
 HOSTILE = "\x1b]0;owned\x07\x9b2J\x7f\u202e\u2028\u200f"
@@ -36,8 +40,9 @@ def dribble(*parts):
 class Answers:
     """A server on a socket: each connection gets the next answer, in pieces that a generator may delay, and the last answer again."""
 
-    def __init__(self, *answers):
+    def __init__(self, *answers, context=None):
         self.requests = []
+        self._context = context
         self._answers = [*answers[:-1], *[answers[-1]] * 100]
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._closing = threading.Event()
@@ -54,17 +59,21 @@ class Answers:
             with sock:
                 if self._closing.is_set():
                     return
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    request += sock.recv(65_536)
-                self.requests.append(request.decode("latin-1"))
-                try:
-                    for piece in [answer] if isinstance(answer, bytes) else answer(self._closing):
-                        sock.sendall(piece)
-                        if self._closing.is_set():
-                            return
-                except OSError:
-                    pass  # the client has gone
+                with suppress(OSError):  # the client has gone
+                    self._answer(sock, answer)
+
+    def _answer(self, sock, answer):
+        if self._context is not None:
+            sock = self._context.wrap_socket(sock, server_side=True)
+        with sock:
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += sock.recv(65_536)
+            self.requests.append(request.decode("latin-1"))
+            for piece in [answer] if isinstance(answer, bytes) else answer(self._closing):
+                sock.sendall(piece)
+                if self._closing.is_set():
+                    return
 
     def sent(self, number, name):
         """The value of a header of a request, or None."""
@@ -144,6 +153,25 @@ def test_follow_takes_any_body_of_a_refusal(body):
 def test_follow_waits_for_an_answer_as_long_as_it_was_told():
     """Headers that dribble in are a loss after the time-out, though no pause between their bytes is that long."""
     with Answers(dribble(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Slow: ")) as answers:
+        begun = time.monotonic()
+        _, said = followed(answers, timeout=0.3)
+        assert time.monotonic() - begun < 5 * FACTOR
+    assert said == [f"The stream is lost (its answer was not complete after {0.3 * FACTOR:g} s); trying again."]
+
+
+def test_follow_waits_no_longer_over_tls(tmp_path, monkeypatch):
+    """Inside of TLS the answer has as long, and who has no certificate that is trusted is refused for good."""
+    needs("openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*make, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with Answers(dribble(b"HTTP/1.1 200 OK\r\nX-Slow: "), context=context) as answers:
+        answers.address = parse_address(str(answers.address).replace("http:", "https:"))
+        _, (refused,) = followed(answers)
+        assert refused.startswith(f"{answers.address} cannot be trusted (")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         begun = time.monotonic()
         _, said = followed(answers, timeout=0.3)
         assert time.monotonic() - begun < 5 * FACTOR

@@ -309,7 +309,7 @@ def test_readme_lists_the_whole_api():
     assert names == {*flask_sse_push.__all__, *flask_sse_push.testing.__all__, *own}
 
 
-@pytest.mark.parametrize("path", ["README.md", "CHANGELOG.md", "docs/deployment.md"])
+@pytest.mark.parametrize("path", ["README.md", "CHANGELOG.md", "docs/deployment.md", "docs/shell.md"])
 def test_readme_links_lead_somewhere(path):
     """Each link to a file of the checkout, and to a heading, has its target."""
     file = ROOT / path
