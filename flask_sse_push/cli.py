@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -33,7 +34,7 @@ from .subscription import Subscription
 __all__ = ["sse_group"]
 
 class _Group(AppGroup):
-    """Commands that end with a message and a status which a script can use, whether the app cannot be made or the command fails."""
+    """Commands that end with a message and a status for scripts, also where the app cannot be made."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -45,7 +46,9 @@ class _Group(AppGroup):
             sys.exit(128 + signal.SIGINT)
         except UnicodeDecodeError as error:
             wrong = error.object[error.start : error.end]
-            raise click.ClickException(f"Standard input must be {error.encoding}, got {wrong!r}. Convert it, for instance with iconv.") from error
+            cure = "Convert it, for instance with iconv."
+            message = f"Standard input must be {error.encoding}, got {wrong!r}. {cure}"
+            raise click.ClickException(message) from error
         except BrokenPipeError:
             # Who read this has seen enough. Python would complain once more when it flushes.
             sys.stdout = None
@@ -77,16 +80,25 @@ def publish_command(channel: str, data: str, type_: str | None, retry: int | Non
     if lines and key is not None:
         raise click.UsageError("--key names one event, and --lines publishes many.")
     state = _shared_state()
-    texts = (line.removesuffix("\n") for line in sys.stdin) if lines else [_read_all() if data == "-" else data]
-    for text in texts:
+    for text in _lines() if lines else [_read_all() if data == "-" else data]:
         click.echo(state.publish(_compact(text) if as_json else text, type_, None, retry, channel, key))
 
 
 @sse_group.command("listen", with_appcontext=False)  # a URL needs no app
 @click.argument("targets", nargs=-1, required=True, metavar="URL|CHANNEL...")
 @click.option("--since", default="", metavar="ID", help="Resume behind the event with this id.")
-@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Send this header to a URL, for instance Authorization. Repeatable.")
-@click.option("--raw", is_flag=True, help="Write the bytes of the stream as they come; on a terminal with what could steer it escaped.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'|@FILE",
+    help="Send this header to a URL, or those of a file, one a line. Repeatable.",
+)
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Write the bytes of the stream as they come; on a terminal with what could steer it escaped.",
+)
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many events.")
 @click.option(
     "--timeout",
@@ -98,7 +110,13 @@ def publish_command(channel: str, data: str, type_: str | None, retry: int | Non
 )
 @click.pass_context
 def listen_command(
-    context: click.Context, targets: tuple[str, ...], since: str, headers: tuple[str, ...], raw: bool, count: int | None, timeout: float
+    context: click.Context,
+    targets: tuple[str, ...],
+    since: str,
+    headers: tuple[str, ...],
+    raw: bool,
+    count: int | None,
+    timeout: float,
 ) -> None:
     """
     Show events as they come, each as one line of JSON with id, type and data.
@@ -110,7 +128,7 @@ def listen_command(
     \b
     flask sse listen orders news
     flask sse listen orders --since 5916f355feae-41
-    flask sse listen 'https://shop.example.com/events?channel=orders' --header "Authorization: Bearer $TOKEN"
+    flask sse listen 'https://shop.example.com/events?channel=orders' --header @secret.txt
     flask sse listen 'https://shop.example.com/events?channel=orders' --raw > stream.txt
     """  # noqa: D301  # click looks for the character itself
     urls = [target for target in targets if target.startswith(("http://", "https://"))]
@@ -121,16 +139,31 @@ def listen_command(
     if not since.isprintable():
         raise click.UsageError("--since must be the id of an event, printable and on one line.")
     if urls:
-        parsed = [_header(number, line) for number, line in enumerate(headers, 1)]
+        parsed = [_header(number, line) for number, line in enumerate(_header_lines(headers), 1)]
         try:
-            chunks = follow(parse_address(urls[0]), parsed, since, timeout, lambda text: click.echo(printable(text), err=True))
+            address = parse_address(urls[0])
         except ValueError as error:
             raise click.UsageError(f"This is no URL that can be followed: {printable(str(error))}.") from error
+        chunks = follow(address, parsed, since, timeout, lambda text: click.echo(printable(text), err=True))
     else:
         context.with_resource(context.ensure_object(ScriptInfo).load_app().app_context())
         chunks = _chunks_of_bus(targets, since)
     with closing(chunks):
         _show(chunks, count, raw=raw)
+
+
+def _header_lines(headers: tuple[str, ...]) -> Iterator[str]:
+    """Yield the headers that were given, and those of files, which nobody sees who lists the processes."""
+    for header in headers:
+        if not header.startswith("@"):
+            yield header
+            continue
+        try:
+            text = Path(header[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = type(error).__name__
+            raise click.UsageError(f"--header cannot read {shown(header[1:])}: {why}.") from None
+        yield from text.splitlines()
 
 
 def _header(number: int, line: str) -> tuple[str, str]:
@@ -157,7 +190,11 @@ def _show(chunks: Iterator[tuple[bytes, list[DecodedEvent]]], count: int | None,
 
 
 def _raw_writer() -> Callable[[bytes], None]:
-    """Return what writes bytes to standard output. A terminal would obey them: it gets text in which only line feeds and tabs are more than shown."""
+    """
+    Return what writes bytes to standard output.
+
+    A terminal would obey them: it gets text, in which only line feeds and tabs are more than shown.
+    """
     if not sys.stdout.isatty():
 
         def write(chunk: bytes) -> None:
@@ -262,6 +299,10 @@ def _check_reader() -> None:
             raise BrokenPipeError
 
 
+def _lines() -> Iterator[str]:
+    return (line.removesuffix("\n") for line in sys.stdin)
+
+
 def _read_all() -> str:
     text = sys.stdin.read().removesuffix("\n")
     if not text:
@@ -275,7 +316,10 @@ def _compact(text: str) -> str:
     try:
         return json.dumps(json.loads(text, parse_constant=_refuse), separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError) as error:
-        raise click.ClickException(f"DATA must be JSON, got {shown(text, 200)} ({error}). Quote it for the shell, or leave --json out.") from error
+        raise click.ClickException(
+            f"DATA must be JSON, got {shown(text, 200)} ({error}). "
+            "Quote it for the shell, or leave --json out."
+        ) from error
 
 
 def _refuse(constant: str) -> None:
@@ -288,12 +332,17 @@ def _cell(value: object) -> str:
 
 
 def _table(stats: dict[str, Any]) -> str:
-    kept = f"{stats['history']['events']} kept ({stats['history']['bytes']} bytes), last {_cell(stats['last_event_id'] or 'none')}"
+    history, processes = stats["history"], stats["processes"]
     speed = f"{stats['events_per_second']:g} events/s, lag {stats['lag']}"
-    lines = [f"{_cell(stats['bus'])}: {stats['streams']} streams in {len(stats['processes'])} processes, {speed}, {kept}"]
-    if stats["processes"]:
+    last = _cell(stats["last_event_id"] or "none")
+    kept = f"{history['events']} kept ({history['bytes']} bytes), last {last}"
+    streams = f"{stats['streams']} streams in {len(processes)} processes"
+    lines = [f"{_cell(stats['bus'])}: {streams}, {speed}, {kept}"]
+    if processes:
         lines.append(f"{'host':<24} {'pid':>8} {'streams':>8} {'published':>10} {'lag':>6} {'up, s':>9}")
-    for process in stats["processes"]:
-        host, pid, streams, published, lag, uptime = (_cell(process.get(name)) for name in ("host", "pid", "streams", "published", "lag", "uptime_seconds"))
-        lines.append(f"{host:<24} {pid:>8} {streams:>8} {published:>10} {lag:>6} {uptime.partition('.')[0]:>9}")
+    for process in processes:
+        host, uptime = _cell(process.get("host")), _cell(process.get("uptime_seconds")).partition(".")[0]
+        pid, lag = _cell(process.get("pid")), _cell(process.get("lag"))
+        streams, published = _cell(process.get("streams")), _cell(process.get("published"))
+        lines.append(f"{host:<24} {pid:>8} {streams:>8} {published:>10} {lag:>6} {uptime:>9}")
     return "\n".join(lines)

@@ -23,7 +23,8 @@ _ID_LINE_BYTES = 1_024
 
 _SHOWN_CHARACTERS = 80
 
-# Of bytes and not of text: no byte of a longer UTF-8 sequence looks like one of these, and where a sequence is broken by one, it still ends the line.
+# Of bytes and not of text: no byte of a longer UTF-8 sequence looks like one of these, and where one breaks a
+# sequence, it ends the line all the same.
 _LINE_END = re.compile(b"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
 
@@ -45,12 +46,13 @@ class Decoder:
     Reads the bytes of one stream, in any pieces, in time linear in their number.
 
     Written from the standard, apart from the encoder, so that the two check each other. It is strict: what
-    a browser repairs or drops without a word is an error here. For one thread, and one connection: where a client reconnects, another
-    decoder begins.
+    a browser repairs or drops without a word is an error here. For one thread, and one connection: where a
+    client reconnects, another decoder begins.
 
     Args:
-        max_event_bytes (int): How long the lines of one event may be together, each with its line end, and a comment by itself. At least 1;
-            the default takes whatever ``SSE_PUSH_MAX_EVENT_BYTES`` can allow. It is also about what a decoder holds at most, beside the comments.
+        max_event_bytes (int): How long the lines of one event may be together, each with its line end, and a
+            comment by itself. At least 1; the default takes whatever ``SSE_PUSH_MAX_EVENT_BYTES`` can allow.
+            It is also about what a decoder holds at most, beside the comments.
 
     Raises:
         InvalidStream: From :meth:`feed` and :meth:`close`. The decoder is of no use after it.
@@ -65,13 +67,14 @@ class Decoder:
         """
         What a browser would send as ``Last-Event-ID`` if it reconnected now.
 
-        Empty at first, whatever an earlier connection gave: the standard's *last event ID buffer* begins empty with each, and a blank line copies it.
-        So a client by the letter forgets its place at a blank line that comes before the first ``id:``.
+        Empty at first, whatever an earlier connection gave: the standard's *last event ID buffer* begins
+        empty with each, and a blank line copies it. So a client by the letter forgets its place at a blank
+        line that comes before the first ``id:``.
         """
         self.retry: int | None = None
         """The reconnection time in milliseconds, once the stream has set it."""
         self.comments: list[str] = []
-        """The latest ``MAX_COMMENTS`` comments, each up to its first ``MAX_COMMENT_CHARACTERS`` characters."""
+        """The latest 1,000 comments, each up to its first 1,000 characters."""
         self._max_event_bytes = max_event_bytes
         self._line = bytearray()  # what there is of a line that has not ended
         self._begun = self._after_cr = False
@@ -79,7 +82,7 @@ class Decoder:
         self._data = bytearray()  # each line's value with an LF
         self._type = ""
         self._id_buffer = ""
-        self._open = False  # there are lines since the last blank one that a browser would drop without the next
+        self._open = False  # some of these lines would be dropped without another blank one
 
     def feed(self, chunk: bytes) -> list[DecodedEvent]:
         """Read some more bytes, and return the events that are complete by them."""
@@ -107,13 +110,16 @@ class Decoder:
         Say that the stream is over.
 
         Raises:
-            InvalidStream: It ended within a line, or within an event, which a browser throws away. ``retry:`` and comments count at once, so they need
-                no blank line behind them.
+            InvalidStream: It ended within a line, or within an event, which a browser throws away. ``retry:``
+                and comments count at once, so they need no blank line behind them.
         """
         # "Once the end of the file is reached, any pending data must be discarded." (9.2.6)
         line = self._text(self._without_bom(bytes(self._line)))
         if line or self._open:
-            raise InvalidStream(f"the stream must end with a blank line, got {_shown(line or 'an open block')}. A browser would drop what came last.")
+            raise InvalidStream(
+                f"the stream must end with a blank line, got {_shown(line or 'an open block')}. "
+                "A browser would drop what came last."
+            )
 
     def _check_size(self, more: bytes) -> None:
         if self._event_bytes + len(self._line) + len(more) >= self._max_event_bytes and (more or self._line):
@@ -151,17 +157,23 @@ class Decoder:
             self._type = self._text(value)
         elif field == b"id":
             if b"\0" in value:
-                raise InvalidStream(f'"id" must not contain NUL, got {_shown(self._text(value))}. A browser would ignore it.')
+                said = _shown(self._text(value))
+                raise InvalidStream(f'"id" must not contain NUL, got {said}. A browser would ignore it.')
             self._id_buffer = self._text(value)
         elif field == b"retry":
             if not value.isdigit() or len(value) > 15:
+                said = _shown(self._text(value))
                 raise InvalidStream(
-                    f'"retry" must be ASCII digits, at most 15, got {_shown(self._text(value))}. A browser would ignore it, or never come back.'
+                    f'"retry" must be ASCII digits, at most 15, got {said}. '
+                    "A browser would ignore it, or never come back."
                 )
             self.retry = int(value)
             return
         else:
-            raise InvalidStream(f"a field must be data, event, id or retry, got {_shown(self._text(field))}. A browser would ignore it.")
+            said = _shown(self._text(field))
+            raise InvalidStream(
+                f"a field must be data, event, id or retry, got {said}. A browser would ignore it."
+            )
         self._open = True
 
     def _dispatch(self) -> DecodedEvent | None:
@@ -178,7 +190,9 @@ class Decoder:
         try:
             return raw.decode()
         except UnicodeDecodeError as error:
-            raise InvalidStream(f"the stream must be UTF-8, got {bytes(raw[error.start : error.end])!r}. A browser would show U+FFFD.") from None
+            wrong = bytes(raw[error.start : error.end])
+            message = f"the stream must be UTF-8, got {wrong!r}. A browser would show U+FFFD."
+            raise InvalidStream(message) from None
 
 
 def decode(stream: bytes) -> list[DecodedEvent]:

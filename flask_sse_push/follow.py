@@ -31,6 +31,9 @@ _SAFE = "/%:@!$&'()*+,;=~"  # what may stand in a path as it is, "%" for what wa
 _SHOWN_CHARACTERS = 300
 """How much of each thing that a server says is shown."""
 
+_NO_WORDS = (ValueError, KeyError, TypeError, RecursionError, OSError, http.client.HTTPException)
+"""What comes of reading a body that is no JSON with a message, or does not come."""
+
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0-\x08\x0a-\x1f\x7f]*)")
 
 _OWN_HEADERS = frozenset({
@@ -85,7 +88,8 @@ def parse_header(line: str) -> tuple[str, str]:
     Read a header of a request: name and value.
 
     Raises:
-        ValueError: It is none, or one that this client sets itself. The message does not show it: it may be a secret.
+        ValueError: It is none, or one that this client sets itself. The message does not show it: it may be
+            secret.
     """
     match = _HEADER.fullmatch(line)
     if match is None:
@@ -101,24 +105,32 @@ def parse_header(line: str) -> tuple[str, str]:
 
 
 def follow(
-    address: Address, headers: Iterable[tuple[str, str]], last_event_id: str, timeout_seconds: float, say: Callable[[str], None]
+    address: Address,
+    headers: Iterable[tuple[str, str]],
+    last_event_id: str,
+    timeout_seconds: float,
+    say: Callable[[str], None],
 ) -> Generator[tuple[bytes, list[DecodedEvent]], None, None]:
     """
     Yield what comes: bytes, and the events that are complete by them. Ends when the server says that there is nothing more (204).
 
-    Any server's stream will do: what a browser repairs or leaves out is repaired or left out here too, and told the first time. A new connection
-    keeps the place of the one before until the server gives another, or takes it back by an empty ``id:``.
+    Any server's stream will do: what a browser repairs or leaves out is repaired or left out here too, and
+    told the first time. A new connection keeps the place of the one before until the server gives another, or
+    takes it back by an empty ``id:``.
 
     Args:
         address (Address): Where the stream is.
-        headers (Iterable): Names and values, see :func:`parse_header`; they are sent beside those of an event stream, or in their place.
+        headers (Iterable): Names and values, see :func:`parse_header`; they are sent beside those of an event
+            stream, or in their place.
         last_event_id (str): Where to resume, printable; empty for now.
-        timeout_seconds (float): How long an answer may take until its headers are there, and silence after which a connection counts as dead.
-        say (Callable): Told in words when the stream is lost and when it is back. What a server said is in them, printable.
+        timeout_seconds (float): How long an answer may take until its headers are there, and silence after
+            which a connection counts as dead.
+        say (Callable): Told in words when the stream is lost and when it is back. What a server said is in
+            them, printable.
 
     Raises:
-        RefusedStream: Any answer but 200 and 204, unless it may be another one later (5xx, 408, 425, 429); 200 that is no event stream; a
-            certificate that cannot be trusted; or an event without an end.
+        RefusedStream: Any answer but 200 and 204, unless it may be another one later (5xx, 408, 425, 429);
+            200 that is no event stream; a certificate that cannot be trusted; or an event without an end.
     """
     request = _Request(address, tuple(headers), timeout_seconds)
     place = _Place(last_event_id, say)
@@ -172,7 +184,9 @@ class _Place:
             self.retry_milliseconds = min(max(decoder.retry, MIN_RETRY_MILLISECONDS), MAX_RETRY_MILLISECONDS)
 
 
-def _read_once(request: _Request, place: _Place, begun: Callable[[], None]) -> Generator[tuple[bytes, list[DecodedEvent]], None, bool]:
+def _read_once(
+    request: _Request, place: _Place, begun: Callable[[], None]
+) -> Generator[tuple[bytes, list[DecodedEvent]], None, bool]:
     """Yield what one connection brings. Returns whether there is nothing more to come for."""
     connection, response = _connect(request, place.last_event_id)
     try:
@@ -187,7 +201,8 @@ def _read_once(request: _Request, place: _Place, begun: Callable[[], None]) -> G
                 events = decoder.feed(chunk)
             except InvalidStream as error:  # only this is one for it, see _BrowserDecoder
                 raise RefusedStream(
-                    f"{request.address} sends an event of more than {MAX_EVENT_BYTES >> 20} MiB, and no end of it has come. Look at what answers there."
+                    f"{request.address} sends an event of more than {MAX_EVENT_BYTES >> 20} MiB, "
+                    "and no end of it has come. Look at what answers there."
                 ) from error
             place.keep(decoder)
             yield chunk, events
@@ -199,7 +214,9 @@ def _read_once(request: _Request, place: _Place, begun: Callable[[], None]) -> G
 def _reason(error: Exception, address: Address, timeout_seconds: float) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         words = _quoted(error.verify_message)
-        raise RefusedStream(f"{address} cannot be trusted ({words}). SSL_CERT_FILE names the certificates that are trusted.") from error
+        raise RefusedStream(
+            f"{address} cannot be trusted ({words}). SSL_CERT_FILE names the certificates that are trusted."
+        ) from error
     if isinstance(error, TimeoutError):
         return f"nothing came for {timeout_seconds:g} s"
     if isinstance(error, http.client.IncompleteRead):
@@ -212,8 +229,8 @@ class _BrowserDecoder(Decoder):
     Reads what a browser reads, where a :class:`Decoder` would refuse: the stream may be anybody's.
 
     Args:
-        last_event_id (str): What the connection before has left. By the letter a blank line before any ``id:`` would forget it; nothing is lost by
-            keeping it.
+        last_event_id (str): What the connection before has left. By the letter a blank line before any
+            ``id:`` would forget it; nothing is lost by keeping it.
         complain (Callable): Told what a decoder would refuse.
     """
 
@@ -236,7 +253,9 @@ class _BrowserDecoder(Decoder):
             return raw.decode(errors="replace")
 
 
-def _connect(request: _Request, last_event_id: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+def _connect(
+    request: _Request, last_event_id: str
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     address, timeout_seconds = request.address, request.timeout_seconds
     kind = http.client.HTTPSConnection if address.is_secure else http.client.HTTPConnection
     connection = kind(address.host, address.port, timeout=timeout_seconds)
@@ -261,9 +280,10 @@ def _ask(connection: http.client.HTTPConnection, request: _Request, last_event_i
     if last_event_id:
         headers["Last-Event-ID"] = last_event_id
     given = {name.lower() for name, _ in request.headers}
-    # "Accept-Encoding: identity" is sent by http.client itself: what comes is never unpacked, and cannot be larger than it is.
+    # http.client itself sends "Accept-Encoding: identity": nothing is unpacked, and nothing grows by that.
     connection.putrequest("GET", request.address.target, skip_host="host" in given)
-    for name, value in (*(header for header in headers.items() if header[0].lower() not in given), *request.headers):
+    own = (header for header in headers.items() if header[0].lower() not in given)
+    for name, value in (*own, *request.headers):
         connection.putheader(name, value.encode())
     connection.endheaders()
 
@@ -271,7 +291,9 @@ def _ask(connection: http.client.HTTPConnection, request: _Request, last_event_i
 @contextmanager
 def _at_most(seconds: float, sock: socket.socket) -> Iterator[None]:
     """
-    End a connection that takes longer than this for something. A socket's own time-out begins anew with each byte that dribbles in.
+    End a connection that takes longer than this for something.
+
+    A socket's own time-out begins anew with each byte that dribbles in.
 
     Raises:
         OSError: It did.
@@ -302,7 +324,9 @@ def _at_most(seconds: float, sock: socket.socket) -> Iterator[None]:
         raise error
 
 
-def _check(address: Address, response: http.client.HTTPResponse, sock: socket.socket, timeout_seconds: float) -> None:
+def _check(
+    address: Address, response: http.client.HTTPResponse, sock: socket.socket, timeout_seconds: float
+) -> None:
     kind = response.headers.get_content_type()
     if response.status == 200 and kind != "text/event-stream":
         raise RefusedStream(f"{address} answers {_quoted(kind)}, and no event stream. Look at the address.")
@@ -312,8 +336,8 @@ def _check(address: Address, response: http.client.HTTPResponse, sock: socket.so
     if location := response.headers.get("Location"):
         words = f"It points to {_quoted(location)}: listen there."
     else:
-        # What a refusal of this package says of itself; nothing where the body is a page for people, or does not come.
-        with suppress(ValueError, KeyError, TypeError, RecursionError, OSError, http.client.HTTPException), _at_most(timeout_seconds, sock):
+        # What a refusal of this package says of itself; nothing where the body is a page, or does not come.
+        with suppress(*_NO_WORDS), _at_most(timeout_seconds, sock):
             message = json.loads(response.read(4096))["message"]
             words = _quoted(message) if isinstance(message, str) and message else words
     raise RefusedStream(f"{address} answers {response.status} {_quoted(response.reason)}. {words}")

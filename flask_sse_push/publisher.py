@@ -84,7 +84,9 @@ class Publisher:
         """
         if self._closed:
             raise ConfigurationError("This Publisher was closed. Publish before its block ends, or make another.")
-        _, channels, block, key = prepare(data, type, id, retry, channel, idempotency_key, self._dumps, self._max_event_bytes)
+        _, channels, block, key = prepare(
+            data, type, id, retry, channel, idempotency_key, self._dumps, self._max_event_bytes
+        )
         return self._buses.get().publish(channels, block, key).id
 
     def close(self) -> None:

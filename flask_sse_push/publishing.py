@@ -33,8 +33,8 @@ def prepare(
     Check and encode an event; see :meth:`SSEPush.publish` for the arguments.
 
     Returns:
-        tuple: What goes into ``data``, the channels, each once, the encoded event without its ``id:`` line, and the key. All of them are of the types
-            that they look like, and nothing that the caller still holds can change them.
+        tuple: What goes into ``data``, the channels, each once, the encoded event without its ``id:`` line,
+            and the key. They are ``str`` and ``bytes`` themselves, whatever subclasses the arguments were of.
 
     Raises:
         InvalidEvent: The event cannot be sent as it is.
@@ -42,8 +42,8 @@ def prepare(
     """
     if id is not None:
         raise InvalidEvent(
-            f'"id" is given by the bus, because browsers resume by it, got {shown(id)}. Leave it out, and put an id of your own into "data"; '
-            "publish() returns the one that was given."
+            f'"id" is given by the bus, because browsers resume by it, got {shown(id)}. '
+            'Leave it out, and put an id of your own into "data"; publish() returns the one that was given.'
         )
     key = None if idempotency_key is None else _check_key(idempotency_key)
     channels = check_channels(channel, MAX_CHANNELS_PER_EVENT)
@@ -71,12 +71,17 @@ def to_json(value: Any, dumps: Callable[[Any], str]) -> str:
     try:
         text = text_of(dumps(value))
     except (TypeError, ValueError, RecursionError) as error:
-        said = shown(value, 200) if not isinstance(error, RecursionError) else f"a {type(value).__name__} within itself"
+        is_endless = isinstance(error, RecursionError)
+        said = f"a {type(value).__name__} within itself" if is_endless else shown(value, 200)
         raise InvalidEvent(
-            f'"data" must be a str or something that can be encoded as JSON, got {said} ({error}). Convert it first.'
+            f'"data" must be a str or something that can be encoded as JSON, got {said} ({error}). '
+            "Convert it first."
         ) from error
     if text is None:
-        raise InvalidEvent(f'"data" must be encoded as JSON in a str, and the app\'s own encoder gave something else for {shown(value)}. Let it return a str.')
+        raise InvalidEvent(
+            f'"data" must be encoded as JSON in a str, the encoder gave something else for {shown(value)}. '
+            "Let it return a str."
+        )
     return text
 
 

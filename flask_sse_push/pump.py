@@ -144,12 +144,12 @@ class Pump:
         if not isinstance(item, Event):
             text = text_of(item)
             return self._encoded(Event(self._dumps(item) if text is None else text))
-        # Made anew: of a subclass, or of one that was changed behind its back, what is checked must be what is sent.
+        # Made anew: it may be of a subclass, or changed behind its back. What is checked must be what is sent.
         item = Event(item.data, item.type, item.id, item.retry)
         if item.type in (DONE_TYPE, FAILED_TYPE) or item.id == FINAL_ID:
             raise InvalidEvent(
-                f'"type" and "id" of an item must not be those of the last event, got {shown(item)}. Return the value from the generator instead: '
-                f"the event {DONE_TYPE!r} carries it."
+                f'"type" and "id" of an item must not be those of the last event, got {shown(item)}. '
+                f"Return the value from the generator instead: the event {DONE_TYPE!r} carries it."
             )
         return self._encoded(item)
 

@@ -78,8 +78,9 @@ class StreamInfo:
     """What it reads; empty for :meth:`SSEPush.response`."""
     last_event_id: str | None
     """
-    Where its client said it stopped, if that can be the id of an event: a position in a log, or for :meth:`SSEPush.response` 1 to 64 letters,
-    digits and ``. _ ~ -``. Else ``None``: a client can send anything, and observers write this into logs.
+    Where its client said it stopped, if that can be the id of an event: a position in a log, or for
+    :meth:`SSEPush.response` 1 to 64 letters, digits and ``. _ ~ -``. Else ``None``: a client can send
+    anything, and observers write this into logs.
     """
     remote_address: str | None
     """``REMOTE_ADDR`` of its request."""

@@ -444,13 +444,16 @@ def test_listen_shows_a_refusal_printable(flask, foreign):
         assert command.said.removesuffix("\n").isprintable()
 
 
-def test_listen_sends_headers(flask, foreign):
-    """Each --header is sent to the URL."""
+def test_listen_sends_headers(flask, foreign, folder):
+    """Each --header is sent to the URL, and each line of a file of them."""
     foreign.stream("/", b"data: 1\n\n")
-    command = flask("listen", foreign.url("/"), "--count", "1", "--header", "Authorization: Bearer s3cret", "--header", "X-Team: tea").end()
+    (folder / "secret.txt").write_text("Authorization: Bearer s3cret\nX-Day: 1\n")
+    given = ["--header", "@secret.txt", "--header", "X-Team: tea"]
+    command = flask("listen", foreign.url("/"), "--count", "1", *given).end()
     assert command.process.returncode == 0
     headers = foreign.requests[0][2]
-    assert (headers["Authorization"], headers["X-Team"], headers["Accept"]) == ("Bearer s3cret", "tea", "text/event-stream")
+    names = ("Authorization", "X-Day", "X-Team", "Accept")
+    assert [headers[name] for name in names] == ["Bearer s3cret", "1", "tea", "text/event-stream"]
 
 
 @pytest.mark.parametrize(
@@ -459,6 +462,8 @@ def test_listen_sends_headers(flask, foreign):
         (["http://127.0.0.1:9/", "--header", "X-A: 1", "--header", "Authorization Bearer s3cret"], '--header number 2 cannot be sent: it must be written as "Name: value", on one line.'),
         (["http://127.0.0.1:9/", "--header", "Transfer-Encoding: s3cret"], "--header number 1 cannot be sent: it names a header that belongs to the connection"),
         (["orders", "--header", "Authorization: Bearer s3cret"], "--header is for a URL: channels are read from the bus."),
+        (["http://127.0.0.1:9/", "--header", "@nowhere.txt"], "--header cannot read 'nowhere.txt': FileNotFoundError."),
+        (["http://127.0.0.1:9/", "--header", "@app.py"], "--header number 1 cannot be sent: it must be written"),
     ],
 )
 def test_listen_never_shows_a_header(flask, arguments, words):

@@ -83,7 +83,10 @@ class Pattern:
     def __init__(self, text: str) -> None:
         pattern = text_of(text)
         if pattern is None or not _PATTERN.fullmatch(pattern):
-            raise InvalidChannel(f'"pattern" is not a pattern over channels, got {shown(text)}. {_CURE}, and * for any characters.')
+            raise InvalidChannel(
+                f'"pattern" is not a pattern over channels, got {shown(text)}. '
+                f"{_CURE}, and * for any characters."
+            )
         self.text = pattern
         """The pattern as it was written."""
         self._parts = pattern.split("*")

@@ -42,8 +42,8 @@ _FORBIDDEN_IN_FIELD = re.compile("[\r\n\0]")
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    One event, checked when it is made. Of a subclass of ``str`` or ``int`` (a ``Markup``, a member of an enum) it keeps the value as a ``str`` or
-    ``int`` itself.
+    One event, checked when it is made. Of a subclass of ``str`` or ``int`` (a ``Markup``, a member of an
+    enum) it keeps the value as a ``str`` or ``int`` itself.
 
     Args:
         data (str): What the browser finds in ``event.data``. CRLF, CR and LF end a line and
@@ -71,7 +71,10 @@ class Event:
     def __post_init__(self) -> None:
         data, id = text_of(self.data), self.id
         if data is None:
-            raise InvalidEvent(f'"data" of an Event must be a str, got {shown(self.data)}. Encode it first, for instance with json.dumps().')
+            raise InvalidEvent(
+                f'"data" of an Event must be a str, got {shown(self.data)}. '
+                "Encode it first, for instance with json.dumps()."
+            )
         checked = data, check_type(self.type), id if id is None else check_token(id), check_retry(self.retry)
         for name, value in zip(("data", "type", "id", "retry"), checked, strict=True):
             object.__setattr__(self, name, value)  # it is frozen for everybody else
@@ -79,7 +82,8 @@ class Event:
 
 def check_type(type: object) -> str | None:
     """
-    Return an event type as a ``str`` itself, and refuse one that cannot be sent, or that is not the caller's to send.
+    Return an event type as a ``str`` itself, and refuse one that cannot be sent, or is not the caller's to
+    send.
 
     Raises:
         InvalidEvent: ``type`` is not a str, is empty, holds CR, LF or NUL, or is reserved.
@@ -88,14 +92,22 @@ def check_type(type: object) -> str | None:
         return None
     text = text_of(type)
     if not text:
-        raise InvalidEvent(f'"type" must be a non-empty str or None, got {shown(type)}. Leave it out for a plain message.')
+        raise InvalidEvent(
+            f'"type" must be a non-empty str or None, got {shown(type)}. Leave it out for a plain message.'
+        )
     if _FORBIDDEN_IN_FIELD.search(text):
-        raise InvalidEvent(f'"type" must not contain a line break or NUL, got {shown(text)}. Put free text into "data".')
+        raise InvalidEvent(
+            f'"type" must not contain a line break or NUL, got {shown(text)}. Put free text into "data".'
+        )
     if text in RESERVED_TYPES:
-        raise InvalidEvent(f'"type" must not be {text!r}: browsers use that name for the connection itself. Choose another name.')
+        raise InvalidEvent(
+            f'"type" must not be {text!r}: browsers use that name for the connection itself. '
+            "Choose another name."
+        )
     if text.startswith(RESERVED_PREFIX):
         raise InvalidEvent(
-            f'"type" must not begin with {RESERVED_PREFIX!r}, got {shown(text)}: this package signals with those. Choose another name.'
+            f'"type" must not begin with {RESERVED_PREFIX!r}, got {shown(text)}: '
+            "this package signals with those. Choose another name."
         )
     return text
 
@@ -146,7 +158,9 @@ def encode_fields(data: str, type: str | None, id: str | None, retry: int | None
 
 def check_retry(retry: object) -> int | None:
     """
-    Return a reconnection time as an ``int`` itself, and refuse one that would keep a server busy, or a browser away for ever.
+    Return a reconnection time as an ``int`` itself.
+
+    One that would keep a server busy, or a browser away for ever, is refused.
 
     Raises:
         InvalidEvent: Not a whole number of milliseconds from 500 to 3,600,000.
@@ -156,7 +170,7 @@ def check_retry(retry: object) -> int | None:
     number = number_of(retry)
     if number is None or not MIN_RETRY_MILLISECONDS <= number <= MAX_RETRY_MILLISECONDS:
         raise InvalidEvent(
-            f'"retry" must be whole milliseconds from {MIN_RETRY_MILLISECONDS} to {MAX_RETRY_MILLISECONDS:,}, got {shown(retry)}. '
-            "Leave it out to keep what the stream announced."
+            f'"retry" must be whole milliseconds from {MIN_RETRY_MILLISECONDS} to {MAX_RETRY_MILLISECONDS:,}, '
+            f"got {shown(retry)}. Leave it out to keep what the stream announced."
         )
     return number

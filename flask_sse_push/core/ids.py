@@ -56,7 +56,11 @@ def is_epoch(value: object) -> bool:
 
 
 def is_token(text: str) -> bool:
-    """Say whether a text is 1 to 64 of the letters, digits and ``. _ ~ -``: what an id of :meth:`SSEPush.response` is made of, and every position is one."""
+    """
+    Say whether a text is 1 to 64 of the letters, digits and ``. _ ~ -``.
+
+    Ids of :meth:`SSEPush.response` are made of these, and every position is one.
+    """
     return _TOKEN.fullmatch(text) is not None
 
 
@@ -69,5 +73,8 @@ def check_token(id: object) -> str:
     """
     text = text_of(id)
     if text is None or not is_token(text):
-        raise InvalidEvent(f'"id" must be 1 to {MAX_ID_BYTES} letters, digits or any of . _ ~ -, got {shown(id)}. Encode other values first.')
+        raise InvalidEvent(
+            f'"id" must be 1 to {MAX_ID_BYTES} letters, digits or any of . _ ~ -, got {shown(id)}. '
+            "Encode other values first."
+        )
     return text

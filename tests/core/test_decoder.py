@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_sse_push.decoder import MAX_COMMENT_CHARACTERS, MAX_COMMENTS, MAX_EVENT_BYTES, DecodedEvent, Decoder, decode
-from flask_sse_push.errors import InvalidStream
+from flask_sse_push.errors import ConfigurationError, InvalidStream
+from flask_sse_push.settings import read_settings
 
 
 def events(stream):
@@ -189,8 +190,11 @@ def test_decoder_holds_a_bounded_event(piece):
 
 def test_decoder_takes_the_largest_event_by_default():
     """Without a bound of its own it reads whatever SSE_PUSH_MAX_EVENT_BYTES can allow."""
+    most = {"SSE_PUSH_MAX_EVENT_BYTES": MAX_EVENT_BYTES, "SSE_PUSH_HISTORY_BYTES": 1 << 40}
+    assert read_settings(most).max_event_bytes == MAX_EVENT_BYTES
+    with pytest.raises(ConfigurationError):
+        read_settings({**most, "SSE_PUSH_MAX_EVENT_BYTES": MAX_EVENT_BYTES + 1})
     data = "x" * (MAX_EVENT_BYTES - len("data: \n\n"))
-    assert MAX_EVENT_BYTES == 64 * 1024 * 1024
     (event,) = Decoder().feed(b"id: " + b"e" * 64 + b"\ndata: " + data.encode() + b"\n\n")
     assert event.data == data
 
