@@ -421,6 +421,14 @@ def test_wrong_bus_url_is_told(flask, arguments):
     assert command.lines == []
 
 
+def test_error_of_any_origin_is_told_printable(flask, folder):
+    """The words of an error may be those of a store or of a server: what would steer a terminal is escaped."""
+    (folder / "app.py").write_text(f"from flask_sse_push import BusUnavailable\nraise BusUnavailable({HOSTILE!r})\n")
+    command = flask("stats").end()
+    assert command.process.returncode == 1
+    assert command.said == "Error: \\x1b]0;owned\\x07\\x9b2J\\x7f\\u202e\\u2028\\u200f\\r\n"
+
+
 def test_listen_shows_what_a_stream_says_in_ascii(flask, foreign):
     """Types, ids and data of a server's are JSON in which nothing steers a terminal; what is said of the stream is printable."""
     hostile = HOSTILE.replace("\r", "")

@@ -143,6 +143,7 @@ def test_decoder_keeps_what_a_browser_keeps():
         (b"date: x\n\n", "a field must be data, event, id or retry, got 'date'"),
         (b" data: x\n\n", "got ' data'"),
         (b"DATA: x\n\n", "got 'DATA'"),
+        (b"data: x\n\n\xef\xbb\xbfdata: y\n\n", "got '\\ufeffdata'"),
         (b"<html>\n", "got '<html>'"),
         (b"data: x", "must end with a blank line"),
         (b"data: x\n", "must end with a blank line"),
