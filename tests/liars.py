@@ -4,7 +4,7 @@ __all__ = ["Imposter", "Liar", "LyingNumber"]
 
 
 class Liar(str):
-    """A str whose every method speaks for another text, from the second call on for a third: only its characters are what they are."""
+    """A str whose methods speak for another text, also for two in turn: only its characters are true."""
 
     def __new__(cls, truth, lie, then=None):
         self = str.__new__(cls, truth)
@@ -40,7 +40,24 @@ def _speak_for_the_lie(name):
     return method
 
 
-for _name in set(dir(str)) - set(Liar.__dict__) - {"__new__", "__init__", "__getattribute__", "__setattr__", "__delattr__", "__init_subclass__", "__subclasshook__", "__doc__", "maketrans", "__reduce__", "__reduce_ex__", "__getstate__"}:
+for _name in (
+    set(dir(str))
+    - set(Liar.__dict__)
+    - {
+        "__new__",
+        "__init__",
+        "__getattribute__",
+        "__setattr__",
+        "__delattr__",
+        "__init_subclass__",
+        "__subclasshook__",
+        "__doc__",
+        "maketrans",
+        "__reduce__",
+        "__reduce_ex__",
+        "__getstate__",
+    }
+):
     setattr(Liar, _name, _speak_for_the_lie(_name))
 
 
@@ -71,7 +88,22 @@ def _calculate_with_the_lie(name):
     return method
 
 
-for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__", "__index__", "__int__", "__bool__", "__add__", "__float__", "__trunc__", "__abs__", "__pos__"):
+for _name in (
+    "__lt__",
+    "__le__",
+    "__gt__",
+    "__ge__",
+    "__eq__",
+    "__ne__",
+    "__index__",
+    "__int__",
+    "__bool__",
+    "__add__",
+    "__float__",
+    "__trunc__",
+    "__abs__",
+    "__pos__",
+):
     setattr(LyingNumber, _name, _calculate_with_the_lie(_name))
 
 

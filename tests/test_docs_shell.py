@@ -36,5 +36,11 @@ def test_shell_page_commands_exist():
 def test_shell_page_names_every_command_and_option():
     """What the page names is there, and it names all commands."""
     assert {name for name in sse_group.commands if f"`{name}`" in PAGE} == set(sse_group.commands)
-    known = {option for command in sse_group.commands.values() for parameter in command.params if isinstance(parameter, click.Option) for option in parameter.opts}
+    known = {
+        option
+        for command in sse_group.commands.values()
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for option in parameter.opts
+    }
     assert set(re.findall(r"(--[a-z]+)", PAGE)) - {"--help"} <= known

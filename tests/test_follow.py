@@ -38,7 +38,7 @@ def dribble(*parts):
 
 
 class Answers:
-    """A server on a socket: each connection gets the next answer, in pieces that a generator may delay, and the last answer again."""
+    """A server on a socket: each connection gets the next answer, and the last one again and again."""
 
     def __init__(self, *answers, context=None):
         self.requests = []
@@ -77,7 +77,11 @@ class Answers:
 
     def sent(self, number, name):
         """The value of a header of a request, or None."""
-        found = [line.partition(": ")[2] for line in self.requests[number].split("\r\n") if line.lower().startswith(name.lower() + ":")]
+        found = [
+            line.partition(": ")[2]
+            for line in self.requests[number].split("\r\n")
+            if line.lower().startswith(name.lower() + ":")
+        ]
         return found[0] if found else None
 
     def __enter__(self):
@@ -121,7 +125,11 @@ def followed(answers, events=1, headers=(), timeout=20.0, ends_with_loss=True, l
         lambda text: b"HTTP/1.1 503 No" + text + b"\r\nContent-Length: 0\r\n\r\n",
         lambda text: b"HTTP/1.1 301 Moved\r\nLocation: http://x/" + text + b"\r\nContent-Length: 0\r\n\r\n",
         lambda text: b"HTTP/1.1 200 OK\r\nContent-Type: text/" + text + b"\r\nContent-Length: 0\r\n\r\n",
-        lambda text: b'HTTP/1.1 403 No\r\nConnection: close\r\n\r\n{"message": "' + text.replace(b"\x1b", b"\\u001b").replace(b"\x07", b"\\u0007") + b'"}',
+        lambda text: (
+            b'HTTP/1.1 403 No\r\nConnection: close\r\n\r\n{"message": "'
+            + text.replace(b"\x1b", b"\\u001b").replace(b"\x07", b"\\u0007")
+            + b'"}'
+        ),
         lambda text: b"HTTP/1.1 2" + text + b"\r\n\r\n",
         lambda text: text + b"\r\n\r\n",
         lambda text: STREAM + b"color" + text + b": x\n\n",
@@ -129,7 +137,19 @@ def followed(answers, events=1, headers=(), timeout=20.0, ends_with_loss=True, l
         lambda text: STREAM + b"id: \0" + text + b"\n\n",
         lambda text: STREAM + text + b"\xff\n\n",
     ],
-    ids=["reason", "reason of a failure", "location", "content type", "message", "status", "no http", "field", "retry", "id", "broken"],
+    ids=[
+        "reason",
+        "reason of a failure",
+        "location",
+        "content type",
+        "message",
+        "status",
+        "no http",
+        "field",
+        "retry",
+        "id",
+        "broken",
+    ],
 )
 @pytest.mark.parametrize("length", [1, 100])
 def test_follow_says_nothing_that_steers_a_terminal(answer, length):
@@ -142,7 +162,19 @@ def test_follow_says_nothing_that_steers_a_terminal(answer, length):
         assert len(text) < 1000
 
 
-@pytest.mark.parametrize("body", [b"[" * 4096, b'{"message": ' * 300, b'{"message": ["a"]}', b"[1]", b"<html>", b"\xff", b"", b'{"message": ""}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 4096,
+        b'{"message": ' * 300,
+        b'{"message": ["a"]}',
+        b"[1]",
+        b"<html>",
+        b"\xff",
+        b"",
+        b'{"message": ""}',
+    ],
+)
 def test_follow_takes_any_body_of_a_refusal(body):
     """A body that says nothing for people is left out, however deep its JSON is."""
     with Answers(b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n\r\n" + body) as answers:
@@ -151,20 +183,39 @@ def test_follow_takes_any_body_of_a_refusal(body):
 
 
 def test_follow_waits_for_an_answer_as_long_as_it_was_told():
-    """Headers that dribble in are a loss after the time-out, though no pause between their bytes is that long."""
+    """Headers that dribble in are a loss after the time-out, however short the pauses between them are."""
     with Answers(dribble(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Slow: ")) as answers:
         begun = time.monotonic()
         _, said = followed(answers, timeout=0.3)
         assert time.monotonic() - begun < 5 * FACTOR
-    assert said == [f"The stream is lost (its answer was not complete after {0.3 * FACTOR:g} s); trying again."]
+    assert said == [
+        f"The stream is lost (its answer was not complete after {0.3 * FACTOR:g} s); trying again."
+    ]
 
 
 def test_follow_waits_no_longer_over_tls(tmp_path, monkeypatch):
     """Inside of TLS the answer has as long, and who has no certificate that is trusted is refused for good."""
     needs("openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*make, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    subprocess.run(
+        [*make, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with Answers(dribble(b"HTTP/1.1 200 OK\r\nX-Slow: "), context=context) as answers:
@@ -175,7 +226,9 @@ def test_follow_waits_no_longer_over_tls(tmp_path, monkeypatch):
         begun = time.monotonic()
         _, said = followed(answers, timeout=0.3)
         assert time.monotonic() - begun < 5 * FACTOR
-    assert said == [f"The stream is lost (its answer was not complete after {0.3 * FACTOR:g} s); trying again."]
+    assert said == [
+        f"The stream is lost (its answer was not complete after {0.3 * FACTOR:g} s); trying again."
+    ]
 
 
 def test_follow_does_not_wait_for_the_body_of_a_refusal():
@@ -200,15 +253,27 @@ def test_follow_gives_up_an_event_without_an_end(piece):
     with Answers(endless) as answers:
         _, said = followed(answers)
         assert len(answers.requests) == 1
-    assert said == [f"{answers.address} sends an event of more than 64 MiB, and no end of it has come. Look at what answers there."]
+    assert said == [
+        f"{answers.address} sends an event of more than 64 MiB, and no end of it has come. Look at what answers there."
+    ]
 
 
 def test_follow_keeps_its_place():
     """A blank line before any id leaves the place of the connection before, and an empty id takes it back."""
     retry = STREAM + b"retry: 1\n"
-    with Answers(retry + b"id: 7\ndata: a\n\n", retry + b"\ndata: b\n\n", retry + b"id\ndata: c\n\n", retry + b"data: d\n\n") as answers:
+    with Answers(
+        retry + b"id: 7\ndata: a\n\n",
+        retry + b"\ndata: b\n\n",
+        retry + b"id\ndata: c\n\n",
+        retry + b"data: d\n\n",
+    ) as answers:
         events, said = followed(answers, 4, ends_with_loss=False)
-        assert [(event.data, event.last_event_id) for event in events] == [("a", "7"), ("b", "7"), ("c", ""), ("d", "")]
+        assert [(event.data, event.last_event_id) for event in events] == [
+            ("a", "7"),
+            ("b", "7"),
+            ("c", ""),
+            ("d", ""),
+        ]
         assert [answers.sent(number, "Last-Event-ID") for number in range(4)] == [None, "7", "7", None]
 
 
@@ -217,17 +282,23 @@ def test_follow_tells_of_broken_utf8():
     with Answers(STREAM + b"data: caf\xe9\n\n: \xff\ndata: 2\n\n") as answers:
         events, said = followed(answers, 2)
     assert [event.data for event in events] == ["caf\ufffd", "2"]
-    assert said == ["This is not quite an event stream: the stream must be UTF-8, got b'\\xe9'. A browser would show U+FFFD."]
+    assert said == [
+        "This is not quite an event stream: the stream must be UTF-8, got b'\\xe9'. A browser would show U+FFFD."
+    ]
 
 
 @settings(max_examples=300)
 @given(stream=any_stream, cuts=cuts)
 def test_follow_reads_any_bytes_as_a_browser_does(stream, cuts):
-    """Whatever the bytes and wherever they are cut, the events are those of the standard, and something is told if a browser would repair it."""
+    """Any bytes, cut anywhere, give the events of the standard, and what is said of them is printable."""
     seen, last_id, retry, comments, _ = by_the_letter(stream)
     complaints = []
     decoder = _BrowserDecoder("", complaints.append)
-    got = [(event.type, event.data, event.last_event_id) for piece in pieces_of(stream, cuts) for event in decoder.feed(piece)]
+    got = [
+        (event.type, event.data, event.last_event_id)
+        for piece in pieces_of(stream, cuts)
+        for event in decoder.feed(piece)
+    ]
     assert (got, decoder.last_event_id, decoder.retry, decoder.comments) == (seen, last_id, retry, comments)
     assert all(text.isprintable() for text in complaints)
 
@@ -243,8 +314,17 @@ def test_follow_unpacks_nothing():
 
 
 def test_follow_sends_headers_beside_its_own_and_in_their_place():
-    """Headers of the caller's are sent each time; one that it would send itself is replaced, and no name is sent twice but by the caller."""
-    given = [parse_header(line) for line in ("authorization:Bearer caf\u00e9", "X-A: 1", "X-A: 2", "Accept: */*", "Host: shop.example")]
+    """The caller's headers are sent, in the place of those that it would send itself."""
+    given = [
+        parse_header(line)
+        for line in (
+            "authorization:Bearer caf\u00e9",
+            "X-A: 1",
+            "X-A: 2",
+            "Accept: */*",
+            "Host: shop.example",
+        )
+    ]
     with Answers(STREAM + b"data: x\n\n") as answers:
         address = parse_address(str(answers.address).replace("//", "//me:secret@"))
         answers.address = address
@@ -253,18 +333,59 @@ def test_follow_sends_headers_beside_its_own_and_in_their_place():
     lines = request.split("\r\n")
     assert lines[0] == "GET /events HTTP/1.1"
     names = [line.partition(":")[0].lower() for line in lines[1:] if line]
-    assert sorted(names) == ["accept", "accept-encoding", "authorization", "cache-control", "host", "last-event-id", "x-a", "x-a"]
+    assert sorted(names) == [
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "cache-control",
+        "host",
+        "last-event-id",
+        "x-a",
+        "x-a",
+    ]
     assert "authorization: Bearer caf\u00c3\u00a9" in lines
     assert "Host: shop.example" in lines
 
 
-@pytest.mark.parametrize("line", ["Authorization: Bearer x", "a:b", "X-A:", "X-A: \t b c \t", "Cookie: a=b; c=\u00e9", "!#$%&'*+.^_`|~0: x"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Authorization: Bearer x",
+        "a:b",
+        "X-A:",
+        "X-A: \t b c \t",
+        "Cookie: a=b; c=\u00e9",
+        "!#$%&'*+.^_`|~0: x",
+    ],
+)
 def test_header_is_read(line):
     """A name, a colon and a value of one line make a header; white space around the value is left out."""
     assert parse_header(line) == (line.partition(":")[0], line.partition(":")[2].strip(" \t"))
 
 
-@pytest.mark.parametrize("line", ["", "secret", ": secret", "a b: secret", "a: secret\r\nb: c", "a: secret\n", "a: \0secret", "a: secret\x7f", "\u00e9: secret", "a: secret\ud800", " a: secret", "a : secret", "Connection: secret", "TRANSFER-ENCODING: secret", "Content-Length: secret", "Accept-Encoding: secret", "last-event-id: secret", "Upgrade: secret"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "secret",
+        ": secret",
+        "a b: secret",
+        "a: secret\r\nb: c",
+        "a: secret\n",
+        "a: \0secret",
+        "a: secret\x7f",
+        "\u00e9: secret",
+        "a: secret\ud800",
+        " a: secret",
+        "a : secret",
+        "Connection: secret",
+        "TRANSFER-ENCODING: secret",
+        "Content-Length: secret",
+        "Accept-Encoding: secret",
+        "last-event-id: secret",
+        "Upgrade: secret",
+    ],
+)
 def test_header_that_cannot_be_sent_is_refused(line):
     """What is none, would begin another, or belongs to the connection is refused, and not shown."""
     with pytest.raises(ValueError) as caught:

@@ -16,7 +16,15 @@ from .helpers import make_app, read_whole
 FORGED = "x\nevent: evil\rdata: forged\r\n\r\ndata: again\n\n"
 """What would make more than one event, if it came out anywhere but in data."""
 
-LIARS = [Liar(FORGED, "fine"), Liar("fine", FORGED), Liar("fine", "fine", FORGED), Liar(FORGED, "fine", FORGED), Liar("", "fine"), Liar("open", "fine"), Liar("sse.reset", "fine")]
+LIARS = [
+    Liar(FORGED, "fine"),
+    Liar("fine", FORGED),
+    Liar("fine", "fine", FORGED),
+    Liar(FORGED, "fine", FORGED),
+    Liar("", "fine"),
+    Liar("open", "fine"),
+    Liar("sse.reset", "fine"),
+]
 IDS = [str.__repr__(str.__str__(liar))[:20] + f" {number}" for number, liar in enumerate(LIARS)]
 
 
@@ -40,7 +48,7 @@ def normalised(text):
 
 
 def check_published(app, sse, client, honest, channel="sse", **options):
-    """Publish between two plain events: a stream sees the honest one, or nothing in its place where it is refused."""
+    """Publish before a plain event: a stream sees the honest one first, or nothing where it is refused."""
     refused = False
     with open_stream(client, f"/events?channel={channel}") as stream, capture(app) as published:
         try:
@@ -54,7 +62,11 @@ def check_published(app, sse, client, honest, channel="sse", **options):
     assert events[:-1] == ([] if refused else [honest])
     if not refused:
         told = published[0]
-        assert (type(told.data), type(told.type) in (str, type(None)), {type(name) for name in told.channels}) == (str, True, {str})
+        assert (
+            type(told.data),
+            type(told.type) in (str, type(None)),
+            {type(name) for name in told.channels},
+        ) == (str, True, {str})
     return refused
 
 
@@ -67,7 +79,9 @@ def test_data_of_a_liar_is_its_characters(app, sse, client, liar):
 @pytest.mark.parametrize("liar", LIARS, ids=IDS)
 def test_type_of_a_liar_is_checked_and_sent_as_its_characters(app, sse, client, liar):
     """A type is taken or refused for its characters, and these are sent."""
-    assert check_published(app, sse, client, (str.__str__(liar), "plain"), type=liar) == (str.__str__(liar) != "fine")
+    assert check_published(app, sse, client, (str.__str__(liar), "plain"), type=liar) == (
+        str.__str__(liar) != "fine"
+    )
 
 
 @pytest.mark.parametrize("liar", LIARS, ids=IDS)
@@ -103,24 +117,35 @@ def test_channels_are_read_once(app, sse):
     assert [event.channels for event in published] == [("orders", "fine")]
 
 
-@pytest.mark.parametrize("value", [Imposter("orders"), LocalProxy(lambda: "orders")], ids=["imposter", "proxy"])
+@pytest.mark.parametrize(
+    "value", [Imposter("orders"), LocalProxy(lambda: "orders")], ids=["imposter", "proxy"]
+)
 @pytest.mark.parametrize("field", ["channel", "type", "idempotency_key"])
 def test_what_only_says_that_it_is_a_text_is_refused(app, sse, value, field):
-    """A proxy of a text, or an object whose class says str, is refused, and no channel is made of its letters."""
+    """A proxy of a text, or an object whose class says str, is refused; its letters become no channels."""
     with capture(app) as published, pytest.raises((InvalidChannel, InvalidEvent)) as caught:
         sse.publish("x", **{field: value})
     assert str(caught.value).startswith(f'"{field}" ')
     assert published == []
 
 
-@pytest.mark.parametrize("data", [Imposter("x"), LocalProxy(lambda: "x"), bytearray(b"x"), memoryview(b"x")], ids=["imposter", "proxy", "bytearray", "memoryview"])
+@pytest.mark.parametrize(
+    "data",
+    [Imposter("x"), LocalProxy(lambda: "x"), bytearray(b"x"), memoryview(b"x")],
+    ids=["imposter", "proxy", "bytearray", "memoryview"],
+)
 def test_data_that_is_no_text_and_no_json_is_refused(app, sse, data):
     """What is not a str itself goes through JSON, which refuses it."""
-    with pytest.raises(InvalidEvent, match=r'^"data" must be a str or something that can be encoded as JSON, got '):
+    with pytest.raises(
+        InvalidEvent, match=r'^"data" must be a str or something that can be encoded as JSON, got '
+    ):
         sse.publish(data)
 
 
-@pytest.mark.parametrize(("truth", "lie", "is_good"), [(1000, 10**12, True), (10**12, 1000, False), (0, 1000, False), (1000, 0, True), (-1, 1000, False)])
+@pytest.mark.parametrize(
+    ("truth", "lie", "is_good"),
+    [(1000, 10**12, True), (10**12, 1000, False), (0, 1000, False), (1000, 0, True), (-1, 1000, False)],
+)
 def test_retry_of_a_liar_is_its_number(app, sse, client, truth, lie, is_good):
     """A reconnection time is taken or refused for its number, and this is sent."""
     number = LyingNumber(truth, lie)
@@ -131,7 +156,7 @@ def test_retry_of_a_liar_is_its_number(app, sse, client, truth, lie, is_good):
 
 @pytest.mark.parametrize("publish", ["app", "publisher"])
 def test_key_of_a_liar_is_its_characters(app, sse, publish):
-    """Two keys are one if their characters are, whatever they say of themselves; an unprintable key is refused."""
+    """Two keys are one if their characters are the same; an unprintable key is refused."""
 
     class Heard(MemoryBus):
         shared = True
@@ -172,7 +197,9 @@ def test_event_keeps_what_was_checked(liar, field):
         return
     assert type(getattr(event, field)) is str
     (decoded,) = decode(encode(event))
-    assert {"data": decoded.data, "type": decoded.type, "id": decoded.last_event_id}[field] == normalised(str.__str__(liar))
+    assert {"data": decoded.data, "type": decoded.type, "id": decoded.last_event_id}[field] == normalised(
+        str.__str__(liar)
+    )
 
 
 def items_as_events(items):
@@ -207,7 +234,11 @@ def changed(**fields):
 @pytest.mark.parametrize("liar", LIARS, ids=IDS)
 def test_item_of_a_liar_is_its_characters(liar):
     """An item of a response is one event of its characters."""
-    assert items_as_events([liar, Markup("<b>")]) == [("message", normalised(str.__str__(liar))), ("message", "<b>"), ("done", "null")]
+    assert items_as_events([liar, Markup("<b>")]) == [
+        ("message", normalised(str.__str__(liar))),
+        ("message", "<b>"),
+        ("done", "null"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -250,5 +281,10 @@ def test_encoder_that_gives_no_text_is_told(given):
     sse = SSEPush()
     app = make_app(blueprint=sse)
     app.json.dumps = lambda value, **options: given
-    with app.app_context(), pytest.raises(InvalidEvent, match=r'^"data" must be encoded as JSON in a str, .* Let it return a str\.$'):
+    with (
+        app.app_context(),
+        pytest.raises(
+            InvalidEvent, match=r'^"data" must be encoded as JSON in a str, .* Let it return a str\.$'
+        ),
+    ):
         sse.publish({"a": 1})

@@ -68,12 +68,25 @@ def test_streams_are_announced_from_their_first_byte_to_their_end(app, client, h
     assert set(heard[1][2]) == {"stream", "reason"}
 
 
-HOSTILE_IDS = ["x\x1b[2J-1", "\u202ex-1", "x-1\x9b", "x" * 5000, "x-1" * 30, "x 1", "<script>-1", "x,1", "%0d%0a-1", "caf\u00e9-1", "null", ""]
+HOSTILE_IDS = [
+    "x\x1b[2J-1",
+    "\u202ex-1",
+    "x-1\x9b",
+    "x" * 5000,
+    "x-1" * 30,
+    "x 1",
+    "<script>-1",
+    "x,1",
+    "%0d%0a-1",
+    "caf\u00e9-1",
+    "null",
+    "",
+]
 
 
 @pytest.mark.parametrize("id", HOSTILE_IDS)
 def test_streams_tell_only_ids_that_can_be_ones(app, sse, client, heard, caplog, id):
-    """Whatever a client sends as its last id, in the header or the query, observers and the log get a position in a log, or nothing."""
+    """Whatever a client sends as its last id, observers and the log get a position in a log, or nothing."""
     app.add_url_rule("/own", endpoint="own", view_func=lambda: sse.response(["a"]))
     requests = [("/events", {"query_string": {"last_event_id": id}})]
     with suppress(UnicodeEncodeError):
@@ -86,7 +99,11 @@ def test_streams_tell_only_ids_that_can_be_ones(app, sse, client, heard, caplog,
     told = [arguments["stream"].last_event_id for _, _, arguments in heard]
     assert len(told) == 2 * len(requests)
     assert set(told) <= ({None, "null"} if id == "null" else {None})
-    assert [last for _, _, arguments in heard if (last := arguments["stream"].last_event_id) and arguments["stream"].channels] == []
+    assert [
+        last
+        for _, _, arguments in heard
+        if (last := arguments["stream"].last_event_id) and arguments["stream"].channels
+    ] == []
     assert id == "" or not any(id in record.getMessage() for record in caplog.records)
 
 
@@ -109,7 +126,7 @@ def test_stream_info_keeps_what_is_an_id(channels, id, told):
 
 
 def test_no_text_of_a_client_reaches_the_log(app, sse, client, heard, caplog):
-    """Channels, origins, addresses, methods and ids that are refused or taken are in no line of the log, and refused names in no signal."""
+    """What a request says, refused or taken, is in no line of the log, and in no signal."""
     with caplog.at_level(logging.DEBUG):
         for options in (
             {"query_string": {"channel": HOSTILE}},
@@ -118,7 +135,13 @@ def test_no_text_of_a_client_reaches_the_log(app, sse, client, heard, caplog):
             {"headers": {"Origin": "http://hostile.example"}},
             {"headers": {"Last-Event-ID": "hostile-x"}, "query_string": {"last_event_id": HOSTILE}},
             {"headers": {"User-Agent": "hostile", "Cookie": "a=hostile", "X-Forwarded-For": "hostile"}},
-            {"method": "OPTIONS", "headers": {"Access-Control-Request-Method": "hostile", "Access-Control-Request-Headers": "hostile"}},
+            {
+                "method": "OPTIONS",
+                "headers": {
+                    "Access-Control-Request-Method": "hostile",
+                    "Access-Control-Request-Headers": "hostile",
+                },
+            },
         ):
             response = client.open("/events", **options)
             if response.mimetype == "text/event-stream":

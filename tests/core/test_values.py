@@ -30,20 +30,31 @@ class Wordless:
         return Liar("\x1b[2J", "harmless")
 
 
-@pytest.mark.parametrize(("value", "text"), [("a", "a"), ("", ""), (Liar("true", "lie"), "true"), (Markup("<b>"), "<b>"), (Kind.CREATED, "created")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("a", "a"), ("", ""), (Liar("true", "lie"), "true"), (Markup("<b>"), "<b>"), (Kind.CREATED, "created")],
+)
 def test_text_is_the_characters_themselves(value, text):
     """Of a str and of every subclass, it is the characters in a str itself, whatever their methods say."""
     assert type(text_of(value)) is str
     assert text_of(value) == text
 
 
-@pytest.mark.parametrize("value", [None, 7, b"a", bytearray(b"a"), memoryview(b"a"), ["a"], Imposter("a"), LocalProxy(lambda: "a"), str], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [None, 7, b"a", bytearray(b"a"), memoryview(b"a"), ["a"], Imposter("a"), LocalProxy(lambda: "a"), str],
+    ids=repr,
+)
 def test_text_of_anything_else_is_none(value):
     """What is no str, though it says that it is one, is none."""
     assert text_of(value) is None
 
 
-@pytest.mark.parametrize(("value", "number"), [(7, 7), (-1, -1), (LyingNumber(7, 1000), 7), (Wait.SECOND, 1000), (10**5000, 10**5000)], ids=lambda value: str(type(value)))
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(7, 7), (-1, -1), (LyingNumber(7, 1000), 7), (Wait.SECOND, 1000), (10**5000, 10**5000)],
+    ids=lambda value: str(type(value)),
+)
 def test_number_is_the_number_itself(value, number):
     """Of an int and of every subclass, it is the number in an int itself, whatever their methods say."""
     assert type(number_of(value)) is int
@@ -74,7 +85,7 @@ def test_number_of_anything_else_is_none(value):
     ids=lambda value: str(type(value)),
 )
 def test_value_is_shown_as_what_it_is(value, text):
-    """Texts and numbers are shown by their own repr, others by theirs if they have one, all of it short and printable."""
+    """Texts and numbers are shown by their own repr, others by theirs, all of it short and printable."""
     assert shown(value) == text
 
 
@@ -85,7 +96,21 @@ def test_printable_text_is_printable(text):
     assert (printable(text) == text) == text.isprintable()
 
 
-@pytest.mark.parametrize(("text", "escaped"), [("\x1b[2J", "\\x1b[2J"), ("\x9b", "\\x9b"), ("\x7f", "\\x7f"), ("\u202ea", "\\u202ea"), ("\u2028", "\\u2028"), ("a\r\n\tb", "a\\r\\n\\tb"), ("\ud800", "\\ud800"), ("\U000e0001", "\\U000e0001"), ("né →", "né →"), ("'\\", "'\\")])
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\x9b", "\\x9b"),
+        ("\x7f", "\\x7f"),
+        ("\u202ea", "\\u202ea"),
+        ("\u2028", "\\u2028"),
+        ("a\r\n\tb", "a\\r\\n\\tb"),
+        ("\ud800", "\\ud800"),
+        ("\U000e0001", "\\U000e0001"),
+        ("né →", "né →"),
+        ("'\\", "'\\"),
+    ],
+)
 def test_printable_text_is_escaped_as_python_writes_it(text, escaped):
     """Controls, separators and marks of direction are written as in Python's source."""
     assert printable(text) == escaped
