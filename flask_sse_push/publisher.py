@@ -84,8 +84,10 @@ class Publisher:
         """
         if self._closed:
             raise ConfigurationError("This Publisher was closed. Publish before its block ends, or make another.")
-        _, channels, block = prepare(data, type, id, retry, channel, idempotency_key, self._dumps, self._max_event_bytes)
-        return self._buses.get().publish(channels, block, idempotency_key).id
+        _, channels, block, key = prepare(
+            data, type, id, retry, channel, idempotency_key, self._dumps, self._max_event_bytes
+        )
+        return self._buses.get().publish(channels, block, key).id
 
     def close(self) -> None:
         """Close the connection of this process. Once more is harmless; publishing is an error from now on."""

@@ -10,6 +10,7 @@ from typing import Any
 from .concurrency import Bell, current_mode, short_lock, when_free
 from .core.event import Event, encode
 from .core.log import MAX_BATCH_BYTES
+from .core.values import shown, text_of
 from .errors import InvalidEvent
 
 __all__ = ["DONE_TYPE", "FAILED_TYPE", "FINAL_ID", "Pump", "close_iterable"]
@@ -141,11 +142,14 @@ class Pump:
 
     def _item(self, item: Any) -> bytes:
         if not isinstance(item, Event):
-            item = Event(item if isinstance(item, str) else self._dumps(item))
-        elif item.type in (DONE_TYPE, FAILED_TYPE) or item.id == FINAL_ID:
+            text = text_of(item)
+            return self._encoded(Event(self._dumps(item) if text is None else text))
+        # Made anew: it may be of a subclass, or changed behind its back. What is checked must be what is sent.
+        item = Event(item.data, item.type, item.id, item.retry)
+        if item.type in (DONE_TYPE, FAILED_TYPE) or item.id == FINAL_ID:
             raise InvalidEvent(
-                f'"type" and "id" of an item must not be those of the last event, got {item!r}. Return the value from the generator instead: '
-                f"the event {DONE_TYPE!r} carries it."
+                f'"type" and "id" of an item must not be those of the last event, got {shown(item)}. '
+                f"Return the value from the generator instead: the event {DONE_TYPE!r} carries it."
             )
         return self._encoded(item)
 

@@ -182,9 +182,11 @@ class AppState:
         self, data: Any, type: str | None, id: object, retry: int | None, channel: str | Iterable[str], idempotency_key: str | None
     ) -> str:
         """Check, encode and publish one event; see :meth:`SSEPush.publish`."""
-        text, channels, block = prepare(data, type, id, retry, channel, idempotency_key, self.dumps, self.settings.max_event_bytes)
+        text, channels, block, key = prepare(
+            data, type, id, retry, channel, idempotency_key, self.dumps, self.settings.max_event_bytes
+        )
         process = self._processes.get()
-        accepted = process.bus.publish(channels, block, idempotency_key)
+        accepted = process.bus.publish(channels, block, key)
         if accepted.is_repeated:
             return accepted.id
         if not self.settings.default_channel_public and DEFAULT_CHANNEL in channels:

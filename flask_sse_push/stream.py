@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import server as servers
 from .concurrency import Bell, current_mode
+from .core import ids
 from .heartbeat import process_heartbeat
 from .server import Server
 from .settings import Settings
@@ -76,9 +77,18 @@ class StreamInfo:
     channels: tuple[str, ...]
     """What it reads; empty for :meth:`SSEPush.response`."""
     last_event_id: str | None
-    """What its client sent when it came; not checked."""
+    """
+    Where its client said it stopped, if that can be the id of an event: a position in a log, or for
+    :meth:`SSEPush.response` 1 to 64 letters, digits and ``. _ ~ -``. Else ``None``: a client can send
+    anything, and observers write this into logs.
+    """
     remote_address: str | None
     """``REMOTE_ADDR`` of its request."""
+
+    def __post_init__(self) -> None:
+        id = self.last_event_id
+        if id is not None and not (ids.parse(id) if self.channels else ids.is_token(id)):
+            object.__setattr__(self, "last_event_id", None)
 
 
 class Observer(Protocol):

@@ -25,12 +25,16 @@ from flask import Flask
 from werkzeug.test import Client, TestResponse
 
 from .core.event import Event
+from .core.values import shown
 from .decoder import DecodedEvent, Decoder, decode
 from .response import ENVIRON_KEY
 from .signals import event_published
 from .stream import Stream
 
 __all__ = ["DecodedEvent", "Decoder", "OpenStream", "PublishedEvent", "StreamTimeout", "StreamedEvent", "capture", "decode", "open_stream"]
+
+
+_SHOWN_CHARACTERS = 2_000  # of what came instead of what a test waited for
 
 
 class StreamTimeout(AssertionError):
@@ -110,7 +114,10 @@ class OpenStream:
             timeout (float): Seconds to wait for all of them.
 
         Raises:
-            StreamTimeout: Fewer came in time, or the stream ended before. The message shows what came, and the stream is over.
+            StreamTimeout: Fewer came in time, or the stream ended before. The message shows the beginning of
+                what came, and the stream is over.
+            InvalidStream: What came is no event stream to a :class:`Decoder`: the view sends what a browser
+                would repair or drop.
             TypeError: The response is not a stream: it was refused, or the view sends something else.
         """
         if self._stream is None:
@@ -122,7 +129,8 @@ class OpenStream:
             while len(self._ready) < events:
                 chunk = next(iter(self.response.response), None)
                 if chunk is None:
-                    raise StreamTimeout(f"the stream brought {len(self._ready)} of {events} events: {self._ready!r}")
+                    came = shown(self._ready, _SHOWN_CHARACTERS)
+                    raise StreamTimeout(f"the stream brought {len(self._ready)} of {events} events: {came}")
                 assert isinstance(chunk, bytes)
                 self._ready += [StreamedEvent(event.type, event.data, event.last_event_id) for event in self._decoder.feed(chunk)]
         finally:

@@ -2,11 +2,15 @@
 
 import json
 import os
+import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import tty
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -401,3 +405,172 @@ def test_stats_and_channels_show_all_processes(flask, url):
         assert watching.end().process.returncode == 130
         for client in clients:
             client.close()
+
+
+HOSTILE = "\x1b]0;owned\x07\x9b2J\x7f\u202e\u2028\u200f\r"
+"""Sequences that steer a terminal, in 7 and in 8 bits, and marks that turn or break a line."""
+
+
+@pytest.mark.parametrize("arguments", [["publish", "a", "x"], ["listen", "a"], ["stats"], ["channels"]])
+def test_wrong_bus_url_is_told(flask, arguments):
+    """An app that cannot be made, for a URL that is none, is one sentence and status 1."""
+    command = flask(*arguments, url="carrier-pigeon://loft").end()
+    assert command.process.returncode == 1
+    assert command.said.startswith('Error: SSE_PUSH_BUS_URL must be "auto", or begin with ')
+    assert command.said.count("\n") == 1
+    assert command.lines == []
+
+
+def test_error_of_any_origin_is_told_printable(flask, folder):
+    """The words of an error may be those of a store or of a server: what would steer a terminal is escaped."""
+    (folder / "app.py").write_text(
+        f"from flask_sse_push import BusUnavailable\nraise BusUnavailable({HOSTILE!r})\n"
+    )
+    command = flask("stats").end()
+    assert command.process.returncode == 1
+    assert command.said == "Error: \\x1b]0;owned\\x07\\x9b2J\\x7f\\u202e\\u2028\\u200f\\r\n"
+
+
+def test_listen_shows_what_a_stream_says_in_ascii(flask, foreign):
+    """Types, ids and data are JSON in which nothing steers a terminal; what is said of them is printable."""
+    hostile = HOSTILE.replace("\r", "")
+    foreign.stream(
+        "/",
+        f"color{hostile}: x\n: {hostile}\nid: {hostile}\nevent: {hostile}\ndata: {hostile}\ndata: \n\n".encode(),
+    )
+    command = flask("listen", foreign.url("/"), "--count", "1").end()
+    line = command.out.read_bytes().removesuffix(b"\n").decode("ascii")
+    assert line.isprintable()
+    assert json.loads(line) == {"id": hostile, "type": hostile, "data": hostile + "\n"}
+    assert command.said.removesuffix("\n").isprintable()
+
+
+def test_listen_shows_a_refusal_printable(flask, foreign):
+    """Where a redirect leads, and what a refusal says, reaches the terminal as text only."""
+    hostile = HOSTILE.encode().replace(b"\r", b"").decode("latin-1")
+    foreign.answers["/away"] = [(301, {"Location": f"http://x/{hostile}"}, b"")]
+    foreign.answers["/no"] = [(403, {}, json.dumps({"message": HOSTILE}).encode())]
+    for path, words in (
+        ("/away", "It points to http://x/\\x1b]0;owned"),
+        ("/no", "\\x1b]0;owned\\x07\\x9b2J\\x7f\\u202e\\u2028\\u200f\\r"),
+    ):
+        command = flask("listen", foreign.url(path)).end()
+        assert command.process.returncode == 1
+        assert words in command.said
+        assert command.said.removesuffix("\n").isprintable()
+
+
+def test_listen_sends_headers(flask, foreign, folder):
+    """Each --header is sent to the URL, and each line of a file of them."""
+    foreign.stream("/", b"data: 1\n\n")
+    (folder / "secret.txt").write_text("Authorization: Bearer s3cret\nX-Day: 1\n")
+    given = ["--header", "@secret.txt", "--header", "X-Team: tea"]
+    command = flask("listen", foreign.url("/"), "--count", "1", *given).end()
+    assert command.process.returncode == 0
+    headers = foreign.requests[0][2]
+    names = ("Authorization", "X-Day", "X-Team", "Accept")
+    assert [headers[name] for name in names] == ["Bearer s3cret", "1", "tea", "text/event-stream"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["http://127.0.0.1:9/", "--header", "X-A: 1", "--header", "Authorization Bearer s3cret"],
+            '--header number 2 cannot be sent: it must be written as "Name: value", on one line.',
+        ),
+        (
+            ["http://127.0.0.1:9/", "--header", "Transfer-Encoding: s3cret"],
+            "--header number 1 cannot be sent: it names a header that belongs to the connection",
+        ),
+        (
+            ["orders", "--header", "Authorization: Bearer s3cret"],
+            "--header is for a URL: channels are read from the bus.",
+        ),
+        (
+            ["http://127.0.0.1:9/", "--header", "@nowhere.txt"],
+            "--header cannot read 'nowhere.txt': FileNotFoundError.",
+        ),
+        (
+            ["http://127.0.0.1:9/", "--header", "@app.py"],
+            "--header number 1 cannot be sent: it must be written",
+        ),
+    ],
+)
+def test_listen_never_shows_a_header(flask, arguments, words):
+    """A header that cannot be sent is wrong use, and told by its number: it may be a secret."""
+    command = flask("listen", *arguments).end()
+    assert command.process.returncode == 2
+    assert words in command.said
+    assert "s3cret" not in command.said
+
+
+def test_listen_writes_raw_bytes_to_anything_but_a_terminal(flask, foreign, folder):
+    """In a file --raw is every byte; on a terminal all but line feeds and tabs is only shown."""
+    stream = b"data: a\tb\r\ndata: " + HOSTILE.encode() + b"\xff\ndata: \xe2\x86\x92\n\n"
+    foreign.stream("/", stream)
+    command = flask("listen", foreign.url("/"), "--raw", "--count", "1").end()
+    assert command.out.read_bytes() == stream
+
+    terminal, other_end = pty.openpty()
+    tty.setraw(other_end)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"}
+    arguments = [
+        sys.executable,
+        "-m",
+        "flask",
+        "--app",
+        "app",
+        "sse",
+        "listen",
+        foreign.url("/"),
+        "--raw",
+        "--count",
+        "1",
+    ]
+    try:
+        done = subprocess.run(
+            arguments,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=other_end,
+            stderr=subprocess.PIPE,
+            timeout=30 * FACTOR,
+        )
+        shown = os.read(terminal, 65_536).decode()
+    finally:
+        os.close(terminal)
+        os.close(other_end)
+    assert b"Traceback" not in done.stderr
+    assert (
+        shown
+        == "data: a\tb\\r\ndata: \\x1b]0;owned\\x07\\x9b2J\\x7f\\u202e\\u2028\\u200f\\r\\xff\ndata: \u2192\n\n"
+    )
+
+
+def test_stats_and_channels_show_what_others_wrote_as_text(flask, folder):
+    """What processes say of themselves is in a store that others write too: it is shown printable."""
+    flask("publish", "orders", "x").end()
+    report = {
+        "process": "p",
+        "host": f"host{HOSTILE}",
+        "pid": HOSTILE,
+        "streams": 1,
+        "uptime_seconds": 7.5,
+        "channels": {f"room{HOSTILE}": 2},
+    }
+    with closing(sqlite3.connect(folder / "events.db")) as database, database:
+        database.execute(
+            "INSERT INTO reports VALUES (?, ?, ?)", ("p", json.dumps(report), time.monotonic() + 600)
+        )
+    for arguments, words in (
+        (["stats"], "host\\x1b]0;owned"),
+        (["channels"], "room\\x1b]0;owned"),
+        (["stats", "--json"], "host\\u001b]0;owned"),
+        (["channels", "--json"], "\\u007f"),
+    ):
+        command = flask(*arguments).end()
+        assert command.process.returncode == 0, command.said
+        assert words in command.out.read_text()
+        assert all(line.isprintable() for line in command.out.read_bytes().decode().split("\n"))

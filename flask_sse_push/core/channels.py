@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 
 from ..errors import InvalidChannel
+from .values import shown, text_of
 
 __all__ = ["DEFAULT_CHANNEL", "Pattern", "check_channel", "check_channels"]
 
@@ -19,39 +21,34 @@ _PATTERN = re.compile(r"[A-Za-z0-9_.:@/=~*-]{1,128}")
 _CURE = "Use 1 to 128 letters, digits or any of _ . : @ / = ~ -"
 
 
-def check_channel(channel: str) -> None:
+def check_channel(channel: object) -> str:
     """
-    Refuse a name that cannot be a channel's.
+    Return a channel's name as a ``str`` itself, and refuse what cannot be one.
 
     Raises:
         InvalidChannel: Not 1 to 128 letters, digits or any of ``_ . : @ / = ~ -``.
     """
-    if not isinstance(channel, str) or not _NAME.fullmatch(channel):
-        raise InvalidChannel(f'"channel" is not a name for a channel, got {_shortened(channel)}. {_CURE}.')
+    name = text_of(channel)
+    if name is None or not _NAME.fullmatch(name):
+        raise InvalidChannel(f'"channel" is not a name for a channel, got {shown(channel)}. {_CURE}.')
+    return name
 
 
 def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
     """
-    Return the channels in the order given, each once.
+    Return the channels in the order given, each once, as ``str`` itself.
 
     Args:
-        channels (str | Iterable[str]): One name or several.
+        channels (str | Iterable[str]): One name or several; gone through once.
         most (int): How many are allowed.
 
     Raises:
         InvalidChannel: None at all, more than ``most``, or a name that is not one.
     """
-    if type(channels) is str:
-        return _one(channels)
-    if isinstance(channels, str):
-        check_channel(channels)
-        return (channels,)
-    if isinstance(channels, bytes) or not isinstance(channels, Iterable):
-        raise InvalidChannel(f'"channel" must be a name or several names, got {_shortened(channels)}. {_CURE}.')
-    listed = list(channels)
-    for name in listed:
-        check_channel(name)
-    names = tuple(dict.fromkeys(listed))
+    name = text_of(channels)
+    if name is not None:
+        return _one(name)
+    names = tuple(dict.fromkeys(check_channel(channel) for channel in _iterator(channels)))
     if not names:
         raise InvalidChannel('"channel" names no channel at all, got an empty collection. Give at least one name.')
     if len(names) > most:
@@ -59,11 +56,18 @@ def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
     return names
 
 
+def _iterator(channels: object) -> Iterator[object]:
+    # A lazy text, or a proxy of one, is no str and would be taken for a collection of letters.
+    if not isinstance(channels, bytes) and not hasattr(channels, "casefold"):
+        with suppress(TypeError):
+            return iter(channels)  # type: ignore[call-overload, no-any-return]
+    raise InvalidChannel(f'"channel" must be a name or several names, got {shown(channels)}. {_CURE}.')
+
+
 @lru_cache(maxsize=8192)
 def _one(channel: str) -> tuple[str]:
     """Checked once while it is in use, and one object for all events of a channel."""
-    check_channel(channel)
-    return (channel,)
+    return (check_channel(channel),)
 
 
 class Pattern:
@@ -77,11 +81,15 @@ class Pattern:
     __slots__ = ("_parts", "text")
 
     def __init__(self, text: str) -> None:
-        if not isinstance(text, str) or not _PATTERN.fullmatch(text):
-            raise InvalidChannel(f'"pattern" is not a pattern over channels, got {_shortened(text)}. {_CURE}, and * for any characters.')
-        self.text = text
+        pattern = text_of(text)
+        if pattern is None or not _PATTERN.fullmatch(pattern):
+            raise InvalidChannel(
+                f'"pattern" is not a pattern over channels, got {shown(text)}. '
+                f"{_CURE}, and * for any characters."
+            )
+        self.text = pattern
         """The pattern as it was written."""
-        self._parts = text.split("*")
+        self._parts = pattern.split("*")
 
     def matches(self, channel: str) -> bool:
         """Say whether the whole name fits, in time linear in its length (the name comes from outside)."""
@@ -100,8 +108,3 @@ class Pattern:
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
-
-
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 160 else text[:157] + "..."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import InvalidEvent
 from .ids import check_token
+from .values import number_of, shown, text_of
 
 __all__ = [
     "MAX_RETRY_MILLISECONDS",
@@ -37,14 +38,12 @@ RESERVED_PREFIX = "sse."
 _LINE_END = re.compile("\r\n|\r|\n")
 _FORBIDDEN_IN_FIELD = re.compile("[\r\n\0]")
 
-# Takes the characters of any str as they are. Formatting asks an enum's member for its name, and "+" lets a Markup escape the other side.
-_join = "".join
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    One event, checked when it is made.
+    One event, checked when it is made. Of a subclass of ``str`` or ``int`` (a ``Markup``, a member of an
+    enum) it keeps the value as a ``str`` or ``int`` itself.
 
     Args:
         data (str): What the browser finds in ``event.data``. CRLF, CR and LF end a line and
@@ -70,31 +69,47 @@ class Event:
     retry: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, str):
-            raise InvalidEvent(f'"data" of an Event must be a str, got {self.data!r}. Encode it first, for instance with json.dumps().')
-        check_type(self.type)
-        check_retry(self.retry)
-        if self.id is not None:
-            check_token(self.id)
+        data, id = text_of(self.data), self.id
+        if data is None:
+            raise InvalidEvent(
+                f'"data" of an Event must be a str, got {shown(self.data)}. '
+                "Encode it first, for instance with json.dumps()."
+            )
+        checked = data, check_type(self.type), id if id is None else check_token(id), check_retry(self.retry)
+        for name, value in zip(("data", "type", "id", "retry"), checked, strict=True):
+            object.__setattr__(self, name, value)  # it is frozen for everybody else
 
 
-def check_type(type: str | None) -> None:
+def check_type(type: object) -> str | None:
     """
-    Refuse an event type that cannot be sent, or that is not the caller's to send.
+    Return an event type as a ``str`` itself, and refuse one that cannot be sent, or is not the caller's to
+    send.
 
     Raises:
         InvalidEvent: ``type`` is not a str, is empty, holds CR, LF or NUL, or is reserved.
     """
     if type is None:
-        return
-    if not isinstance(type, str) or not type:
-        raise InvalidEvent(f'"type" must be a non-empty str or None, got {type!r}. Leave it out for a plain message.')
-    if _FORBIDDEN_IN_FIELD.search(type):
-        raise InvalidEvent(f'"type" must not contain a line break or NUL, got {type!r}. Put free text into "data".')
-    if type in RESERVED_TYPES:
-        raise InvalidEvent(f'"type" must not be {type!r}: browsers use that name for the connection itself. Choose another name.')
-    if type.startswith(RESERVED_PREFIX):
-        raise InvalidEvent(f'"type" must not begin with {RESERVED_PREFIX!r}, got {type!r}: this package signals with those. Choose another name.')
+        return None
+    text = text_of(type)
+    if not text:
+        raise InvalidEvent(
+            f'"type" must be a non-empty str or None, got {shown(type)}. Leave it out for a plain message.'
+        )
+    if _FORBIDDEN_IN_FIELD.search(text):
+        raise InvalidEvent(
+            f'"type" must not contain a line break or NUL, got {shown(text)}. Put free text into "data".'
+        )
+    if text in RESERVED_TYPES:
+        raise InvalidEvent(
+            f'"type" must not be {text!r}: browsers use that name for the connection itself. '
+            "Choose another name."
+        )
+    if text.startswith(RESERVED_PREFIX):
+        raise InvalidEvent(
+            f'"type" must not begin with {RESERVED_PREFIX!r}, got {shown(text)}: '
+            "this package signals with those. Choose another name."
+        )
+    return text
 
 
 def encode(event: Event, id: str | None = None) -> bytes:
@@ -120,38 +135,42 @@ def encode(event: Event, id: str | None = None) -> bytes:
 
 
 def encode_fields(data: str, type: str | None, id: str | None, retry: int | None) -> bytes:
-    """Return the bytes of an event whose fields were checked; see :func:`encode`."""
+    """Return the bytes of an event whose fields were checked, and are no subclass's; see :func:`encode`."""
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(_LINE_END.split(data))
     # An empty "data:" line still makes an event: the line adds an LF to the buffer, and only an empty buffer is dropped.
-    block = _join(("data: ", data, "\n\n"))
+    block = f"data: {data}\n\n"
     if retry is not None:
-        block = _join(("retry: ", int.__repr__(retry), "\n", block))
+        block = f"retry: {retry}\n{block}"
     if type is not None:
-        block = _join(("event: ", type, "\n", block))
+        block = f"event: {type}\n{block}"
     if id is not None:
-        block = _join(("id: ", id, "\n", block))
+        block = f"id: {id}\n{block}"
     try:
         # Strictly, and here: an event that cannot be encoded must not reach a log, where it would end every stream that meets it.
         return block.encode()
     except UnicodeEncodeError as error:
-        piece = error.object[max(0, error.start - 10) : error.end + 10]
+        piece = error.object[max(0, error.start - 10) : error.start + 10]
         raise InvalidEvent(
             f'"data" and "type" must be encodable as UTF-8, got a lone surrogate in {piece!r}. Decode the text with errors="replace" first.'
         ) from None
 
 
-def check_retry(retry: int | None) -> None:
+def check_retry(retry: object) -> int | None:
     """
-    Refuse a reconnection time that would keep a server busy, or a browser away for ever.
+    Return a reconnection time as an ``int`` itself.
+
+    One that would keep a server busy, or a browser away for ever, is refused.
 
     Raises:
         InvalidEvent: Not a whole number of milliseconds from 500 to 3,600,000.
     """
     if retry is None:
-        return
-    if not isinstance(retry, int) or isinstance(retry, bool) or not MIN_RETRY_MILLISECONDS <= retry <= MAX_RETRY_MILLISECONDS:
+        return None
+    number = number_of(retry)
+    if number is None or not MIN_RETRY_MILLISECONDS <= number <= MAX_RETRY_MILLISECONDS:
         raise InvalidEvent(
-            f'"retry" must be whole milliseconds from {MIN_RETRY_MILLISECONDS} to {MAX_RETRY_MILLISECONDS:,}, got {retry!r}. '
-            "Leave it out to keep what the stream announced."
+            f'"retry" must be whole milliseconds from {MIN_RETRY_MILLISECONDS} to {MAX_RETRY_MILLISECONDS:,}, '
+            f"got {shown(retry)}. Leave it out to keep what the stream announced."
         )
+    return number

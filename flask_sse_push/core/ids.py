@@ -6,8 +6,9 @@ import re
 from typing import NamedTuple
 
 from ..errors import InvalidEvent
+from .values import shown, text_of
 
-__all__ = ["MAX_ID_BYTES", "EventId", "check_token", "is_epoch", "parse"]
+__all__ = ["MAX_ID_BYTES", "EventId", "check_token", "is_epoch", "is_token", "parse"]
 
 MAX_ID_BYTES = 64
 """A Last-Event-ID past 128 bytes, or with a byte outside the alphabet, must be preflighted across origins (Fetch, "CORS-unsafe")."""
@@ -54,12 +55,26 @@ def is_epoch(value: object) -> bool:
     return isinstance(value, str) and _EPOCH.fullmatch(value) is not None
 
 
-def check_token(id: str) -> None:
+def is_token(text: str) -> bool:
     """
-    Refuse an id that a client would drop, or could not send back.
+    Say whether a text is 1 to 64 of the letters, digits and ``. _ ~ -``.
+
+    Ids of :meth:`SSEPush.response` are made of these, and every position is one.
+    """
+    return _TOKEN.fullmatch(text) is not None
+
+
+def check_token(id: object) -> str:
+    """
+    Return an id as a ``str`` itself, and refuse one that a client would drop, or could not send back.
 
     Raises:
         InvalidEvent: Not 1 to 64 of the letters, digits and ``. _ ~ -``.
     """
-    if not isinstance(id, str) or not _TOKEN.fullmatch(id):
-        raise InvalidEvent(f'"id" must be 1 to {MAX_ID_BYTES} letters, digits or any of . _ ~ -, got {id!r}. Encode other values first.')
+    text = text_of(id)
+    if text is None or not is_token(text):
+        raise InvalidEvent(
+            f'"id" must be 1 to {MAX_ID_BYTES} letters, digits or any of . _ ~ -, got {shown(id)}. '
+            "Encode other values first."
+        )
+    return text

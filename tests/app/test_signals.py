@@ -1,6 +1,7 @@
 """What observers are told."""
 
 import logging
+from contextlib import suppress
 
 import pytest
 
@@ -9,6 +10,9 @@ from flask_sse_push.testing import capture, open_stream
 from tests.support import eventually
 
 from .helpers import first_bytes, make_app, read_whole
+
+
+HOSTILE = "hostile\x1b[2J\n\u202e"
 
 
 @pytest.fixture
@@ -62,6 +66,89 @@ def test_streams_are_announced_from_their_first_byte_to_their_end(app, client, h
     assert heard[1][1] is app
     assert heard[1][2]["stream"] == info
     assert set(heard[1][2]) == {"stream", "reason"}
+
+
+HOSTILE_IDS = [
+    "x\x1b[2J-1",
+    "\u202ex-1",
+    "x-1\x9b",
+    "x" * 5000,
+    "x-1" * 30,
+    "x 1",
+    "<script>-1",
+    "x,1",
+    "%0d%0a-1",
+    "caf\u00e9-1",
+    "null",
+    "",
+]
+
+
+@pytest.mark.parametrize("id", HOSTILE_IDS)
+def test_streams_tell_only_ids_that_can_be_ones(app, sse, client, heard, caplog, id):
+    """Whatever a client sends as its last id, observers and the log get a position in a log, or nothing."""
+    app.add_url_rule("/own", endpoint="own", view_func=lambda: sse.response(["a"]))
+    requests = [("/events", {"query_string": {"last_event_id": id}})]
+    with suppress(UnicodeEncodeError):
+        id.encode("latin-1")
+        requests += [(path, {"headers": {"Last-Event-ID": id}}) for path in ("/events", "/own")]
+    with caplog.at_level(logging.DEBUG):
+        for path, options in requests:
+            with client.get(path, **options) as response:
+                first_bytes(response)
+    told = [arguments["stream"].last_event_id for _, _, arguments in heard]
+    assert len(told) == 2 * len(requests)
+    assert set(told) <= ({None, "null"} if id == "null" else {None})
+    assert [
+        last
+        for _, _, arguments in heard
+        if (last := arguments["stream"].last_event_id) and arguments["stream"].channels
+    ] == []
+    assert id == "" or not any(id in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("channels", "id", "told"),
+    [
+        (("a",), "5916f355feae-41", "5916f355feae-41"),
+        (("a",), "end", None),
+        ((), "end", "end"),
+        ((), "x" * 64, "x" * 64),
+        ((), "x" * 65, None),
+        ((), "a b", None),
+        (("a",), None, None),
+        ((), None, None),
+    ],
+)
+def test_stream_info_keeps_what_is_an_id(channels, id, told):
+    """A stream of channels has the positions of a log, and one of a response whatever an Event's id may be."""
+    assert StreamInfo(channels, id, "203.0.113.7").last_event_id == told
+
+
+def test_no_text_of_a_client_reaches_the_log(app, sse, client, heard, caplog):
+    """What a request says, refused or taken, is in no line of the log, and in no signal."""
+    with caplog.at_level(logging.DEBUG):
+        for options in (
+            {"query_string": {"channel": HOSTILE}},
+            {"query_string": {"channel": ["news", HOSTILE]}},
+            {"query_string": {"channel": "secret.hostile"}},
+            {"headers": {"Origin": "http://hostile.example"}},
+            {"headers": {"Last-Event-ID": "hostile-x"}, "query_string": {"last_event_id": HOSTILE}},
+            {"headers": {"User-Agent": "hostile", "Cookie": "a=hostile", "X-Forwarded-For": "hostile"}},
+            {
+                "method": "OPTIONS",
+                "headers": {
+                    "Access-Control-Request-Method": "hostile",
+                    "Access-Control-Request-Headers": "hostile",
+                },
+            },
+        ):
+            response = client.open("/events", **options)
+            if response.mimetype == "text/event-stream":
+                first_bytes(response)
+            response.close()
+    assert not any("hostile" in record.getMessage() for record in caplog.records)
+    assert not any("hostile" in repr(arguments) for _, _, arguments in heard)
 
 
 def test_stream_closed_says_finished_or_failed(app, sse, client, heard):

@@ -106,6 +106,18 @@ def test_open_stream_does_not_wait_for_ever(app, sse, client):
     assert issubclass(StreamTimeout, AssertionError)
 
 
+def test_open_stream_shows_what_came_shortly(app, sse, client):
+    """What came instead is shown printable, and its beginning only."""
+    with open_stream(client, "/events") as stream:
+        sse.publish("\x1b[2J\u202e\x9b")
+        for _ in range(10):
+            sse.publish("x" * 5000)
+        with pytest.raises(StreamTimeout, match=r"brought 11 of 12 events: ") as caught:
+            stream.read(12, timeout=200 * MS)
+    assert len(str(caught.value)) < 2100
+    assert str(caught.value).isprintable()
+
+
 def test_open_stream_that_ends_early_fails_at_once(app, sse, client):
     """When the stream ends before, reading does not wait for its time."""
     app.add_url_rule("/short", endpoint="short", view_func=lambda: sse.response([]))

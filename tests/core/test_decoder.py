@@ -1,9 +1,22 @@
 """The decoder reads as the standard says, by the standard's own examples, and complains where a browser is silent."""
 
-import pytest
+import re
+import time
 
-from flask_sse_push.decoder import DecodedEvent, Decoder, decode
-from flask_sse_push.errors import InvalidStream
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_sse_push.decoder import (
+    MAX_COMMENT_CHARACTERS,
+    MAX_COMMENTS,
+    MAX_EVENT_BYTES,
+    DecodedEvent,
+    Decoder,
+    decode,
+)
+from flask_sse_push.errors import ConfigurationError, InvalidStream
+from flask_sse_push.settings import read_settings
 
 
 def events(stream):
@@ -137,10 +150,15 @@ def test_decoder_keeps_what_a_browser_keeps():
         (b"date: x\n\n", "a field must be data, event, id or retry, got 'date'"),
         (b" data: x\n\n", "got ' data'"),
         (b"DATA: x\n\n", "got 'DATA'"),
+        (b"data: x\n\n\xef\xbb\xbfdata: y\n\n", "got '\\ufeffdata'"),
         (b"<html>\n", "got '<html>'"),
         (b"data: x", "must end with a blank line"),
         (b"data: x\n", "must end with a blank line"),
-        (b": x\n", "must end with a blank line"),
+        (b"id: 1\n", "must end with a blank line, got 'an open block'"),
+        (b"event: a\n", "must end with a blank line, got 'an open block'"),
+        (b"retry: 1000", "must end with a blank line, got 'retry: 1000'"),
+        (b": x", "must end with a blank line, got ': x'"),
+        (b"\xef\xbb", "UTF-8"),
         (b"data: x\n\ndata: \xc3", "UTF-8"),
     ],
 )
@@ -149,3 +167,237 @@ def test_decoder_refuses_what_a_browser_drops_silently(stream, message):
     with pytest.raises(InvalidStream) as caught:
         decode(stream)
     assert message in str(caught.value)
+
+
+def test_decoder_counts_the_bytes_of_an_event():
+    """The field lines of an event, each with its line end, may be max_event_bytes long together, and no more."""
+    stream = b"id: 1\nevent: a\r\ndata: xy\n\n"
+    size = len(b"id: 1\nevent: a\ndata: xy\n")
+    for pieces in ([stream], [bytes([byte]) for byte in stream]):
+        decoder = Decoder(max_event_bytes=size)
+        assert [event.data for piece in pieces * 3 for event in decoder.feed(piece)] == ["xy"] * 3
+        decoder = Decoder(max_event_bytes=size - 1)
+        with pytest.raises(
+            InvalidStream, match=rf"^an event must be at most {size - 1} bytes, .*max_event_bytes"
+        ):
+            for piece in pieces:
+                decoder.feed(piece)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"x" * 1000,
+        b"data: " + b"x" * 994,
+        b":" + b"x" * 999,
+        b"data\n" * 200,
+        b"id: 1\n" * 170,
+        b"event: a\n" * 100,
+        b"\xef\xbb\xbf" * 300,
+    ],
+)
+def test_decoder_holds_a_bounded_event(piece):
+    """A line, a comment or an event without an end is an InvalidStream once it is too long."""
+    decoder = Decoder(max_event_bytes=10_000)
+    with pytest.raises(InvalidStream, match=r"^an event must be at most 10,000 bytes"):
+        for _ in range(30):
+            decoder.feed(piece)
+    for _ in range(30):
+        with pytest.raises(InvalidStream):
+            decoder.feed(b"x" * 10_001)
+    held = sum(
+        len(value) for value in vars(decoder).values() if isinstance(value, bytes | bytearray | str | list)
+    )
+    assert held < 20_000
+
+
+def test_decoder_takes_the_largest_event_by_default():
+    """Without a bound of its own it reads whatever SSE_PUSH_MAX_EVENT_BYTES can allow."""
+    most = {"SSE_PUSH_MAX_EVENT_BYTES": MAX_EVENT_BYTES, "SSE_PUSH_HISTORY_BYTES": 1 << 40}
+    assert read_settings(most).max_event_bytes == MAX_EVENT_BYTES
+    with pytest.raises(ConfigurationError):
+        read_settings({**most, "SSE_PUSH_MAX_EVENT_BYTES": MAX_EVENT_BYTES + 1})
+    data = "x" * (MAX_EVENT_BYTES - len("data: \n\n"))
+    (event,) = Decoder().feed(b"id: " + b"e" * 64 + b"\ndata: " + data.encode() + b"\n\n")
+    assert event.data == data
+
+
+def test_decoder_keeps_the_latest_comments():
+    """Of the comments, the latest are kept, and of each the beginning."""
+    decoder = Decoder()
+    for number in range(MAX_COMMENTS + 10):
+        decoder.feed(b": %d\n" % number)
+    assert decoder.comments == [str(number) for number in range(10, MAX_COMMENTS + 10)]
+    decoder.feed(b": " + "é".encode() * 5000 + b"\n")
+    assert decoder.comments[-1] == "é" * MAX_COMMENT_CHARACTERS
+    assert len(decoder.comments) == MAX_COMMENTS
+
+
+def test_decoder_counts_no_comment_as_an_event():
+    """Comments without a blank line between them may come for ever."""
+    decoder = Decoder(max_event_bytes=100)
+    for _ in range(1000):
+        assert decoder.feed(b": still here\n") == []
+    assert [event.data for event in decoder.feed(b"data: x\n\n")] == ["x"]
+
+
+def cpu_seconds(pieces, count):
+    """The least CPU time of three that a decoder needs for so many pieces."""
+    took = []
+    for _ in range(3):
+        decoder, begun = Decoder(), time.thread_time()
+        for _ in range(count):
+            decoder.feed(pieces)
+        took.append(time.thread_time() - begun)
+    return min(took)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"x" * 4096, b"x" * 3, b"data: y\n" * 64],
+    ids=["a line without an end", "in small pieces", "an event without an end"],
+)
+def test_decoder_reads_in_linear_time(piece):
+    """Eight times the bytes take about eight times as long, not sixty-four times."""
+    few = 500 if len(piece) > 3 else 20_000
+    assert cpu_seconds(piece, 8 * few) < 24 * cpu_seconds(piece, few)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b": This server is stopping. Come back.\nretry: 2000\n",
+        b"retry: 2000\n",
+        b": x\n",
+        b"data: x\n\nretry: 1\n:\n",
+        b"\xef\xbb\xbf",
+        b"",
+    ],
+)
+def test_decoder_takes_an_end_behind_retry_or_a_comment(stream):
+    """What counts at once needs no blank line, which would let a client by the letter forget its place."""
+    decode(stream)
+
+
+def test_decoder_begins_with_an_empty_id():
+    """The last event ID buffer is a connection's own: a blank line before any id leaves it empty."""
+    first, second = Decoder(), Decoder()
+    first.feed(b"id: 7\n\n")
+    second.feed(b"\n")
+    assert (first.last_event_id, second.last_event_id) == ("7", "")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"x" * 5000 + b"\n",
+        b"retry: " + b"x" * 5000 + b"\n",
+        b"id: \0" + b"x" * 5000 + b"\n",
+        b"data: " + b"x" * 5000,
+    ],
+)
+def test_decoder_complains_in_a_bounded_message(stream):
+    """Whatever is shown of a stream is short and printable."""
+    for end in (b"", "\x1b[2J\x9b\u202e\u2028".encode()):
+        with pytest.raises(InvalidStream) as caught:
+            decode(end + stream)
+        assert len(str(caught.value)) < 300
+        assert str(caught.value).isprintable()
+
+
+parts = [
+    b"data",
+    b"id",
+    b"event",
+    b"retry",
+    b"color",
+    b":",
+    b": ",
+    b" ",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\n\n",
+    b"\0",
+    b"1",
+    b"12",
+    b"x",
+    b"\xef\xbb\xbf",
+    b"\xef",
+    b"\xbb",
+    b"\xbf",
+    b"\xc3",
+    b"\xa9",
+    b"\xe2\x82",
+    b"\xac",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"\xf0\x9f\x98\x80",
+]
+lines = [b"data: x\n", b"data\r\n", b"id: 7\n", b"id\r", b"event: a\n", b"retry: 1000\n", b":\n", b"\n"]
+any_stream = st.lists(st.sampled_from(parts + lines * 2) | st.binary(max_size=4), max_size=20).map(b"".join)
+cuts = st.lists(st.integers(0, 60), max_size=6) | st.just(range(200))
+
+
+def by_the_letter(stream):
+    """
+    Read a whole stream as WHATWG 9.2.5 and 9.2.6 say, in the simplest way.
+
+    Returns:
+        The events, the last event ID string, the retry, the comments, and whether anything was repaired.
+    """
+    text = stream.decode("utf-8", "replace")
+    try:
+        stream.decode()
+        sloppy = False
+    except UnicodeDecodeError:
+        sloppy = True
+    *whole, rest = re.split("\r\n|\r|\n", text.removeprefix("\ufeff"))
+    data, type, buffer, last_id, retry, comments, seen, pending = "", "", "", "", None, [], [], False
+    for line in whole:
+        if line == "":
+            last_id, pending = buffer, False
+            if data != "":
+                seen.append((type or "message", data.removesuffix("\n"), last_id))
+            data = type = ""
+            continue
+        if line[0] == ":":
+            comments.append(line[1:].removeprefix(" "))
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        pending = pending or field in ("data", "event", "id")
+        if field == "data":
+            data += value + "\n"
+        elif field == "event":
+            type = value
+        elif field == "id" and "\0" not in value:
+            buffer = value
+        elif field == "retry" and re.fullmatch("[0-9]{1,15}", value):
+            retry = int(value)
+        else:
+            sloppy = True
+    return seen, last_id, retry, comments, sloppy or pending or rest != ""
+
+
+def pieces_of(stream, cuts):
+    places = sorted({min(cut, len(stream)) for cut in cuts})
+    return [stream[start:end] for start, end in zip([0, *places], [*places, len(stream)], strict=True)]
+
+
+@settings(max_examples=600)
+@given(stream=any_stream, cuts=cuts)
+def test_decoder_reads_any_bytes_by_the_letter(stream, cuts):
+    """Any bytes, cut anywhere, are read as the standard says, or refused if a browser would repair or drop any."""
+    seen, last_id, retry, comments, sloppy = by_the_letter(stream)
+    decoder, got = Decoder(), []
+    try:
+        for piece in pieces_of(stream, cuts):
+            got += [(event.type, event.data, event.last_event_id) for event in decoder.feed(piece)]
+        decoder.close()
+    except InvalidStream:
+        assert sloppy
+        assert got == seen[: len(got)]
+    else:
+        assert not sloppy
+        assert (got, decoder.last_event_id, decoder.retry, decoder.comments) == (seen, last_id, retry, comments)

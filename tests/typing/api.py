@@ -177,7 +177,7 @@ def a_stream_shows_it(client: FlaskClient) -> None:
 
 
 def read_bytes(chunks: Iterator[bytes]) -> list[DecodedEvent]:
-    decoder = Decoder()
+    decoder = Decoder(max_event_bytes=65_536)
     events = [event for chunk in chunks for event in decoder.feed(chunk)]
     decoder.close()
     retry: int | None = decoder.retry
