@@ -20,7 +20,7 @@ from .bus import Report
 from .concurrency import THREADS
 from .core.channels import check_channels
 from .decoder import DecodedEvent, Decoder
-from .errors import SSEPushError
+from .errors import ConfigurationError, SSEPushError
 from .follow import follow, parse_address
 from .hub import Hub
 from .reports import Reporter
@@ -189,6 +189,9 @@ def _chunks_of_bus(targets: tuple[str, ...], since: str) -> Generator[tuple[byte
     hub = Hub(bus, state.settings, report)
     try:
         hub.wait_until_ready(state.settings.publish_timeout_seconds)
+        health = bus.health()
+        if health.is_refused:
+            raise ConfigurationError(health.error)
         subscription = Subscription(hub, channels, since)
         bell, decoder = THREADS.bell(), Decoder()
         subscription.open(bell)

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from ..concurrency import THREADS, Bell, current_mode, short_lock, when_free
 from ..core.log import Entry
+from ..errors import ConfigurationError
 from .base import REPORT_SECONDS, Bus, Health, Report
 
 __all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "Follower", "LogChanged", "Reader", "Tail", "backoff"]
@@ -24,6 +25,7 @@ MAX_READ_SECONDS = 1.0
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
+_SHORTEST_RETRY_SECONDS = 0.5  # where publishing works and following does not, each publish says that the store is back
 _LOOK_SECONDS = 0.005
 
 logger = logging.getLogger(__package__.rpartition(".")[0])
@@ -120,6 +122,7 @@ class Follower:
         self._lock = short_lock()
         self._run_now: _Run | None = None
         self._health = Health("idle", time.monotonic())
+        self._tried_at = 0.0
         self._report: Callable[[], Report] = dict
         self._wanted: Callable[[], bool] = _never
         self._idle_since: float | None = None
@@ -158,6 +161,15 @@ class Follower:
         if run is not None:
             run.stop()
 
+    def retry_soon(self) -> None:
+        """Try again now when the store was away: it has just taken an event. From any thread; costs nothing while it is there."""
+        if self._health.state != "down" or time.monotonic() - self._tried_at < _SHORTEST_RETRY_SECONDS:
+            return
+        run = self._run_now
+        bell = run.bell if run is not None else None
+        if bell is not None:
+            bell.ring()
+
     def _run(self, run: _Run) -> None:
         pauses = backoff()
         run.bell = bell = current_mode().bell()
@@ -166,6 +178,7 @@ class Follower:
                 bell.wait(_LOOK_SECONDS)  # it was stopped and still reads: two would bring everything twice
             run.before = None
             while not self._is_over(run):
+                self._tried_at = time.monotonic()
                 try:
                     run.reader = reader = self._open()
                     try:
@@ -174,6 +187,8 @@ class Follower:
                     finally:
                         run.reader = None
                         reader.close()
+                except ConfigurationError as error:
+                    self._set_refused(error)
                 except self._faults as error:
                     if self._set_down(error):
                         pauses = backoff()
@@ -269,6 +284,14 @@ class Follower:
         if was.state != "down":
             logger.warning("The bus %s at %s is away (%s). Streams stay open, and read on when it is back.", self._bus.name, self._where, text)
         return was.state == "up"
+
+
+    def _set_refused(self, error: ConfigurationError) -> None:
+        """Say it once, and louder: it does not pass by itself."""
+        was = self._health
+        self._health = Health("down", was.since if was.state == "down" else time.monotonic(), str(error), is_refused=True)
+        if not was.is_refused:
+            logger.error("Streams are refused: %s", error)
 
 
 def backoff() -> Iterator[float]:

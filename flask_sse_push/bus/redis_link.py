@@ -15,7 +15,11 @@ from .redis_script import Script
 __all__ = ["FAULTS", "Link", "is_refusal"]
 
 FAULTS = (redis.RedisError, OSError, ValueError)
-"""What using a link may raise when the server cannot be used. ``ValueError``: a host's name that is none, an answer that is none of Redis."""
+"""What using a link may raise when the server cannot be used. ``ValueError``: a host's name that is none."""
+
+# What redis-py raises in the middle of an answer that is none: nested too deeply, a length that is no number, a list where a text is due. Not
+# every Exception: the time limit of a task queue may come out of a signal handler at any place, and is for the caller.
+_GARBAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -50,7 +54,10 @@ class Link:
         """
         self.sent = False
         self._connection.until = until
-        self._connection.connect()
+        try:
+            self._connection.connect()
+        except _GARBAGE as error:
+            raise redis.ConnectionError(f"it does not come to a connection ({_said(error)})") from error
 
     def call(self, *words: Any, until: float | None = None) -> Any:
         """
@@ -82,7 +89,10 @@ class Link:
 
     def answer(self) -> Any:
         """Return the answer to what was sent."""
-        answer = self._connection.read_response()
+        try:
+            answer = self._connection.read_response()
+        except _GARBAGE as error:
+            raise redis.InvalidResponse(f"the answer is none of Redis ({_said(error)})") from error
         self.used_at = time.monotonic()
         return answer
 
@@ -114,6 +124,10 @@ class Link:
     def close(self) -> None:
         """Let go of the socket. An answer that comes later is read by nobody. Never raises."""
         self._connection.disconnect()
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:80]}"
 
 
 _TIMED: dict[type[Any], type[Any]] = {}
