@@ -105,8 +105,12 @@ local function is_same(owner, known)
     return #known == 0 or #routes == 0 or 16 * common >= math.max(#known, #routes)
 end
 if who ~= '' and not string.find(apps, who, 1, true) then
-    local owner, served_at = meta[10], count(meta[12]) or 0
-    if owner and not is_same(owner, meta[11] or '') then
+    local owner, served_at = meta[10] or nil, count(meta[12]) or 0
+    if owner and is_same(owner, meta[11] or '') then
+        if ends(owner, name) then
+            name = owner -- the longer one says more: else "shop.app" and "chat.app" would meet as "app"
+        end
+    elseif owner then
         if not wanted or now - served_at <= math.max(horizon, lease) then
             return {'', '', 0, now, owner}
         end
