@@ -167,7 +167,7 @@ if key then
 end
 local sequence = string.format('%.0f', head + 1)
 local added = redis.pcall('XADD', KEYS[1], prefix .. sequence, unpack(fields))
-if type(added) == 'table' and string.find(added.err, 'equal or smaller', 1, true) then
+if type(added) == 'table' and (string.find(added.err, 'equal or smaller', 1, true) or string.find(added.err, 'exhausted', 1, true)) then
     begin() -- a stranger's entry is in the way
     sequence = '1'
     added = redis.pcall('XADD', KEYS[1], prefix .. sequence, unpack(fields))
