@@ -25,7 +25,7 @@ MAX_READ_SECONDS = 1.0
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
-_SHORTEST_RETRY_SECONDS = 0.5  # where publishing works and following does not, each publish says that the store is back
+_SHORTEST_RETRY_SECONDS = 0.5  # where publishing works and following does not, each publish says that the store is there
 _LOOK_SECONDS = 0.005
 
 logger = logging.getLogger(__package__.rpartition(".")[0])
@@ -122,7 +122,6 @@ class Follower:
         self._lock = short_lock()
         self._run_now: _Run | None = None
         self._health = Health("idle", time.monotonic())
-        self._tried_at = 0.0
         self._report: Callable[[], Report] = dict
         self._wanted: Callable[[], bool] = _never
         self._idle_since: float | None = None
@@ -162,8 +161,8 @@ class Follower:
             run.stop()
 
     def retry_soon(self) -> None:
-        """Try again now when the store was away: it has just taken an event. From any thread; costs nothing while it is there."""
-        if self._health.state != "down" or time.monotonic() - self._tried_at < _SHORTEST_RETRY_SECONDS:
+        """End the pause when the store was away: it has just taken an event. From any thread; costs nothing while it is there."""
+        if self._health.state != "down":
             return
         run = self._run_now
         bell = run.bell if run is not None else None
@@ -178,7 +177,7 @@ class Follower:
                 bell.wait(_LOOK_SECONDS)  # it was stopped and still reads: two would bring everything twice
             run.before = None
             while not self._is_over(run):
-                self._tried_at = time.monotonic()
+                tried_at = time.monotonic()
                 try:
                     run.reader = reader = self._open()
                     try:
@@ -195,8 +194,8 @@ class Follower:
                 except Exception as error:
                     logger.exception("Following the bus %s stumbled; it is tried again.", self._bus.name)
                     self._set_down(error)
-                if not run.stopping:
-                    bell.wait(next(pauses))
+                if not run.stopping and bell.wait(next(pauses)):
+                    _wait_until(run, bell, tried_at + _SHORTEST_RETRY_SECONDS)
         finally:
             self._end(run)
 
@@ -300,6 +299,12 @@ def backoff() -> Iterator[float]:
     while True:
         yield random.uniform(pause / 2, pause)
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def _wait_until(run: _Run, bell: Bell, end: float) -> None:
+    """Wait until a moment, however often the bell rings, unless the run is to stop."""
+    while not run.stopping and (left := end - time.monotonic()) > 0:
+        bell.wait(left)
 
 
 def _never() -> bool:

@@ -69,9 +69,10 @@ class RedisBus:
     """
     Events live in a Redis and reach every process that it can be reached from. Thread-safe, also in finalizers and signal handlers.
 
-    Waiting for a connection, connecting, logging in and the one command of a publish together take no longer than
-    ``publish_timeout_seconds``. Not bounded is how long the name of the host takes to be found, and what a credential provider
-    does. What may have been done is never tried again. Of a given client, or of redis-py's options in a URL, only what says where
+    Waiting for a connection, connecting, logging in and the command of a publish together take no longer than
+    ``publish_timeout_seconds``, and what the machine needs to let this thread or greenlet run again. Without gevent it is not bounded
+    how long the name of the host takes to be found, and never what a credential provider does. What may have been done is never tried
+    again. Of a given client, or of redis-py's options in a URL, only what says where
     the server is and who comes is used: no time-out, retry, size of a pool or decoding.
 
     A new epoch begins when the server was restarted, a replica was promoted or the keys are gone, for then accepted events may be lost.
