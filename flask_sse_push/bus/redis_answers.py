@@ -73,7 +73,7 @@ def page(answer: object) -> list[Item]:
         if not found or not generation.isdigit() or not sequence.isdigit():
             raise _wrong("XRANGE", pair)
         item = Item(pair[0], int(generation), int(sequence), pair[1])
-        if item[1:3] <= before:
+        if item[1:3] <= before or item.sequence >= _MOST:
             raise _wrong("XRANGE", pair)
         before = item[1:3]
         items.append(item)

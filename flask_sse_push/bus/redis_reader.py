@@ -234,7 +234,7 @@ class RedisReader:
         reason = ""
         try:
             fields = dict(zip(item.fields[::2], item.fields[1::2], strict=True))
-            if fields.get(b"v") == b"1":
+            if fields.get(b"v") == b"1" and item.sequence:
                 channels = check_stored(fields[b"c"], fields[b"b"], self._max_event_bytes)
                 wire = b"id: %s-%d\n%s" % (self._epoch.encode(), item.sequence, fields[b"b"])
                 appended_at = _milliseconds(fields[b"t"]) / 1000 - self._clock

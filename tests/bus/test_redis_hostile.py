@@ -1,5 +1,6 @@
 """A Redis that was written to by somebody else, and a server that is no Redis at all."""
 
+import contextlib
 import json
 import logging
 import random
@@ -58,6 +59,18 @@ POISON = {
     "a field too many": {"v": "1", "\xff": "1"},
     "a later version": {"v": "2"},
 }
+
+
+def test_entry_with_the_number_zero_is_none(server, make):
+    """0 is the place before the first event: an entry that somebody put there is left out."""
+    bus = make()
+    publish(bus)
+    client = server.client()
+    client.delete(LOG)
+    client.xadd(LOG, {**GOOD, "t": str(1000 * client.time()[0])}, id=f"{client.hget(META, 'generation').decode()}-0")
+    publish(bus)
+    follower = Follower(bus).up()
+    assert follower.numbers() == [2]
 
 
 @pytest.mark.parametrize("where", ["before the follower", "while it follows"])
@@ -162,6 +175,17 @@ def test_absurd_size_and_time_of_an_entry_do_not_stop_the_clearing(server, make)
     assert 20 * 400 < bus.inspect().size_bytes < 20 * 1000
 
 
+def test_entry_from_the_far_future_does_not_stop_the_clearing(server, make):
+    """The oldest entry goes when its time is one that no server's clock can have had, and what is too old behind it goes too."""
+    bus = make()
+    publish(bus)
+    server.client().delete(LOG)
+    add(server, t="99999999999999")
+    add(server, t="1000")
+    publish(bus)
+    assert bus.inspect().events == 1
+
+
 def test_log_that_somebody_filled_is_read_within_the_bounds(server, make):
     """A log with more than anybody publishes is read to its end, and no more of it is kept than the settings say."""
     bus = make(options=BusOptions(Retention(300, 1 << 24, 50), 5 * FACTOR))
@@ -230,12 +254,13 @@ class Fuzz:
     Args:
         seed (int): Which answers.
         share (float): How many of them are wrong.
+        always (dict): What some commands answer every time, by their names.
     """
 
-    def __init__(self, seed, share):
+    def __init__(self, seed, share, always=None):
         from flask_sse_push.bus import redis_script
 
-        self.random, self.share = random.Random(seed), share
+        self.random, self.share, self.always = random.Random(seed), share, always or {}
         self.head = 0
         self.names = {getattr(redis_script, name).digest.encode(): name for name in ("PUBLISH", "TOUCH", "REPORT")}
 
@@ -256,6 +281,8 @@ class Fuzz:
     def good(self, words):
         command = self.names.get(words[1], "EVAL") if words[0] == b"EVALSHA" else words[0].decode()
         now = int(time.time() * 1000)
+        if command in self.always:
+            return resp(self.always[command])
         if command == "PUBLISH":
             self.head += 1
             return resp([b"abc", self.head, 0])
@@ -317,8 +344,8 @@ def fuzzed():
     needs(modules=["redis"])
     toys, buses = [], []
 
-    def fuzzed(seed, share, **options):
-        fuzz = Fuzz(seed, share)
+    def fuzzed(seed, share, always=None, **options):
+        fuzz = Fuzz(seed, share, always)
         toy = Toy(fuzz.serve)
         toys.append(toy)
         bus = open_bus(f"redis://127.0.0.1:{toy.port}/0", BusOptions(Retention(300, 1 << 24), 0.3 * FACTOR, **options))
@@ -330,6 +357,50 @@ def fuzzed():
         bus.close()
     for toy in toys:
         toy.__exit__()
+
+
+@pytest.mark.parametrize("epoch", [b"x\nid: forged", b"", b"x" * 41, b"\xff", b"a-b", 7, [b"x"]])
+def test_epoch_that_is_none_is_refused_wherever_it_comes_from(fuzzed, epoch):
+    """An epoch is copied into every id: one that would begin another line, or that no client could send back, is no answer."""
+    from flask_sse_push.bus.redis_link import FAULTS
+
+    bus = fuzzed(0, 0, {"PUBLISH": [epoch, 1, 0], "TOUCH": [epoch, b"5-", 1, 1, b""], "HMGET": [epoch, b"1", b"7", None, None]})
+    for call in (lambda: bus.publish(("a",), b"data: x\n\n"), bus.inspect):
+        with pytest.raises(BusUnavailable):
+            call()
+    with contextlib.closing(bus._open_reader()) as reader, pytest.raises(FAULTS):
+        reader.epoch()
+
+
+def _page(*ids):
+    return [[id, [b"v", b"1", b"c", b"a", b"b", b"data: x\n\n", b"t", b"1700000000000"]] for id in ids]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        _page(b"5-4", b"5-3"),
+        _page(b"5-4", b"5-4"),
+        _page(*[b"5-%d" % number for number in range(1, 1001)]),
+        _page(b"6-1"),
+        _page(b"5--1"),
+        _page(b"5-" + b"9" * 20),
+        _page(b"5"),
+        _page(b""),
+    ],
+    ids=["falling", "twice", "the same page for ever", "another log for ever", "below zero", "endless", "half", "nothing"],
+)
+def test_entries_in_no_order_are_a_fault(fuzzed, entries):
+    """Entries that do not rise, repeat themselves or belong to another log each time are told as a fault, and end every loop."""
+    from flask_sse_push.bus.redis_link import FAULTS
+
+    bus = fuzzed(0, 0, {"TOUCH": [b"abc", b"5-", 2000, 1700000000000, b""], "XRANGE": entries, "XREAD": [[b"log", entries]]})
+    with contextlib.closing(bus._open_reader()) as reader:
+        reader.epoch()
+        with pytest.raises(FAULTS):
+            reader.tail()
+    with contextlib.closing(bus._open_reader()) as reader, pytest.raises(FAULTS):
+        reader.read(reader.epoch(), 1000, 0)
 
 
 @pytest.mark.parametrize("seed", range(4))
