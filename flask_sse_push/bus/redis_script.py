@@ -51,9 +51,7 @@ if type(info) == 'string' then
 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local meta = redis.call(
-    'HMGET', KEYS[2], 'epoch', 'generation', 'head', 'bytes', 'server', 'seconds', 'max_bytes', 'max_events', 'apps', 'owner', 'routes', 'served_at'
-)
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'generation', 'head', 'bytes', 'server', 'seconds', 'max_bytes', 'max_events', 'apps')
 local epoch, generation, head, size_bytes = meta[1], count(meta[2]), count(meta[3]), count(meta[4]) or 0
 local apps = meta[9] or ''
 local prefix
@@ -105,8 +103,9 @@ local function is_same(owner, known)
     return #known == 0 or #routes == 0 or 16 * common >= math.max(#known, #routes)
 end
 if who ~= '' and not string.find(apps, who, 1, true) then
-    local owner, served_at = meta[10] or nil, count(meta[12]) or 0
-    if owner and is_same(owner, meta[11] or '') then
+    local known = redis.call('HMGET', KEYS[2], 'owner', 'routes', 'served_at')
+    local owner, served_at = known[1], count(known[3]) or 0
+    if owner and is_same(owner, known[2] or '') then
         if ends(owner, name) then
             name = owner -- the longer one says more: else "shop.app" and "chat.app" would meet as "app"
         end
@@ -208,11 +207,12 @@ for _ = 1, 8 do
         end
     end
 end
-local changed = {'head', sequence, 'events', events, 'bytes', string.format('%.0f', size_bytes)}
+local bytes = string.format('%.0f', size_bytes)
 if who ~= '' then
-    changed[7], changed[8] = 'served_at', stamp
+    redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes, 'served_at', stamp)
+else
+    redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes)
 end
-redis.call('HSET', KEYS[2], unpack(changed))
 return {epoch, head, 0}
 """
 )
