@@ -83,7 +83,7 @@ def test_poison_is_a_hole_and_no_outage(server, make, caplog, where):
         add(server, **fields)
         good.append(publish(bus).sequence)
     follower = follower or Follower(bus).up()
-    follower.wait(len(good))
+    eventually(lambda: follower.numbers()[-1:] == good[-1:], 5000 * MS)
     kept = [number for number in follower.numbers() if number not in good]
     assert follower.numbers() == sorted(follower.numbers())
     assert set(good) <= set(follower.numbers())
@@ -104,14 +104,19 @@ def test_hole_is_told_to_streams(server, make):
     bell.ring, bell.unanswered = bell.set, False
     subscription.open(bell)
     decoder.feed(subscription.prelude())
+    events = []
+
+    def read(count):
+        eventually(lambda: events.extend(decoder.feed(subscription.read())) or len(events) >= count, 5000 * MS)
+
     publish(bus, "one")
+    read(1)
     add(server, b="id: e-9\ndata: forged\n\n")
     publish(bus, "two")
-    events = []
-    eventually(lambda: events.extend(decoder.feed(subscription.read())) or len(events) >= 3, 5000 * MS)
+    read(3)
+    subscription.close()
     assert [event.type for event in events] == ["message", "sse.reset", "message"]
     assert [events[0].data, events[2].data] == ["one", "two"]
-    subscription.close()
 
 
 META_POISON = {
@@ -219,7 +224,7 @@ REPORTS_POISON = [
     '{"process": {"a": 1}}',
     '{"host": "\\ud800"}',
     '{"last_event_id": 7}',
-    '{"host": "' + "x" * 600_000 + '"}',
+    '{"news": "' + "x" * 600_000 + '"}',
 ]
 
 
@@ -403,12 +408,12 @@ def test_entries_in_no_order_are_a_fault(fuzzed, entries):
         reader.read(reader.epoch(), 1000, 0)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_answers_of_every_shape_are_answers_or_bus_unavailable(fuzzed, seed):
     """publish() and inspect() return what is one, or raise BusUnavailable (or that the log is another app's), whatever the server says."""
     bus = fuzzed(seed, 0.6, identity=(lambda: Identity("shop", frozenset())) if seed % 2 else None)
     came = {"right": 0, "wrong": 0}
-    end = time.monotonic() + 1.5
+    end = time.monotonic() + 0.8
     for number in range(400):
         try:
             if number % 2:
@@ -426,14 +431,14 @@ def test_answers_of_every_shape_are_answers_or_bus_unavailable(fuzzed, seed):
     assert min(came.values()) > 10
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_reader_meets_faults_and_nothing_else(fuzzed, seed):
     """Following hands on entries that are some, or fails with what the follower knows as a fault."""
     from flask_sse_push.bus.redis_link import FAULTS
 
     bus = fuzzed(seed, 0.4)
     came = {"entries": 0, "faults": 0}
-    end = time.monotonic() + 2
+    end = time.monotonic() + 1
     while time.monotonic() < end or min(came.values()) < 5:
         assert time.monotonic() < end + 20 * FACTOR, came
         try:

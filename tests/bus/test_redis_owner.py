@@ -188,6 +188,9 @@ def test_routes_that_are_added_later_belong_to_the_app(server, make_app):
     publish(app, "early")
     for number in range(4):
         app.add_url_rule(f"/{number}", f"{number}", dict)
+    server.client().flushall()
+    publish(app, "late")
+    assert server.client().hstrlen(META, "routes") == 4 * 8
     other = make_app("app", ["a", "b", "c"])
     with open_stream(app.test_client(), "/events?channel=orders"):
         eventually(lambda: app.state.bus().health().state == "up", 5000 * MS)

@@ -114,7 +114,7 @@ def test_stored_report_is_taken():
         "null",
         b"\xff",
         "[" * 100_000,
-        '{"host": "' + "x" * MAX_REPORT_BYTES + '"}',
+        '{"news": "' + "x" * MAX_REPORT_BYTES + '"}',
         '{"process": 7}',
         '{"host": "a\\nb"}',
         '{"host": "\\ud800"}',
