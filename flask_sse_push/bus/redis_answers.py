@@ -1,4 +1,4 @@
-"""Answers of a server, looked at before they are used: what answers may be no Redis, and what it holds may be no event of ours."""
+"""Answers of a server, looked at before they are used: what answers may be no Redis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ import redis
 from ..core.ids import is_epoch
 from .base import Accepted
 
-__all__ = ["Item", "Touched", "accepted", "address", "count", "epoch", "page", "server_time", "slots", "texts", "touched"]
+__all__ = [
+    "Item",
+    "Touched",
+    "accepted",
+    "address",
+    "count",
+    "epoch",
+    "first_stream",
+    "page",
+    "server_time",
+    "slots",
+    "texts",
+    "touched",
+]
 
 _MOST = 1 << 53
 """Past this Lua, which gives the numbers, has no whole numbers."""
@@ -51,7 +64,9 @@ def accepted(answer: object) -> Accepted:
 
 def touched(answer: object) -> Touched:
     """Return what the script TOUCH said; see :func:`accepted`."""
-    if type(answer) is not list or len(answer) != 5 or type(answer[1]) is not bytes or type(answer[4]) is not bytes:
+    if type(answer) is not list or len(answer) != 5:
+        raise _wrong("TOUCH", answer)
+    if type(answer[1]) is not bytes or type(answer[4]) is not bytes:
         raise _wrong("TOUCH", answer)
     if answer[4]:
         return Touched("", b"", 0, 0, answer[4])
@@ -108,7 +123,9 @@ def epoch(answer: object) -> str:
 
 def texts(answer: object, length: int | None = None) -> list[bytes | None]:
     """Return a list of texts, so many if that is said; each may be missing. See :func:`accepted`."""
-    if type(answer) is not list or (length is not None and len(answer) != length) or not all(item is None or type(item) is bytes for item in answer):
+    if type(answer) is not list or (length is not None and len(answer) != length):
+        raise _wrong("a command", answer)
+    if not all(item is None or type(item) is bytes for item in answer):
         raise _wrong("a command", answer)
     return answer
 
@@ -120,7 +137,7 @@ def server_time(answer: object) -> int:
 
 
 def address(answer: object) -> tuple[str, int] | None:
-    """Return where a Sentinel says that the master is, ``None`` when it knows of none; see :func:`accepted`."""
+    """Return where a Sentinel says that the master is, ``None`` when it knows none; see :func:`accepted`."""
     if answer is None:
         return None
     host, port = texts(answer, 2)
@@ -128,14 +145,20 @@ def address(answer: object) -> tuple[str, int] | None:
 
 
 def slots(answer: object) -> list[tuple[int, int, str, int]]:
-    """Return what CLUSTER SLOTS says: from which slot to which one, and where their master is (host, or nothing, and port). See :func:`accepted`."""
+    """
+    Return what CLUSTER SLOTS says; see :func:`accepted`.
+
+    Returns:
+        list: From which slot to which one, and the host (empty for the one that was asked) and the port of their master.
+    """
     if type(answer) is not list:
         raise _wrong("CLUSTER SLOTS", answer)
     found = []
     for item in answer:
         if type(item) is not list or len(item) < 3 or type(item[2]) is not list or len(item[2]) < 2:
             raise _wrong("CLUSTER SLOTS", item)
-        found.append((count(item[0]), count(item[1]), _host(item[2][0]) if item[2][0] else "", _port(item[2][1])))
+        host = _host(item[2][0]) if item[2][0] else ""
+        found.append((count(item[0]), count(item[1]), host, _port(item[2][1])))
     return found
 
 
@@ -155,5 +178,5 @@ def _port(answer: object) -> int:
 
 def _wrong(what: str, answer: object) -> redis.InvalidResponse:
     # Not all of it: it may be long, nested, or somebody's data.
-    shown = f"{answer[:80]!r}" if isinstance(answer, bytes | str) else f"{answer:.3g}" if isinstance(answer, float) else type(answer).__name__
+    shown = repr(answer[:80]) if isinstance(answer, bytes | str) else type(answer).__name__
     return redis.InvalidResponse(f"the answer to {what} is none of Redis: {shown}")

@@ -25,7 +25,10 @@ class Words(NamedTuple):
     name: str
     """The app's name, cut."""
     routes: str
-    """8 hexadecimal digits for each route, in order; of an app with many, those with the smallest numbers, so that two versions keep the same ones."""
+    """
+    8 hexadecimal digits for each route, in order. Of an app with many, those with the smallest numbers count, so that two
+    versions keep the same ones.
+    """
 
 
 _NOBODY = Words("", "", "")
@@ -36,7 +39,8 @@ class Claimant:
     Who comes to a log. Thread-safe.
 
     Args:
-        identity (Callable | None): Says which app this is; ``None`` for a log that is shared on purpose, and for a publisher without an app.
+        identity (Callable | None): Says which app this is; ``None`` for a log that is shared on purpose, and for a
+            publisher without an app.
         log (str): Which log, for people.
     """
 

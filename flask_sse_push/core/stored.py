@@ -25,9 +25,9 @@ def check_stored(channels: object, block: object, max_bytes: int) -> tuple[str, 
     r"""
     Return the channels of a stored event, if it is one that :func:`publishing.prepare` could have made.
 
-    Whoever can write to a store can put anything there. A block goes to browsers as it is, so a blank line in it would begin a
-    second event, an ``id:`` line would move the reader's place, ``retry: 0`` would make every browser hammer the server, and the
-    type ``sse.reset`` would be taken for a signal of this package.
+    Whoever can write to a store can put anything there. A block goes to browsers as it is, so a blank line in it
+    would begin a second event, an ``id:`` line would move the reader's place, ``retry: 0`` would make every browser
+    hammer the server, and the type ``sse.reset`` would be taken for a signal of this package.
 
     Args:
         channels (object): The names, joined by ``"\n"``, as ``str`` or as UTF-8.
@@ -66,7 +66,7 @@ def _check_block(block: bytes) -> None:
             raise InvalidEvent("its retry is no number")
         check_retry(int(digits))
         begin = end + 1
-    # Each line but the first begins behind a line feed: two line feeds are left over, the last line's and the blank line's.
+    # Each line but the first begins behind a line feed. Two line feeds are left over: the last line's, the blank line's.
     if (
         not block.startswith(b"data: ", begin)
         or not block.endswith(b"\n\n")
@@ -102,7 +102,8 @@ def check_report(text: str | bytes) -> dict[str, Any] | None:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_ID_BYTES * 8  # a terminal may show it
+    # Printable, because a terminal may show it.
+    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_ID_BYTES * 8
 
 
 def _is_count(value: object) -> bool:
