@@ -6,7 +6,7 @@ version: dict[str, str] = {}
 exec(Path("flask_sse_push/version.py").read_text(encoding="utf-8"), version)
 
 GUNICORN = ["gunicorn[gevent]>=27.0", "gevent>=26.4"]
-REDIS = ["redis>=5.0"]
+REDIS = ["redis>=6.0"]
 PLOTS = "matplotlib>=3.8"
 EXAMPLE = [*GUNICORN, "psutil>=5.9"]
 

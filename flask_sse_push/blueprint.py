@@ -102,7 +102,9 @@ class SSEPush(Blueprint):
         Raises:
             InvalidEvent: The event cannot be sent as it is; nothing was stored.
             InvalidChannel: A name is not one; nothing was stored.
-            BusUnavailable: The bus did not take it within ``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS``.
+            BusUnavailable: The bus did not take it within ``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS``. The scheduler of a busy machine comes
+                on top, and without gevent the look for the name of a Redis' host.
+            ConfigurationError: The log of the Redis belongs to another app; nothing was stored.
             NotRegistered: The app cannot be told.
         """
         return self._state().publish(data, type, id, retry, channel, idempotency_key)
@@ -224,6 +226,7 @@ class SSEPush(Blueprint):
         Raises:
             NotRegistered: The app cannot be told.
             BusUnavailable: With ``all_processes``: the bus cannot be asked.
+            ConfigurationError: With ``all_processes``: the log of the Redis belongs to another app.
         """
         state = self._state()
         state.warn_of_late_settings()

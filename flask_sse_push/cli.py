@@ -24,7 +24,7 @@ from .concurrency import THREADS
 from .core.channels import check_channels
 from .core.values import printable, shown
 from .decoder import DecodedEvent, Decoder
-from .errors import SSEPushError
+from .errors import ConfigurationError, SSEPushError
 from .follow import follow, parse_address, parse_header
 from .hub import Hub
 from .reports import Reporter
@@ -269,6 +269,9 @@ def _chunks_of_bus(targets: tuple[str, ...], since: str) -> Generator[tuple[byte
     hub = Hub(bus, state.settings, report)
     try:
         hub.wait_until_ready(state.settings.publish_timeout_seconds)
+        health = bus.health()
+        if health.is_refused:
+            raise ConfigurationError(health.error)
         subscription = Subscription(hub, channels, since)
         bell, decoder = THREADS.bell(), Decoder()
         subscription.open(bell)

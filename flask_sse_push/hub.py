@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -130,7 +131,7 @@ class Hub:
                     self._unannounced.pop(channel, None)
         self._fanout.leave()
 
-    def let_streams_read(self, channels: tuple[str, ...], sequence: int) -> None:
+    def let_streams_read(self, channels: tuple[str, ...], sequence: int, until: float = math.inf) -> None:
         """
         Give the streams a turn when a burst fills half the history; called after publishing, in no lock.
 
@@ -139,10 +140,11 @@ class Hub:
         Args:
             channels (tuple[str, ...]): To which something was published.
             sequence (int): Its number: the follower has to bring it here first.
+            until (float): When the time of the publish is over, on the monotonic clock.
         """
         if not self._burst_in(channels, sequence):
             return
-        end = time.monotonic() + MAX_TURN_SECONDS
+        end = min(time.monotonic() + MAX_TURN_SECONDS, until)
         while time.monotonic() < end:
             if not self._fanout.give_turn():
                 return

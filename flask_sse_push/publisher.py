@@ -30,6 +30,9 @@ class Publisher:
     Thread-safe, and safe across forks: one made in a module is good in every worker that is forked later. It opens nothing before the
     first event, starts no thread, and holds a connection until :meth:`close`.
 
+    Nobody checks which app gets the events: that is who follows the same log. On a Redis without ``?prefix=`` the first event is
+    therefore accompanied by a warning that names the log, once per process.
+
     Args:
         url (str | BusFactory | None): The bus, as in ``SSE_PUSH_BUS_URL``; ``None`` for the environment's variable of that name.
         json (Callable | None): Encodes what is no ``str``; ``None`` encodes as Flask does, without NaN.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +14,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from . import checks, signals
 from .access import Rules
-from .bus import Bus, Report, open_bus
+from .bus import Bus, BusOptions, Report, open_bus
 from .concurrency import PerProcess, reentrant_lock
 from .core.channels import DEFAULT_CHANNEL
 from .core.event import Event
@@ -21,6 +22,7 @@ from .cors import add_cors_headers
 from .errors import UnsupportedServer
 from .heartbeat import process_heartbeat
 from .hub import Hub
+from .identity import identify
 from .publishing import prepare, to_json
 from .pump import Pump
 from .refusals import RefusalLog
@@ -168,7 +170,7 @@ class AppState:
 
     def open_bus(self) -> Bus:
         """Return a new bus for this process; ``"auto"`` is what fits its server."""
-        url, options = self.settings.bus_url, self.settings.bus_options()
+        url, options = self.settings.bus_url, self._bus_options()
         if url != AUTO:
             return open_bus(url, options)
         worker = gunicorn_worker()
@@ -186,6 +188,7 @@ class AppState:
             data, type, id, retry, channel, idempotency_key, self.dumps, self.settings.max_event_bytes
         )
         process = self._processes.get()
+        until = time.monotonic() + self.settings.publish_timeout_seconds
         accepted = process.bus.publish(channels, block, key)
         if accepted.is_repeated:
             return accepted.id
@@ -195,7 +198,7 @@ class AppState:
             process.published = published = process.published + 1
         if published == 1 and not process.bus.shared:
             self._warn_unheard(process)
-        process.hub.let_streams_read(channels, accepted.sequence)
+        process.hub.let_streams_read(channels, accepted.sequence, until)
         if signals.event_published.receivers:
             signals.send(signals.event_published, self.app, event=Event(text, type, None, retry), channels=channels, id=accepted.id)
         return accepted.id
@@ -220,7 +223,8 @@ class AppState:
         process = self._processes.get()
         process.has_served = True
         process.hub.wait_until_ready(self.settings.publish_timeout_seconds)
-        return self._respond(request, Subscription(process.hub, channels, last_event_id), last_event_id)
+        refusal = "bus" if process.bus.health().is_refused else None
+        return self._respond(request, Subscription(process.hub, channels, last_event_id), last_event_id, refusal)
 
     def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
         """Return the response that streams an iterable to a request."""
@@ -241,7 +245,7 @@ class AppState:
             **_count_streams(counts),
             "max_streams": self._max_streams(self._server(None)),
             "opened": counts["opened"] + counts["opened direct"],
-            "refused": counts["refused full"] + counts["refused draining"],
+            "refused": counts["refused full"] + counts["refused draining"] + counts["refused bus"],
             "published": process.published,
             "bus": process.bus.name,
             "bus_state": health.state,
@@ -323,10 +327,13 @@ class AppState:
     def _max_streams(self, server: Server) -> int:
         return self.settings.max_streams or server.default_max_streams()
 
-    def _respond(self, request: Request, source: Source, last_event_id: str | None) -> EventStreamResponse:
+    def _bus_options(self) -> BusOptions:
+        return self.settings.bus_options()._replace(identity=lambda: identify(self.app))
+
+    def _respond(self, request: Request, source: Source, last_event_id: str | None, refusal: str | None = None) -> EventStreamResponse:
         self.check_server(self._server(request.environ))
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
-        response = EventStreamResponse(Stream(source, self.settings, info, self), self._bind)
+        response = EventStreamResponse(Stream(source, self.settings, info, self, refusal), self._bind)
         add_cors_headers(response.headers, request, self.settings)
         return response
 

@@ -30,7 +30,7 @@ UNKNOWN_SERVER = Server("unknown server")
 _HARD_ENDINGS = frozenset({"gone", "stalled"})  # there is nobody to send anything to
 
 # A browser that is told to come later waits this long: long enough for room, and not all at once.
-_FULL_RETRY_MILLISECONDS = (15_000, 60_000)
+_LATER_MILLISECONDS = (15_000, 60_000)
 
 
 class Source(Protocol):
@@ -101,7 +101,7 @@ class Observer(Protocol):
         """It is over and holds nothing any more."""
 
     def stream_refused(self, reason: str) -> None:
-        """Its client was asked to come later: ``"full"`` or ``"draining"``."""
+        """Its client was asked to come later: ``"full"``, ``"draining"`` or ``"bus"``."""
 
 
 class Stream:
@@ -116,6 +116,7 @@ class Stream:
         settings (Settings): Time-outs and limits.
         info (StreamInfo): Told to the observer.
         observer (Observer): Told of opening, closing and refusal.
+        refusal (str | None): Why its client is asked to come later whatever the server says: ``"bus"``.
     """
 
     __slots__ = (
@@ -130,6 +131,7 @@ class Stream:
         "_lane",
         "_limit",
         "_observer",
+        "_refusal",
         "_response",
         "_retry_milliseconds",
         "_silent_since",
@@ -143,7 +145,7 @@ class Stream:
         "writing_since",
     )
 
-    def __init__(self, source: Source, settings: Settings, info: StreamInfo, observer: Observer) -> None:
+    def __init__(self, source: Source, settings: Settings, info: StreamInfo, observer: Observer, refusal: str | None = None) -> None:
         self.server = UNKNOWN_SERVER
         """What sends it; told by :meth:`bind`."""
         self.sock: socket.socket | None = None
@@ -158,6 +160,7 @@ class Stream:
         self._source = source
         self._info = info
         self._observer = observer
+        self._refusal = refusal
         self._retry_milliseconds = settings.retry_milliseconds
         self._limit = 1
         self._response: Any = None
@@ -290,14 +293,14 @@ class Stream:
         is_direct = self._lane is not None
         self._silent_since = time.monotonic()
         try:
-            refused = "draining" if self.server.stopping else None if heartbeat.add(self, self._limit) else "full"
+            refused = self._refusal or ("draining" if self.server.stopping else None if heartbeat.add(self, self._limit) else "full")
         except BaseException:
             self._source.abandon()
             raise
         if refused is not None:
             self._source.abandon()
             self._observer.stream_refused(refused)
-            yield _refusal(refused, self._retry_milliseconds)
+            yield _goodbye(refused, self._retry_milliseconds)
             return
         source = self._source
         opened = False
@@ -341,10 +344,12 @@ def _retry_line(milliseconds: int) -> bytes:
     return b"retry: %d\n" % random.uniform(milliseconds * 0.5, milliseconds * 1.5)
 
 
-def _refusal(reason: str, retry_milliseconds: int) -> bytes:
+def _goodbye(reason: str, retry_milliseconds: int) -> bytes:
     """
     The answer to a client that is to come later. Any status but 200 would stop an ``EventSource`` for ever.
     """
     if reason == "full":
-        return b": This server has as many streams as it may have. Come back later.\nretry: %d\n\n" % random.uniform(*_FULL_RETRY_MILLISECONDS)
+        return b": This server has as many streams as it may have. Come back later.\nretry: %d\n\n" % random.uniform(*_LATER_MILLISECONDS)
+    if reason == "bus":
+        return b": This server cannot read the events of its app. Come back later.\nretry: %d\n\n" % random.uniform(*_LATER_MILLISECONDS)
     return b": This server is stopping. Come back.\n" + _retry_line(retry_milliseconds) + b"\n"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
-from .base import Accepted, Bus, BusFactory, BusOptions, Health, Report, Retention, Snapshot
+from .base import Accepted, Bus, BusFactory, BusOptions, Health, Identity, Report, Retention, Snapshot
 from .memory import MemoryBus
 
-__all__ = ["Accepted", "Bus", "BusFactory", "BusOptions", "Health", "MemoryBus", "Report", "Retention", "Snapshot", "open_bus"]
+__all__ = ["Accepted", "Bus", "BusFactory", "BusOptions", "Health", "Identity", "MemoryBus", "Report", "Retention", "Snapshot", "open_bus"]
 
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"})
 

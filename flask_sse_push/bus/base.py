@@ -17,6 +17,7 @@ __all__ = [
     "BusFactory",
     "BusOptions",
     "Health",
+    "Identity",
     "Report",
     "Retention",
     "Snapshot",
@@ -46,6 +47,15 @@ class Retention(NamedTuple):
     """Events."""
 
 
+class Identity(NamedTuple):
+    """Which app it is, wherever it runs and in whatever version."""
+
+    name: str
+    """``app.name``."""
+    routes: frozenset[str]
+    """Its routes, except static files and this package's own."""
+
+
 class BusOptions(NamedTuple):
     """What a bus is told when it is made."""
 
@@ -55,6 +65,11 @@ class BusOptions(NamedTuple):
     """When ``publish`` gives up."""
     max_event_bytes: int = 64 * 1024
     """The largest event on the wire. A stored one that is larger was not published with this setting: it is left out, and told as a gap."""
+    identity: Callable[[], Identity] | None = None
+    """
+    Says which app uses the bus; ``None`` for a publisher without an app. Asked late and again: an app gets routes after it has
+    got this package. A bus that several apps may meet in without having said so refuses all but one of them.
+    """
 
 
 @dataclass(slots=True)
@@ -78,6 +93,8 @@ class Health(NamedTuple):
     """When that began, in seconds on the monotonic clock."""
     error: str | None = None
     """Why it is down."""
+    is_refused: bool = False
+    """Whether it is down because this app may not use it, see :attr:`BusOptions.identity`: ``error`` is a whole sentence then."""
 
 
 class Snapshot(NamedTuple):
@@ -145,6 +162,7 @@ class Bus(Protocol):
 
         Raises:
             BusUnavailable: It was not stored, or the message says that this is unknown. Within ``publish_timeout_seconds``.
+            ConfigurationError: The log belongs to another app; nothing was stored.
         """
 
     def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
@@ -170,6 +188,7 @@ class Bus(Protocol):
 
         Raises:
             BusUnavailable: It cannot be reached.
+            ConfigurationError: The log belongs to another app.
         """
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from ..concurrency import THREADS, Bell, current_mode, short_lock, when_free
 from ..core.log import Entry
+from ..errors import ConfigurationError
 from .base import REPORT_SECONDS, Bus, Health, Report
 
 __all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "Follower", "LogChanged", "Reader", "Tail", "backoff"]
@@ -24,6 +25,7 @@ MAX_READ_SECONDS = 1.0
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
+_SHORTEST_RETRY_SECONDS = 0.5  # where publishing works and following does not, each publish says that the store is there
 _LOOK_SECONDS = 0.005
 
 logger = logging.getLogger(__package__.rpartition(".")[0])
@@ -158,6 +160,15 @@ class Follower:
         if run is not None:
             run.stop()
 
+    def retry_soon(self) -> None:
+        """End the pause when the store was away: it has just taken an event. From any thread; costs nothing while it is there."""
+        if self._health.state != "down":
+            return
+        run = self._run_now
+        bell = run.bell if run is not None else None
+        if bell is not None:
+            bell.ring()
+
     def _run(self, run: _Run) -> None:
         pauses = backoff()
         run.bell = bell = current_mode().bell()
@@ -166,6 +177,7 @@ class Follower:
                 bell.wait(_LOOK_SECONDS)  # it was stopped and still reads: two would bring everything twice
             run.before = None
             while not self._is_over(run):
+                tried_at = time.monotonic()
                 try:
                     run.reader = reader = self._open()
                     try:
@@ -174,14 +186,16 @@ class Follower:
                     finally:
                         run.reader = None
                         reader.close()
+                except ConfigurationError as error:
+                    self._set_refused(error)
                 except self._faults as error:
                     if self._set_down(error):
                         pauses = backoff()
                 except Exception as error:
                     logger.exception("Following the bus %s stumbled; it is tried again.", self._bus.name)
                     self._set_down(error)
-                if not run.stopping:
-                    bell.wait(next(pauses))
+                if not run.stopping and bell.wait(next(pauses)):
+                    _wait_until(run, bell, tried_at + _SHORTEST_RETRY_SECONDS)
         finally:
             self._end(run)
 
@@ -271,12 +285,26 @@ class Follower:
         return was.state == "up"
 
 
+    def _set_refused(self, error: ConfigurationError) -> None:
+        """Say it once, and louder: it does not pass by itself."""
+        was = self._health
+        self._health = Health("down", was.since if was.state == "down" else time.monotonic(), str(error), is_refused=True)
+        if not was.is_refused:
+            logger.error("Streams are refused: %s", error)
+
+
 def backoff() -> Iterator[float]:
     """Return ever longer pauses in seconds, each somewhere in the upper half of its length: those who lost the same server come back apart."""
     pause = _FIRST_PAUSE_SECONDS
     while True:
         yield random.uniform(pause / 2, pause)
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def _wait_until(run: _Run, bell: Bell, end: float) -> None:
+    """Wait until a moment, however often the bell rings, unless the run is to stop."""
+    while not run.stopping and (left := end - time.monotonic()) > 0:
+        bell.wait(left)
 
 
 def _never() -> bool:

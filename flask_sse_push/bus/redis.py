@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -19,11 +20,18 @@ try:
 except ImportError as error:
     raise ConfigurationError("SSE_PUSH_BUS_URL names a Redis, and redis-py is not installed. Run: pip install 'flask_sse_push[redis]'") from error
 
+if int(redis.__version__.partition(".")[0]) < 6:
+    raise ConfigurationError(
+        f"redis-py must be 6 or newer, got {redis.__version__!r}: older ones take a TLS certificate of any host. Run: pip install 'redis>=6'"
+    )
+
+from . import redis_answers as answers
 from .redis_clients import DEFAULT_PREFIX, of_client, of_url
 from .redis_link import FAULTS, Link, is_refusal
+from .redis_owner import Claimant
 from .redis_pool import Pool
-from .redis_reader import Keys, RedisReader, read_report, retention_words
-from .redis_script import PUBLISH
+from .redis_reader import Keys, RedisReader, read_report, retention_words, touch_words
+from .redis_script import PUBLISH, TOUCH
 
 __all__ = ["DEFAULT_PREFIX", "RedisBus", "redis_bus"]
 
@@ -50,18 +58,29 @@ _CURES_OF_WORDS = (
     ("syntax error", "Redis 6.2 or newer is needed, or Valkey."),
 )
 
+_MAX_CLAIMS = 3  # of a log in one publish: it changes hands once in many minutes
+
+logger = logging.getLogger(__package__.rpartition(".")[0])
+
+_told: set[str] = set()  # of which logs this process has said that it writes to them without an app
+
 
 class RedisBus:
     """
     Events live in a Redis and reach every process that it can be reached from. Thread-safe, also in finalizers and signal handlers.
 
-    Waiting for a connection, connecting, logging in and the one command of a publish together take no longer than
-    ``publish_timeout_seconds``. Not bounded is how long the name of the host takes to be found, and what a credential provider
-    does. What may have been done is never tried again. Of a given client, or of redis-py's options in a URL, only what says where
+    Waiting for a connection, connecting, logging in and the command of a publish together take no longer than
+    ``publish_timeout_seconds``, and what the machine needs to let this thread or greenlet run again. Without gevent it is not bounded
+    how long the name of the host takes to be found, and never what a credential provider does. What may have been done is never tried
+    again. Of a given client, or of redis-py's options in a URL, only what says where
     the server is and who comes is used: no time-out, retry, size of a pool or decoding.
 
     A new epoch begins when the server was restarted, a replica was promoted or the keys are gone, for then accepted events may be lost.
     The first two are seen by ``INFO replication``; who may not run it sees only the last.
+
+    Where no prefix is named, the log belongs to one app, the first that comes (:attr:`BusOptions.identity`): any other is refused, and
+    neither reads nor writes. Once nobody has published or followed for as long as the history is kept (7 seconds at least), the next
+    app gets it, as a new log. A log with a name belongs to all who name it.
 
     Args:
         target (str | redis.Redis | redis.RedisCluster): A URL, or a client.
@@ -83,9 +102,11 @@ class RedisBus:
         if isinstance(target, str):
             self._where, prefix = of_url(target, prefix)
         else:
-            prefix = DEFAULT_PREFIX if prefix is None else prefix
-            self._where = of_client(target, prefix)
-        self._keys = Keys.of(prefix)
+            self._where = of_client(target, DEFAULT_PREFIX if prefix is None else prefix)
+        self._keys = Keys.of(DEFAULT_PREFIX if prefix is None else prefix)
+        log = f"the log {prefix or DEFAULT_PREFIX!r} of the Redis at {self._where.text}"
+        self._claimant = Claimant(options.identity if prefix is None else None, log)
+        self._untold = log if prefix is None and options.identity is None else ""
         self._pool = Pool(self._where.open)
         self._follower = Follower(self, self._where.text, self._open_reader, FAULTS)
 
@@ -93,11 +114,14 @@ class RedisBus:
         """Number an event and store it; see :meth:`Bus.publish`."""
         until = time.monotonic() + self._options.publish_timeout_seconds
         size = len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
-        arguments = [secrets.token_hex(6), *retention_words(self._options.retention), "\n".join(channels), block, size]
+        arguments = ["\n".join(channels), block, size]
         if key:
             arguments.append(key)
-        epoch, sequence, known = self._run(arguments, until)
-        return Accepted(f"{epoch.decode()}-{sequence}", sequence, is_repeated=bool(known))
+        if self._untold:
+            self._tell()
+        accepted = self._run(arguments, until)
+        self._follower.retry_soon()
+        return accepted
 
     def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
         """Begin to follow; see :meth:`Bus.start`."""
@@ -118,23 +142,27 @@ class RedisBus:
         until = time.monotonic() + self._options.publish_timeout_seconds
         try:
             with self._pool.link(until) as link:
-                epoch, head, size = link.call("HMGET", self._keys.meta, "epoch", "head", "bytes", until=until)
-                events = link.call("XLEN", self._keys.log, until=until)
-                stored = link.call("HVALS", self._keys.reports, until=until)
-                seconds, microseconds = link.call("TIME", until=until)
+                meta = link.call("HMGET", self._keys.meta, "epoch", "head", "bytes", "apps", "owner", until=until)
+                epoch, head, size, apps, owner = answers.texts(meta, 5)
+                who = self._claimant.words().digest.encode()
+                if owner is not None and who not in (apps or b""):
+                    self._touch(link, until, write=False)
+                events = answers.count(link.call("XLEN", self._keys.log, until=until))
+                stored = answers.texts(link.call("HVALS", self._keys.reports, until=until))
+                now = answers.server_time(link.call("TIME", until=until))
+                snapshot = Snapshot("" if epoch is None else answers.epoch(epoch), answers.count(head or b"0"), events, answers.count(size or b"0"), [])
         except FAULTS as error:
             raise BusUnavailable(f"The Redis at {self._where.text} cannot be asked: {_said(error)}.{_cure(error)}") from error
-        now = 1000 * int(seconds) + int(microseconds) // 1000
-        living = [found[1] for report in stored if (found := read_report(report)) is not None and found[0] >= now]
-        return Snapshot((epoch or b"").decode(), int(head or 0), events, int(size or 0), living)
+        living = [found[1] for report in stored if (found := read_report(report or b"")) is not None and found[0] >= now]
+        return snapshot._replace(reports=living)
 
-    def _run(self, arguments: list[Any], until: float) -> Any:
+    def _run(self, arguments: list[Any], until: float) -> Accepted:
         pool, tries = self._pool, 2
         while True:
             link: Link | None = None
             try:
                 with pool.link(until) as link:
-                    return link.run(PUBLISH, self._keys[:3], *arguments, until=until)
+                    return self._publish(link, arguments, until)
             except FAULTS as error:
                 tries -= 1
                 if tries and isinstance(error, _ELSEWHERE):
@@ -142,6 +170,32 @@ class RedisBus:
                     pool.forget()
                     continue
                 raise self._unavailable(error, sent=link is not None and link.sent) from error
+
+    def _publish(self, link: Link, arguments: list[Any], until: float) -> Accepted:
+        for _ in range(_MAX_CLAIMS):
+            who, retention = self._claimant.words().digest, retention_words(self._options.retention)
+            answer = link.run(PUBLISH, self._keys[:3], secrets.token_hex(6), *retention, who, *arguments, until=until)
+            if answer is not None or not who:
+                return answers.accepted(answer)
+            # The log knows nothing of this app, or of this version of it.
+            self._claimant.look_again()
+            self._touch(link, until, write=True)
+        raise redis.InvalidResponse("it gives the log to this app, and does not know it then")
+
+    def _touch(self, link: Link, until: float, *, write: bool) -> None:
+        arguments = touch_words(self._options.retention, self._claimant, write=write)
+        self._claimant.refuse_unless_free(answers.touched(link.run(TOUCH, self._keys[:3], *arguments, until=until)).owner)
+
+    def _tell(self) -> None:
+        """Say once per process and log that nobody checks whose it is."""
+        log, self._untold = self._untold, ""
+        if log not in _told:
+            _told.add(log)
+            logger.warning(
+                "A publisher without an app writes to %s, whichever app that belongs to. To be sure that the right app gets its events, "
+                'end SSE_PUSH_BUS_URL with the same name here and in the app, like "?prefix=shop".',
+                log,
+            )
 
     def _unavailable(self, error: Exception, *, sent: bool) -> BusUnavailable:
         where = f"the Redis at {self._where.text}"
@@ -154,16 +208,16 @@ class RedisBus:
         )
 
     def _open_reader(self) -> RedisReader:
-        return RedisReader(self._where.open, self._keys, self._options.retention)
+        return RedisReader(self._where.open, self._keys, self._options, self._claimant)
 
 
-def redis_bus(client: Any, prefix: str = DEFAULT_PREFIX) -> BusFactory:
+def redis_bus(client: Any, prefix: str | None = None) -> BusFactory:
     """
     Return what ``SSE_PUSH_BUS_URL`` may be instead of a URL: a bus on the server that a client of redis-py knows.
 
     Args:
         client (redis.Redis | redis.RedisCluster): Its addresses and credentials are taken, also those of Sentinels. Nothing is sent by it.
-        prefix (str): Of all keys.
+        prefix (str | None): Of all keys, and the name of the log; ``None`` for the log that belongs to one app.
     """
     return lambda options: RedisBus(client, options, prefix)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +15,7 @@ from redis.crc import key_slot
 from redis.sentinel import SentinelConnectionPool
 
 from ..errors import ConfigurationError
+from . import redis_answers as answers
 from .redis_link import FAULTS, Link
 
 __all__ = ["DEFAULT_PREFIX", "Cluster", "Sentinels", "Server", "Where", "of_client", "of_url"]
@@ -63,6 +65,8 @@ class Server:
     def __init__(self, kind: type[Any], options: dict[str, Any]) -> None:
         self._kind = kind
         self._options = {**options, "protocol": 2, **_NAMELESS}  # one answer less before the first command
+        if issubclass(kind, SSLConnection):
+            self._options["ssl_check_hostname"] = _checks_hostname(options)
         self.text = str(options["path"]) if "path" in options else f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         self.host = str(options.get("host", "localhost"))
         Link(self._kind, self._options)  # opens nothing
@@ -103,12 +107,12 @@ class Sentinels:
     def _open_by(self, sentinel: Server, share: float, until: float) -> Link:
         link = sentinel.open(share)
         try:
-            address = link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, until=share)
+            address = answers.address(link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, until=share))
         finally:
             link.close()
         if address is None:
             raise redis.ConnectionError(f"the Sentinel at {sentinel.text} knows no service {self._service!r}")
-        return self._model.at(address[0].decode(), int(address[1])).open(until)
+        return self._model.at(*address).open(until)
 
 
 class Cluster:
@@ -132,10 +136,10 @@ class Cluster:
     def _open_by(self, node: Server, share: float, until: float) -> Link:
         link = node.open(share)
         try:
-            ranges = link.call("CLUSTER", "SLOTS", until=share)
+            ranges = answers.slots(link.call("CLUSTER", "SLOTS", until=share))
         finally:
             link.close()
-        masters = {(low, high): node.at(master[0].decode() if master[0] else node.host, int(master[1])) for low, high, master, *_ in ranges}
+        masters = {(low, high): node.at(host or node.host, port) for low, high, host, port in ranges}
         # Those that were given may be gone some day.
         self._learned = list({master.text: master for master in masters.values()}.values())[:_MAX_LEARNED]
         for (low, high), master in masters.items():
@@ -157,6 +161,18 @@ def _first(servers: list[Server], until: float, attempt: Callable[[Server, float
     raise error
 
 
+def _checks_hostname(options: dict[str, Any]) -> bool:
+    """
+    Say whether a certificate must be for the host that was asked for: anybody can have a good one for a host of theirs.
+
+    Said here, and not left to redis-py, whose default was another one until 6.0. ``ssl_check_hostname=false`` takes any certificate
+    that the CA has signed, and ``ssl_cert_reqs=none`` takes any at all.
+    """
+    if options.get("ssl_cert_reqs", "required") in (None, "none", ssl.CERT_NONE):
+        return False
+    return options.get("ssl_check_hostname", True) is not False
+
+
 class _Wrong(ValueError):
     """Something in a URL; said without quoting it."""
 
@@ -169,9 +185,9 @@ class _Parsed(NamedTuple):
     query: dict[str, str]
 
 
-def of_url(url: str, prefix: str | None) -> tuple[Where, str]:
+def of_url(url: str, prefix: str | None) -> tuple[Where, str | None]:
     """
-    Return the way, and the prefix of the keys. Opens nothing.
+    Return the way, and the prefix of the keys, ``None`` where nobody has named one. Opens nothing.
 
     Args:
         url (str): See :class:`RedisBus`.
@@ -182,9 +198,9 @@ def of_url(url: str, prefix: str | None) -> tuple[Where, str]:
     """
     try:
         parsed = _split(url)
-        found = parsed.query.pop("prefix", DEFAULT_PREFIX)
-        tag = _checked(found if prefix is None else prefix)
-        return _where(parsed, tag), tag
+        found = parsed.query.pop("prefix", None)
+        named = found if prefix is None else prefix
+        return _where(parsed, _checked(DEFAULT_PREFIX if named is None else named)), named
     except (ValueError, TypeError, redis.RedisError) as error:
         reason = str(error).rpartition("__init__() ")[2]
         if not isinstance(error, _Wrong) and ("@" in url or "password" in url.lower()):

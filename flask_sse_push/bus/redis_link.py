@@ -6,16 +6,24 @@ import select
 import socket
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import redis
+from redis.connection import SSLConnection
 
 from .redis_script import Script
 
 __all__ = ["FAULTS", "Link", "is_refusal"]
 
 FAULTS = (redis.RedisError, OSError, ValueError)
-"""What using a link may raise when the server cannot be used. ``ValueError``: a host's name that is none, an answer that is none of Redis."""
+"""What using a link may raise when the server cannot be used. ``ValueError``: a host's name that is none."""
+
+# What redis-py raises in the middle of an answer that is none: nested too deeply, a length that is no number, a list where a text is due. Not
+# every Exception: the time limit of a task queue may come out of a signal handler at any place, and is for the caller.
+_GARBAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+
+_UNBOUNDED: AbstractContextManager[Any] = nullcontext()
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -36,6 +44,7 @@ class Link:
 
     def __init__(self, kind: type[Any], options: dict[str, Any]) -> None:
         self._connection = _timed(kind)(**options)
+        self._is_tls = issubclass(kind, SSLConnection)
         self.sent = False
         """Whether the last command went out as a whole: from then on it may be done, whatever is heard of it."""
         self.used_at = 0.0
@@ -50,7 +59,11 @@ class Link:
         """
         self.sent = False
         self._connection.until = until
-        self._connection.connect()
+        try:
+            with _deadline(until):
+                self._connection.connect()
+        except _GARBAGE as error:
+            raise redis.ConnectionError(f"it does not come to a connection ({_said(error)})") from error
 
     def call(self, *words: Any, until: float | None = None) -> Any:
         """
@@ -77,14 +90,24 @@ class Link:
         """Send a command whose answer is asked for later."""
         self.sent = False
         self._connection.until = until
-        self._connection.send_command(*words, check_health=False)
+        with self._whole():
+            self._connection.send_command(*words, check_health=False)
         self.sent = True
 
     def answer(self) -> Any:
         """Return the answer to what was sent."""
-        answer = self._connection.read_response()
+        try:
+            with self._whole():
+                answer = self._connection.read_response()
+        except _GARBAGE as error:
+            raise redis.InvalidResponse(f"the answer is none of Redis ({_said(error)})") from error
         self.used_at = time.monotonic()
         return answer
+
+    def _whole(self) -> AbstractContextManager[Any]:
+        """Bound what a socket's time-out does not: the pieces of one TLS record."""
+        until = self._connection.until
+        return _deadline(until) if self._is_tls and until is not None else _UNBOUNDED
 
     @property
     def patience(self) -> float:
@@ -114,6 +137,27 @@ class Link:
     def close(self) -> None:
         """Let go of the socket. An answer that comes later is read by nobody. Never raises."""
         self._connection.disconnect()
+
+
+def _deadline(until: float) -> AbstractContextManager[Any]:
+    """
+    Interrupt a block when its time is over, where that is possible: in greenlets.
+
+    Sockets have their own time-outs. But gevent looks for a host's name as long as it takes, and gives each piece of a TLS handshake
+    or record all of the time anew.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("socket"):
+        return _UNBOUNDED
+    import gevent
+
+    seconds = max(0.0, until - time.monotonic())
+    timer: AbstractContextManager[Any] = gevent.Timeout(seconds, TimeoutError("no time is left"))
+    return timer
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:80]}"
 
 
 _TIMED: dict[type[Any], type[Any]] = {}

@@ -9,16 +9,22 @@ import secrets
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..core.log import Entry
-from .base import LEASE_SECONDS, Report, Retention
+import redis
+
+from ..core.log import ENTRY_OVERHEAD_BYTES, Entry
+from ..core.stored import check_report, check_stored
+from . import redis_answers as answers
+from .base import LEASE_SECONDS, BusOptions, Report, Retention
 from .follower import MAX_READ_SECONDS, LogChanged, Tail
 from .redis_link import FAULTS, Link, is_refusal
+from .redis_owner import Claimant
 from .redis_script import REPORT, TOUCH
 
-__all__ = ["MARGIN_SECONDS", "Keys", "RedisReader", "read_report", "retention_words"]
+__all__ = ["MARGIN_SECONDS", "Keys", "RedisReader", "read_report", "retention_words", "touch_words"]
 
 MARGIN_SECONDS = 2.0
 """How much longer than it was asked to wait a Redis may take: then it hangs."""
@@ -27,6 +33,8 @@ _PAGE = 1000
 _READ_AT_ONCE = 500
 _WITHDRAW_SECONDS = 0.5  # the process is about to end
 _SWEEP_EVERY = 8  # reports: each sweep reads those of all processes
+_MAX_CHANGES = 10  # of a log while it is read: more in a row are no logs
+_MAX_TIMESTAMP_DIGITS = 15  # 30,000 years in milliseconds
 
 logger = logging.getLogger(__package__.rpartition(".")[0])
 
@@ -52,11 +60,14 @@ class RedisReader:
     Args:
         open (Callable): Returns a new link by a moment on the monotonic clock.
         keys (Keys): What is read.
-        retention (Retention): What is to be kept, for all who publish.
+        options (BusOptions): What is to be kept, for all who publish, and how large an event may be.
+        claimant (Claimant): Who reads.
     """
 
-    def __init__(self, open: Callable[[float], Link], keys: Keys, retention: Retention) -> None:
-        self._open, self._keys, self._retention = open, keys, retention
+    def __init__(self, open: Callable[[float], Link], keys: Keys, options: BusOptions, claimant: Claimant) -> None:
+        self._open, self._keys, self._claimant = open, keys, claimant
+        self._retention, self._max_event_bytes = options.retention, options.max_event_bytes
+        claimant.look_again()
         self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._epoch, self._prefix = "", b""
         self._clock = 0.0  # what to add to the monotonic clock for the server's, in seconds
@@ -74,26 +85,43 @@ class RedisReader:
 
     def tail(self) -> Tail:
         """Return what is kept; see :meth:`Reader.tail`."""
-        while True:
+        for _ in range(_MAX_CHANGES):
             position = self._touch(write=True)
-            prefix, after = self._prefix, "-"
-            entries: list[Entry] = []
-            while True:
-                page = self._call("XRANGE", self._keys.log, after, "+", "COUNT", _PAGE)
-                if any(not id.startswith(prefix) for id, _ in page):
-                    break  # another log began meanwhile
-                for entry in self._entries(page):
-                    if entries and entry.sequence != entries[-1].sequence + 1:
-                        entries.clear()  # the oldest were removed under our hands, and all before the hole are gone by now
+            entries = self._tail()
+            if entries is not None:
+                oldest = time.monotonic() - self._retention.seconds
+                kept = [entry for entry in entries if entry.appended_at >= oldest]
+                return Tail(self._epoch, kept[0].sequence - 1 if kept else position, kept)
+        raise redis.InvalidResponse(f"the log changed {_MAX_CHANGES} times while it was read")
+
+    def _tail(self) -> deque[Entry] | None:
+        """Return what can be read of the log; ``None`` when another began meanwhile."""
+        entries: deque[Entry] = deque()
+        size, last, after = 0, (0, 0), "-"
+        while True:
+            page = answers.page(self._call("XRANGE", self._keys.log, after, "+", "COUNT", _PAGE))
+            if not all(item.id.startswith(self._prefix) for item in page):
+                return None
+            if page and page[0][1:3] <= last:
+                raise redis.InvalidResponse("the log gives the same entries again")
+            for item in page:
+                if last[1] and item.sequence != last[1] + 1:
+                    entries.clear()  # the oldest were removed under our hands, and all before the hole are gone by now
+                    size = 0
+                last = item[1:3]
+                if (entry := self._entry(item)) is not None:
                     entries.append(entry)
-                if len(page) < _PAGE:
-                    oldest = time.monotonic() - self._retention.seconds
-                    entries = [entry for entry in entries if entry.appended_at >= oldest]
-                    return Tail(self._epoch, entries[0].sequence - 1 if entries else position, entries)
-                after = "(" + page[-1][0].decode()
+                    size += len(entry.wire) + ENTRY_OVERHEAD_BYTES
+                    # Who publishes keeps it within these; somebody else may have put any number there.
+                    while len(entries) > self._retention.max_events or (size > self._retention.max_bytes and len(entries) > 1):
+                        size -= len(entries.popleft().wire) + ENTRY_OVERHEAD_BYTES
+            if len(page) < _PAGE:
+                return entries
+            after = "(" + page[-1].id.decode()
 
     def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
         """Return what comes behind a position; see :meth:`Reader.read`."""
+        changes = 0
         while epoch == self._epoch:
             page = self._wait(b"%s%d" % (self._prefix, position), seconds)
             if page is None:
@@ -104,15 +132,18 @@ class RedisReader:
                     self._touch(write=False)
                 if epoch == self._epoch:
                     return []
-            elif any(not id.startswith(self._prefix) for id, _ in page):
+            elif not all(item.id.startswith(self._prefix) for item in page):
                 # The next log, whose ids are above these; or a stranger's entry, which ends this one. (Looked at before the rest is used: what comes
                 # before it was read in the same moment, and is gone with the old log.)
                 self._touch(write=True)
-                raise LogChanged
-            elif entries := self._entries(page):
+                if (changes := changes + 1) == _MAX_CHANGES:
+                    raise redis.InvalidResponse("the log has entries of another one, and says that it is the same")
+            elif page[0].sequence <= position:
+                raise redis.InvalidResponse("the log gives the same entries again")
+            elif entries := [entry for item in page if (entry := self._entry(item)) is not None]:
                 return entries
             else:
-                position = int(page[-1][0].rpartition(b"-")[2])  # none of it can be read; what comes behind it may
+                position = page[-1].sequence  # none of it can be read; what comes behind it may
         raise LogChanged
 
     def wake(self) -> None:
@@ -128,7 +159,8 @@ class RedisReader:
         self._reports += 1
         self._settle()
         try:
-            now = self._link.run(REPORT, (self._keys.reports,), self._process, json.dumps(report), int(LEASE_SECONDS * 1000), sweep)
+            keys, who = (self._keys.reports, self._keys.meta), self._claimant.words().digest
+            now = answers.count(self._link.run(REPORT, keys, self._process, json.dumps(report), int(LEASE_SECONDS * 1000), sweep, who))
         except FAULTS as error:
             if not is_refusal(error):
                 raise
@@ -165,7 +197,7 @@ class RedisReader:
         if self._asked:
             self._wait(self._asked.encode(), MAX_READ_SECONDS, interruptible=False)
 
-    def _wait(self, after: bytes, seconds: float, *, interruptible: bool = True) -> list[Any] | None:
+    def _wait(self, after: bytes, seconds: float, *, interruptible: bool = True) -> list[answers.Item] | None:
         """Return what is behind an id, an empty list when nothing came, and ``None`` when it was woken."""
         if self._asked and self._asked != after.decode():
             self._settle()
@@ -187,34 +219,41 @@ class RedisReader:
                 raise TimeoutError(f"no answer within {MAX_READ_SECONDS + MARGIN_SECONDS:g} s")
         found = self._link.answer()
         self._asked = ""
-        return found[0][1] if found else []
+        return answers.page(answers.first_stream(found))
 
     def _touch(self, *, write: bool) -> int:
         self._settle()
-        arguments = (secrets.token_hex(6), *retention_words(self._retention), int(write))
-        epoch, self._prefix, head, now = self._link.run(TOUCH, self._keys[:3], *arguments)
-        self._epoch = epoch.decode()
-        self._clock = now / 1000 - time.monotonic()
-        return int(head)
+        arguments = touch_words(self._retention, self._claimant, write=write)
+        touched = answers.touched(self._link.run(TOUCH, self._keys[:3], *arguments))
+        self._claimant.refuse_unless_free(touched.owner)
+        self._epoch, self._prefix = touched.epoch, touched.prefix
+        self._clock = touched.now / 1000 - time.monotonic()
+        return touched.head
 
-    def _entries(self, page: list[Any]) -> list[Entry]:
-        return [entry for id, values in page if (entry := self._entry(id, values)) is not None]
-
-    def _entry(self, id: bytes, values: list[bytes] | None) -> Entry | None:
-        fields = dict(zip(values[::2], values[1::2], strict=True)) if values else {}
-        if fields.get(b"v") == b"1":
-            try:
-                sequence = int(id.rpartition(b"-")[2])
-                wire = b"id: %s-%d\n%s" % (self._epoch.encode(), sequence, fields[b"b"])
-                now = time.monotonic()
-                return Entry(sequence, tuple(fields[b"c"].decode().split("\n")), wire, min(now, int(fields[b"t"]) / 1000 - self._clock))
-            except (KeyError, ValueError):
-                pass
+    def _entry(self, item: answers.Item) -> Entry | None:
+        reason = ""
+        try:
+            fields = dict(zip(item.fields[::2], item.fields[1::2], strict=True))
+            if fields.get(b"v") == b"1" and item.sequence:
+                channels = check_stored(fields[b"c"], fields[b"b"], self._max_event_bytes)
+                wire = b"id: %s-%d\n%s" % (self._epoch.encode(), item.sequence, fields[b"b"])
+                appended_at = _milliseconds(fields[b"t"]) / 1000 - self._clock
+                return Entry(item.sequence, channels, wire, min(time.monotonic(), appended_at))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f" ({error})" if isinstance(error, ValueError) else ""
         # Its number is a hole in the log then, and clients are told of that.
         if not self._complained:
             self._complained = True
-            logger.warning("The entry %s in %s is none of ours, or of a later version. It and its like are left out.", id.decode(), self._keys.log)
+            logger.warning(
+                "The entry %s in %s is none of ours, or of a later version%s. It and its like are left out.", item.id.decode(), self._keys.log, reason
+            )
         return None
+
+
+def touch_words(retention: Retention, claimant: Claimant, *, write: bool) -> tuple[Any, ...]:
+    """Return what the script TOUCH is given."""
+    who = claimant.words()
+    return secrets.token_hex(6), *retention_words(retention), who.digest, int(write), who.name, who.routes, int(LEASE_SECONDS * 1000)
 
 
 def retention_words(retention: Retention) -> tuple[str, str, str]:
@@ -225,8 +264,14 @@ def retention_words(retention: Retention) -> tuple[str, str, str]:
 def read_report(stored: bytes) -> tuple[float, Report] | None:
     """Return when a report ends, in milliseconds of the server's clock, and what it says; ``None`` for what is none."""
     ends_at, _, text = stored.partition(b" ")
+    report = check_report(text)
     try:
-        report = json.loads(text)
-        return (float(ends_at), report) if isinstance(report, dict) else None
+        return (_milliseconds(ends_at), report) if report is not None else None
     except ValueError:
         return None
+
+
+def _milliseconds(text: bytes) -> int:
+    if not text.isdigit() or len(text) > _MAX_TIMESTAMP_DIGITS:
+        raise ValueError("its time is no number")
+    return int(text)

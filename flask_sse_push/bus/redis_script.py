@@ -19,7 +19,8 @@ def _script(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# KEYS: log, meta, keys. ARGV of both: a proposal for a new epoch, then how much to keep: seconds, bytes, events.
+# KEYS: log, meta, keys. ARGV of both: a proposal for a new epoch, how much to keep (seconds, bytes, events), and the digest of the app
+# that comes, or '' for one that the log's owner does not matter to (redis_owner).
 #
 # Replication is asynchronous and so is writing to the disk: a server that was restarted, or a replica that was promoted, may have lost what
 # was accepted. Both have another replication id than the server that gave the last number, and that is where a new epoch begins. (So it
@@ -29,8 +30,17 @@ def _script(text: str) -> Script:
 #
 # The ids of the stream begin with a generation that rises, so that a reader who waits behind an id of the old log is woken by the new one.
 # The first thing written is one that a full, read-only or ailing server refuses: either all is done, or nothing.
+#
+# What stands in the hash may have been written by anybody. Numbers past 2^53 are none in Lua; where no next number or no epoch can be read,
+# a new log begins, which is told. Else one wrong field would be an outage until somebody finds it.
 _ENSURE = """
-local proposal, seconds, max_bytes, max_events = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local proposal, seconds, max_bytes, max_events, who = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local function count(text)
+    local number = tonumber(text)
+    if number and number >= 0 and number < 9007199254740992 and number == math.floor(number) then
+        return number
+    end
+end
 local info = redis.pcall('INFO', 'replication')
 local server = ''
 if type(info) == 'string' then
@@ -41,52 +51,103 @@ if type(info) == 'string' then
 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local meta = redis.call('HMGET', KEYS[2], 'epoch', 'generation', 'head', 'bytes', 'server', 'seconds', 'max_bytes', 'max_events')
-local epoch, generation, head, size_bytes = meta[1], tonumber(meta[2]) or 0, tonumber(meta[3]), tonumber(meta[4])
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'generation', 'head', 'bytes', 'server', 'seconds', 'max_bytes', 'max_events', 'apps')
+local epoch, generation, head, size_bytes = meta[1], count(meta[2]), count(meta[3]), count(meta[4]) or 0
+local apps = meta[9] or ''
 local prefix
 local function begin()
     local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-    local behind = top and tonumber(string.match(top[1], '^%d+')) or 0
-    epoch, generation, head, size_bytes = proposal, math.max(now, generation + 1, behind + 1), 0, 0
+    local behind = top and count(string.match(top[1], '^%d+')) or 0
+    epoch, generation, head, size_bytes = proposal, math.max(now, (generation or 0) + 1, behind + 1), 0, 0
+    if not count(generation) then
+        generation = now
+    end
     prefix = string.format('%.0f', generation) .. '-'
     redis.call(
         'HSET', KEYS[2], 'epoch', epoch, 'generation', string.format('%.0f', generation), 'head', 0, 'events', 0, 'bytes', 0, 'server', server
     )
     redis.call('UNLINK', KEYS[1], KEYS[3])
 end
-if not epoch or (server ~= '' and meta[5] ~= server) then
+local is_sound = epoch and #epoch <= 40 and string.find(epoch, '^[%w._~]+$') and generation and head
+if not is_sound or (server ~= '' and meta[5] ~= server) then
     begin()
 else
     prefix = string.format('%.0f', generation) .. '-'
 end
-if meta[6] then
+if count(meta[7]) and count(meta[8]) and tonumber(meta[6]) and tonumber(meta[6]) >= 0 then
     seconds, max_bytes, max_events = meta[6], meta[7], meta[8]
 end
+local horizon = tonumber(seconds) * 1000
 """
 
 TOUCH = _script(
     _ENSURE
     + """
+local wanted, name, routes, lease = ARGV[6] == '1', ARGV[7], ARGV[8], tonumber(ARGV[9])
+local function ends(text, ending)
+    return #text > #ending and string.sub(text, -#ending - 1) == '.' .. ending
+end
+local function is_same(owner, known)
+    if name ~= owner and not ends(name, owner) and not ends(owner, name) then
+        return false
+    end
+    local theirs, common = {}, 0
+    for index = 1, #known, 8 do
+        theirs[string.sub(known, index, index + 7)] = true
+    end
+    for index = 1, #routes, 8 do
+        if theirs[string.sub(routes, index, index + 7)] then
+            common = common + 1
+        end
+    end
+    return #known == 0 or #routes == 0 or 16 * common >= math.max(#known, #routes)
+end
+if who ~= '' and not string.find(apps, who, 1, true) then
+    local known = redis.call('HMGET', KEYS[2], 'owner', 'routes', 'served_at')
+    local owner, served_at = known[1], count(known[3]) or 0
+    if owner and is_same(owner, known[2] or '') then
+        if ends(owner, name) then
+            name = owner -- the longer one says more: else "shop.app" and "chat.app" would meet as "app"
+        end
+    elseif owner then
+        if not wanted or now - served_at <= math.max(horizon, lease) then
+            return {'', '', 0, now, owner}
+        end
+        apps = ''
+        begin() -- nobody has come for longer than the history, so nothing of theirs is kept that could still be read
+    end
+    if wanted then
+        apps = who .. string.sub(apps, 1, 15 * #who)
+        redis.call('HSET', KEYS[2], 'apps', apps, 'owner', name, 'routes', routes, 'served_at', string.format('%.0f', now))
+    end
+end
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if top and (string.sub(top[1], 1, #prefix) ~= prefix or tonumber(string.match(top[1], '%d+$')) > head) then
     begin() -- a stranger's entry: nothing could be added behind it
 end
-local wanted = ARGV[5] == '1'
 if wanted and (meta[6] ~= ARGV[2] or meta[7] ~= ARGV[3] or meta[8] ~= ARGV[4]) then
     redis.call('HSET', KEYS[2], 'seconds', ARGV[2], 'max_bytes', ARGV[3], 'max_events', ARGV[4])
 elseif server == '' then
     redis.call('HSET', KEYS[2], 'epoch', epoch) -- who may not ask for the role finds out so
 end
-return {epoch, prefix, head, now}
+return {epoch, prefix, head, now, ''}
 """
 )
-"""Returns epoch, the beginning of the ids in the stream, head, and the server's time in milliseconds. ARGV[5] is 1 to write how much to keep."""
+"""
+ARGV from 6 on: 1 to write how much to keep and whose the log is, the app's name, its routes, and a lease in milliseconds.
+
+Returns epoch, the beginning of the ids in the stream, head, the server's time in milliseconds, and '' or the name of the app that owns the log
+and is another one.
+"""
 
 PUBLISH = _script(
     _ENSURE
     + """
-local channels, block, size, key = ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
-local oldest = now - tonumber(seconds) * 1000
+if who ~= '' and not string.find(apps, who, 1, true) then
+    return false
+end
+local channels, block, size, key = ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]
+local oldest = now - horizon
 if key then
     local known = redis.call('HGET', KEYS[3], key)
     if known then
@@ -98,14 +159,14 @@ if key then
     end
 end
 local stamp = string.format('%.0f', now)
-local fields = {'v', '1', 'c', channels, 'b', block, 't', stamp, 's', ARGV[7]}
+local fields = {'v', '1', 'c', channels, 'b', block, 't', stamp, 's', ARGV[8]}
 if key then
     fields[#fields + 1] = 'k'
     fields[#fields + 1] = key
 end
 local sequence = string.format('%.0f', head + 1)
 local added = redis.pcall('XADD', KEYS[1], prefix .. sequence, unpack(fields))
-if type(added) == 'table' and string.find(added.err, 'equal or smaller', 1, true) then
+if type(added) == 'table' and (string.find(added.err, 'equal or smaller', 1, true) or string.find(added.err, 'exhausted', 1, true)) then
     begin() -- a stranger's entry is in the way
     sequence = '1'
     added = redis.pcall('XADD', KEYS[1], prefix .. sequence, unpack(fields))
@@ -133,11 +194,12 @@ for _ = 1, 8 do
     for index = 1, #entry[2], 2 do
         values[entry[2][index]] = entry[2][index + 1]
     end
-    if events <= tonumber(max_events) and size_bytes <= tonumber(max_bytes) and (tonumber(values['t']) or 0) >= oldest then
+    local at = count(values['t']) or 0
+    if events <= tonumber(max_events) and size_bytes <= tonumber(max_bytes) and at >= oldest and at <= now + horizon then
         break
     end
     redis.call('XDEL', KEYS[1], entry[1])
-    events, size_bytes = events - 1, math.max(size_bytes - (tonumber(values['s']) or 0), 0)
+    events, size_bytes = events - 1, math.max(size_bytes - (count(values['s']) or 0), 0)
     if values['k'] then
         local known = redis.call('HGET', KEYS[3], values['k'])
         if known and string.match(known, '^%d+') == string.match(entry[1], '%d+$') then
@@ -145,17 +207,29 @@ for _ = 1, 8 do
         end
     end
 end
-redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', string.format('%.0f', size_bytes))
+local bytes = string.format('%.0f', size_bytes)
+if who ~= '' then
+    redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes, 'served_at', stamp)
+else
+    redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes)
+end
 return {epoch, head, 0}
 """
 )
-"""ARGV from 5 on: channels, block, size, and an idempotency key if there is one. Returns epoch, sequence, and 1 when the key was known."""
+"""
+ARGV from 6 on: channels, block, size, and an idempotency key if there is one.
+
+Returns epoch, sequence, and 1 when the key was known; nothing when the log does not know the app, which TOUCH tells it of.
+"""
 
 REPORT = _script("""
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + tonumber(ARGV[3])) .. ' ' .. ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
+if ARGV[5] ~= '' and string.find(redis.call('HGET', KEYS[2], 'apps') or '', ARGV[5], 1, true) then
+    redis.call('HSET', KEYS[2], 'served_at', string.format('%.0f', now))
+end
 if ARGV[4] == '1' then
     local stored = redis.call('HGETALL', KEYS[1])
     for index = 1, #stored, 2 do
@@ -166,4 +240,8 @@ if ARGV[4] == '1' then
 end
 return now
 """)
-"""KEYS: reports. ARGV: process, JSON, lease in milliseconds, 1 to remove those that have ended. Returns the server's time in milliseconds."""
+"""
+KEYS: reports, meta. ARGV: process, JSON, lease in milliseconds, 1 to remove those that have ended, the digest of the app.
+
+Returns the server's time in milliseconds.
+"""
