@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .core.channels import check_channels
+from .core.channels import MAX_CHANNELS_PER_EVENT, check_channels
 from .core.event import check_retry, check_type, encode_fields
 from .errors import InvalidEvent
 
-__all__ = ["MAX_CHANNELS_PER_EVENT", "MAX_KEY_BYTES", "prepare", "to_json"]
-
-MAX_CHANNELS_PER_EVENT = 1_000
-"""An event holds a place in the history of each of its channels; more readers than this share a channel better."""
+__all__ = ["MAX_KEY_BYTES", "prepare", "to_json"]
 
 MAX_KEY_BYTES = 200
 """A key names an event; it does not carry one."""

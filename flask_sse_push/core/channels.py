@@ -8,10 +8,13 @@ from functools import lru_cache
 
 from ..errors import InvalidChannel
 
-__all__ = ["DEFAULT_CHANNEL", "Pattern", "check_channel", "check_channels"]
+__all__ = ["DEFAULT_CHANNEL", "MAX_CHANNELS_PER_EVENT", "Pattern", "check_channel", "check_channels"]
 
 DEFAULT_CHANNEL = "sse"
 """Where events go, and what streams read, when nothing else is said (as in Flask-SSE)."""
+
+MAX_CHANNELS_PER_EVENT = 1_000
+"""An event holds a place in the history of each of its channels; more readers than this share a channel better."""
 
 # No comma, no space, no "*", no "+" (a space in a query): nothing that a query, a pattern or a store's key gives a meaning to.
 _NAME = re.compile(r"[A-Za-z0-9_.:@/=~-]{1,128}")
