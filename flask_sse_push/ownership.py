@@ -1,8 +1,9 @@
 """
 Whether a file is this user's alone.
 
-What another user owns, or could write or swap, is not used: who plants a database reads what is published, and forges what is read.
-One rule holds for every user, root included: a file of somebody else is refused, because its owner chooses what is in it.
+What another user owns, or could write or swap, is not used: who plants a database reads what is published,
+and forges what is read. One rule holds for every user, root included: a file of somebody else is refused,
+because its owner chooses what is in it.
 """
 
 from __future__ import annotations
@@ -11,33 +12,47 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["UnusablePathError", "check_file", "check_parent", "check_private_folder", "is_private_folder", "user_name"]
+__all__ = [
+    "UnusablePathError",
+    "check_file",
+    "check_parent",
+    "check_private_folder",
+    "is_private_folder",
+    "user_name",
+]
 
 
 class UnusablePathError(OSError):
-    """A path that cannot be used as it is. The message is whole: it names the path, its owner and mode, and the cure."""
+    """
+    A path that cannot be used as it is. The message is whole: it names the path, its owner and mode, and the
+    cure.
+    """
 
 
 def check_parent(folder: Path, cure: str) -> None:
     """
-    Refuse a folder in which others could swap this user's files. A folder that is missing is left to whoever opens it.
+    Refuse a folder in which others could swap this user's files. A folder that is missing is left to whoever
+    opens it.
 
     Args:
         folder (Path): A link is followed: what counts is whose the folder is in the end.
         cure (str): What to do instead, as a sentence.
 
     Raises:
-        UnusablePathError: It belongs to another user than this one or root, or others may write in it and it is not sticky.
+        UnusablePathError: It belongs to another user than this one or root, or others may write in it and it
+        is not sticky.
     """
     try:
         found = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
         return
-    is_safe = found.st_uid in (0, os.geteuid()) and (bool(found.st_mode & stat.S_ISVTX) or not _others_may_write(found))
+    is_safe = found.st_uid in (0, os.geteuid()) and (
+        bool(found.st_mode & stat.S_ISVTX) or not _others_may_write(found)
+    )
     if not is_safe:
         raise UnusablePathError(
-            f"the folder {str(folder)!r} must belong to {_this_user()} or root, and nobody else may write in it unless it is "
-            f"sticky, got {_describe(found)}: others could swap the files in it. {cure}"
+            f"the folder {str(folder)!r} must belong to {_this_user()} or root, and nobody else may write in it "
+            f"unless it is sticky, got {_describe(found)}: others could swap the files in it. {cure}"
         )
 
 
@@ -55,14 +70,16 @@ def check_file(path: Path) -> os.stat_result | None:
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         cure = "Name the file itself, by the one name that it has, or remove what is there."
     elif found.st_uid != os.geteuid():
-        cure = f"All processes of a bus run as one user: run this one as {user_name(found.st_uid)}, or name another file."
+        owner = user_name(found.st_uid)
+        cure = f"All processes of a bus run as one user: run this one as {owner}, or name another file."
     elif _others_may_write(found):
         cure = "If nobody else wrote it, take the right to write from them (chmod go-w)."
     else:
         return found
     names = f" with {found.st_nlink} names" if found.st_nlink > 1 else ""
     raise UnusablePathError(
-        f"{str(path)!r} must be a plain file of {_this_user()} that nobody else may write, got {_describe(found)}{names}. {cure}"
+        f"{str(path)!r} must be a plain file of {_this_user()} that nobody else may write, "
+        f"got {_describe(found)}{names}. {cure}"
     )
 
 
@@ -81,12 +98,16 @@ def check_private_folder(folder: Path, cure: str) -> None:
     found = folder.lstat()
     if not is_private_folder(found):
         raise UnusablePathError(
-            f"{str(folder)!r} must be a folder of {_this_user()} that nobody else can enter, got {_describe(found)}. {cure}"
+            f"{str(folder)!r} must be a folder of {_this_user()} that nobody else can enter, "
+            f"got {_describe(found)}. {cure}"
         )
 
 
 def is_private_folder(found: os.stat_result) -> bool:
-    """Say whether this is a folder of this user that nobody else can enter; the look must not have followed a link."""
+    """
+    Say whether this is a folder of this user that nobody else can enter; the look must not have followed a
+    link.
+    """
     return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077 and found.st_uid == os.geteuid()
 
 
@@ -115,7 +136,10 @@ def _others_may_write(found: os.stat_result) -> bool:
 
 
 def _is_group_of_one(found: os.stat_result) -> bool:
-    """Where each user has a group of the same name and umask 002, everything that a user makes is open to that group: to nobody else."""
+    """
+    Where each user has a group of the same name and umask 002, everything that a user makes is open to that
+    group: to nobody else.
+    """
     import grp  # not on Windows
     import pwd
 

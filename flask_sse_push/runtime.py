@@ -2,8 +2,9 @@
 The private folder of one server: where its workers share events when nobody named a bus.
 
 It lives and dies with gunicorn's master. A worker that is reloaded, recycled or killed finds its successor's events there, and
-the last worker of a server that stops takes the folder away. What a killed server left, the next one removes. A cleaner of old
-files that removes it under a living server costs the history: the next that publishes or reads makes it again.
+the last worker of a server that stops takes the folder away. What a killed server left, the next one removes.
+A cleaner of old files that removes it under a living server costs the history: the next that publishes or
+reads makes it again.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def private_folder(worker: Any) -> PrivateFolder:
 
 class PrivateFolder:
     """
-    The folder as one worker has it. Its name cannot be known before the server runs, so nobody can put something in its place.
+    The folder as one worker has it. Its name cannot be known before the server runs, so nobody can put
+    something in its place.
 
     Args:
         worker (Any): gunicorn's worker object of this process.
@@ -70,7 +72,8 @@ class PrivateFolder:
         self._master, self._sockets = worker.ppid, listening_sockets(worker)
         parent = Path(worker.cfg.worker_tmp_dir or _temporary_folder()).absolute()
         self._prefix = f"{_PREFIX}-{os.geteuid()}-{_namespace()}"
-        # Workers are forks of one master, and inherit the secret by which it hashes text: they all come to the same number, and nobody else does.
+        # Workers are forks of one master, and inherit the secret by which it hashes text: they all come to
+        # the same number, and nobody else does.
         secret = hash("flask_sse_push: the private folder of this server") & 0xFFFFFFFF
         self._path = parent / f"{self._prefix}-{self._master}-{_started_at(self._master)}-{secret:08x}"
         self._presence = self._path / str(os.getpid())
@@ -106,14 +109,17 @@ class PrivateFolder:
             raise
         except OSError as error:
             user = user_name(os.geteuid())
-            raise UnusablePathError(f"in {str(parent)!r} {user} can make no folder ({error.strerror}). {_CURE}") from error
+            raise UnusablePathError(
+                f"in {str(parent)!r} {user} can make no folder ({error.strerror}). {_CURE}"
+            ) from error
         if not self._is_to_be_left:
             self._is_to_be_left = True
             atexit.register(self._leave)
 
     def _hold(self) -> None:
         """
-        Lock the folder as long as this process lives: systemd-tmpfiles, which removes what was quiet for ten days, leaves it alone then.
+        Lock the folder as long as this process lives: systemd-tmpfiles, which removes what was quiet for ten
+        days, leaves it alone then.
 
         Whether others hold it too does not matter: nobody waits for this lock.
         """
@@ -128,12 +134,11 @@ class PrivateFolder:
         """A worker ends: with the last of a server that stops, the folder goes."""
         if self._presence.name != str(os.getpid()):
             return  # a fork inherits what is to be done at the end of its parent
-        is_asked = _can_ask(self._master)
-        if not is_asked:
-            _let_go(self._sockets)  # before this process is gone from the folder: the last one finds that nobody listens
         self._presence.unlink(missing_ok=True)
         if os.getppid() == self._master:
-            # Where the master is another user's, its sockets are seen only from outside.
+            # Where the master is another user's, often root's, it shows from outside whether it listens, as
+            # this worker does no more.
+            is_asked = _can_ask(self._master)
             goes_on = master_listens(self._master, self._sockets) if is_asked else _is_heard(self._sockets)
             if goes_on:
                 return  # this worker alone was told to go
@@ -144,7 +149,12 @@ class PrivateFolder:
         """Remove what killed servers of this user left; where processes can be told apart."""
         for folder in _entries(self._path.parent):
             name = _NAME.fullmatch(folder.name)
-            if name is None or not folder.name.startswith(f"{self._prefix}-") or name[2] == "0" or str(_started_at(int(name[3]))) == name[4]:
+            if (
+                name is None
+                or not folder.name.startswith(f"{self._prefix}-")
+                or name[2] == "0"
+                or str(_started_at(int(name[3]))) == name[4]
+            ):
                 continue
             with contextlib.suppress(OSError):
                 if is_private_folder(folder.lstat()):
@@ -155,7 +165,9 @@ def _temporary_folder() -> str:
     try:
         return tempfile.gettempdir()
     except FileNotFoundError as error:
-        raise UnusablePathError(f"there is no folder for temporary files ({error.strerror}). {_CURE}") from None
+        raise UnusablePathError(
+            f"there is no folder for temporary files ({error.strerror}). {_CURE}"
+        ) from None
 
 
 def _can_ask(master: int) -> bool:
@@ -169,18 +181,8 @@ def _can_ask(master: int) -> bool:
     return True
 
 
-def _let_go(sockets: frozenset[str]) -> None:
-    """Close the server's sockets in this process, which ends. Their numbers stay taken: their objects may be closed later."""
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for file in _entries(Path("/proc/self/fd")):
-        with contextlib.suppress(OSError):
-            if str(file.readlink()) in sockets:
-                os.dup2(nothing, int(file.name))
-    os.close(nothing)
-
-
 def _is_heard(sockets: frozenset[str]) -> bool:
-    """Say whether any process still listens on these sockets."""
+    """Say whether any process still listens on these sockets; where nobody can say, it does."""
     numbers = {name.removeprefix("socket:[").removesuffix("]") for name in sockets}
     if not numbers:
         return True
@@ -216,7 +218,12 @@ def _namespace() -> int:
 def _started_at(pid: int) -> int:
     """When a process began, in ticks since the machine did; 0 when there is none, or nothing says."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19])
+        return int(
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="ascii", errors="replace")
+            .rpartition(")")[2]
+            .split()[19]
+        )
     except (OSError, ValueError, IndexError):
         return 0
 

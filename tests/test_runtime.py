@@ -22,7 +22,9 @@ NOBODY = 65534
 @pytest.fixture
 def worker(tmp_path):
     """As much of gunicorn's worker as the folder asks for."""
-    return SimpleNamespace(ppid=os.getppid(), sockets=[], cfg=SimpleNamespace(worker_tmp_dir=str(tmp_path), reuse_port=False))
+    return SimpleNamespace(
+        ppid=os.getppid(), sockets=[], cfg=SimpleNamespace(worker_tmp_dir=str(tmp_path), reuse_port=False)
+    )
 
 
 def folder_of(folder):
@@ -30,7 +32,9 @@ def folder_of(folder):
 
 
 def test_private_folder_is_made_for_this_user_alone(worker, tmp_path):
-    """It is named for the user and the server, nobody else may enter, and each worker of the server finds it."""
+    """
+    It is named for the user and the server, nobody else may enter, and each worker of the server finds it.
+    """
     made = folder_of(private_folder(worker))
     assert made.parent == tmp_path
     assert made.name.startswith(f"flask_sse_push-{os.geteuid()}-")
@@ -40,7 +44,10 @@ def test_private_folder_is_made_for_this_user_alone(worker, tmp_path):
 
 
 def test_private_folder_name_is_shared_by_the_forks_of_one_process_alone(worker):
-    """A fork comes to the same name, and another run of Python never does: nobody can put something there before the server runs."""
+    """
+    A fork comes to the same name, and another run of Python never does: nobody can put something there before
+    the server runs.
+    """
     made = folder_of(private_folder(worker))
     read, write = os.pipe()
     if os.fork() == 0:
@@ -56,8 +63,8 @@ def test_private_folder_name_is_shared_by_the_forks_of_one_process_alone(worker)
         import os, sys
         from types import SimpleNamespace as Some
         from flask_sse_push.runtime import PrivateFolder
-        worker = Some(ppid=int(sys.argv[1]), sockets=[], cfg=Some(worker_tmp_dir=sys.argv[2], reuse_port=False))
-        print(PrivateFolder(worker).database("shop"))
+        worker = Some(ppid=int(sys.argv[1]), sockets=[], cfg=Some(worker_tmp_dir=sys.argv[2],
+        reuse_port=False)) print(PrivateFolder(worker).database("shop"))
     """
     argv = [sys.executable, "-c", code, str(worker.ppid), worker.cfg.worker_tmp_dir]
     other = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30 * FACTOR).stdout
@@ -67,7 +74,10 @@ def test_private_folder_name_is_shared_by_the_forks_of_one_process_alone(worker)
 
 @pytest.mark.parametrize("kind", ["file", "link", "open", "of another"])
 def test_private_folder_that_is_not_private_is_refused(worker, tmp_path, kind):
-    """What lies in its place is neither used nor followed nor removed, and the message says whose it is and what to do."""
+    """
+    What lies in its place is neither used nor followed nor removed, and the message says whose it is and what
+    to do.
+    """
     planted = folder_of(PrivateFolder(worker))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o700)
@@ -82,7 +92,8 @@ def test_private_folder_that_is_not_private_is_refused(worker, tmp_path, kind):
         else:
             needs(root=True)
             os.chown(planted, NOBODY, NOBODY)
-    told = rf"{planted.name}' must be a folder of user .* that nobody else can enter, got mode .* of user .*\. Remove it\.$"
+    told = rf"{planted.name}' must be a folder of user .* that nobody else can enter, got mode .* of user .*\. "
+    told += r"Remove it\.$"
     with pytest.raises(ConfigurationError, match=told):
         private_folder(worker)
     assert os.path.lexists(planted)
@@ -105,7 +116,10 @@ def test_planted_name_of_the_user_keeps_nobody_from_starting(worker, tmp_path, k
 def test_private_folder_is_refused_where_others_could_swap_it(worker, tmp_path):
     """A temporary folder that all may write and that is not sticky is none."""
     tmp_path.chmod(0o777)
-    with pytest.raises(ConfigurationError, match=r"nobody else may write in it unless it is sticky, got mode drwxrwxrwx .*--worker-tmp-dir"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"nobody else may write in it unless it is sticky, got mode drwxrwxrwx .*--worker-tmp-dir",
+    ):
         private_folder(worker)
     tmp_path.chmod(0o1777)
     private_folder(worker)
@@ -117,12 +131,17 @@ def test_private_folder_without_a_place_is_told(worker, tmp_path):
     with pytest.raises(ConfigurationError) as caught:
         private_folder(worker)
     assert "nowhere' user " in str(caught.value)
-    assert "can make no folder (No such file or directory). Give gunicorn --worker-tmp-dir" in str(caught.value)
+    assert "can make no folder (No such file or directory). Give gunicorn --worker-tmp-dir" in str(
+        caught.value
+    )
     assert caught.value.__suppress_context__
 
 
 def test_private_folder_is_locked_as_cleaners_respect(worker):
-    """As long as the worker lives it holds the lock that systemd-tmpfiles asks for before it removes what is old."""
+    """
+    As long as the worker lives it holds the lock that systemd-tmpfiles asks for before it removes what is
+    old.
+    """
     private = private_folder(worker)
     descriptor = os.open(folder_of(private), os.O_RDONLY)
     try:
@@ -140,7 +159,12 @@ def test_lock_of_somebody_else_on_the_private_folder_harms_nobody(worker):
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         private = private_folder(worker)
-        bus = SqliteBus(private.database("shop"), BusOptions(Retention(300, 1 << 24), 1), volatile=True, make_folder=private.make)
+        bus = SqliteBus(
+            private.database("shop"),
+            BusOptions(Retention(300, 1 << 24), 1),
+            volatile=True,
+            make_folder=private.make,
+        )
         assert bus.publish(("a",), b"data: x\n\n").sequence == 1
         bus.close()
     finally:
@@ -151,7 +175,12 @@ def test_private_folder_survives_systemd_tmpfiles(worker, tmp_path):
     """A real cleaner removes what is old beside it, and leaves the folder and the database in it."""
     needs("systemd-tmpfiles", root=True)
     private = private_folder(worker)
-    bus = SqliteBus(private.database("shop"), BusOptions(Retention(300, 1 << 24), 1), volatile=True, make_folder=private.make)
+    bus = SqliteBus(
+        private.database("shop"),
+        BusOptions(Retention(300, 1 << 24), 1),
+        volatile=True,
+        make_folder=private.make,
+    )
     bus.publish(("a",), b"data: x\n\n")
     old = tmp_path / "old"
     old.mkdir()

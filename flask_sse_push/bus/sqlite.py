@@ -39,13 +39,21 @@ class SqliteBus:
         path (str): The file; made when it is missing, in a folder that is there. Nobody else's database.
         options (BusOptions): See there.
         volatile (bool): Whether the file ends with the server: then nothing is forced to the disk.
-        make_folder (Callable | None): Called each time before the file is opened: makes its folder where somebody has removed it.
+        make_folder (Callable | None): Called each time before the file is opened: makes its folder where
+            somebody has removed it.
     """
 
     name = "sqlite"
     shared = True
 
-    def __init__(self, path: str, options: BusOptions, *, volatile: bool = False, make_folder: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        options: BusOptions,
+        *,
+        volatile: bool = False,
+        make_folder: Callable[[], None] | None = None,
+    ) -> None:
         self.log_begun = Signal("a log begins")
         self.entry_numbered = Signal("one entry was numbered")
         self.caught_up = Signal("all entries were handed on")
@@ -57,21 +65,34 @@ class SqliteBus:
         self._turn = Turn()
         self._database: Database | None = None
         self._bells = Bells(bells_folder(self._path))
-        self._follower = Follower(self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable))
+        self._follower = Follower(
+            self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable)
+        )
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
-        """Number an event, store it and wake the others; see :meth:`Bus.publish`."""
-        size = len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+        """
+        Number an event, store it and wake the others; see :meth:`Bus.publish`.
+
+        The time-out bounds how long it waits for other writers. What no process can bound comes on top: its
+        own write to the disk, which waits for the disk once in about a thousand events, and the time until
+        the system or gevent's loop runs it again.
+        """
+        size = (
+            len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+        )
         try:
             return patiently(
-                lambda left: self._turn.take(lambda: self._append(channels, block, size, key), left), self._options.publish_timeout_seconds
+                lambda left: self._turn.take(lambda: self._append(channels, block, size, key), left),
+                self._options.publish_timeout_seconds,
             )
         except (sqlite3.Error, OSError) as error:
             if not is_busy(error):
                 raise BusUnavailable(f"The event was not stored: {_say(self._path, error)}") from error
+            seconds = self._options.publish_timeout_seconds
             raise BusUnavailable(
-                f"The event was not stored: {str(self._path)!r} was locked by another process or thread for {self._options.publish_timeout_seconds:g} s. "
-                "Find out which holds a transaction open or waits for the disk, or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
+                f"The event was not stored: {str(self._path)!r} was locked by another process or thread for {seconds:g} s. "
+                "Find out which holds a transaction open or waits for the disk, "
+                "or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
             ) from error
 
     def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
@@ -109,7 +130,9 @@ class SqliteBus:
         if not os.path.lexists(self._path):
             return Snapshot("", 0, 0, 0, [])
         try:
-            return patiently(lambda left: self._turn.take(self._inspect, left), self._options.publish_timeout_seconds)
+            return patiently(
+                lambda left: self._turn.take(self._inspect, left), self._options.publish_timeout_seconds
+            )
         except (sqlite3.Error, OSError) as error:
             raise BusUnavailable(f"The bus cannot be looked at: {_say(self._path, error)}") from error
 
@@ -130,7 +153,9 @@ class SqliteBus:
             database.close()
 
     def _open_reader(self) -> SqliteReader:
-        return patiently(lambda _: SqliteReader(self._path, self._open_database, self._turn, self._told), PATIENCE_SECONDS)
+        return patiently(
+            lambda _: SqliteReader(self._path, self._open_database, self._turn, self._told), PATIENCE_SECONDS
+        )
 
     def _open_database(self) -> Database:
         if self._make_folder is not None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..core.channels import MAX_CHANNELS_PER_EVENT
 from ..core.ids import is_epoch
 from ..core.log import Entry
-from ..core.stored import check_stored
+from ..core.stored import MAX_REPORT_BYTES, check_report, check_stored
 from .base import LEASE_SECONDS, Accepted, BusOptions, Report, Retention, Snapshot
 from .follower import Tail
 from .sqlite_file import DatabaseFile
@@ -42,18 +42,26 @@ MAX_TRIMMED = 8
 """How many old events one publish removes at most: more than it adds, and never a long wait."""
 
 # What SQLite keeps of it: the text of each statement, and an index of its own for the key of the reports.
-_OURS = {(statement.split()[3 if "UNIQUE" in statement else 2], statement) for statement in _SCHEMA} | {("sqlite_autoindex_reports_1", None)}
+_OURS: set[tuple[str, str | None]] = {
+    ("log", _SCHEMA[0]),
+    ("entries", _SCHEMA[1]),
+    ("entries_by_key", _SCHEMA[2]),
+    ("reports", _SCHEMA[3]),
+    ("sqlite_autoindex_reports_1", None),
+}
 
 # Too long a text is not even read. The index finds the numbers.
 _ENTRIES = """
-    SELECT sequence, CASE WHEN length(channels) <= ? THEN channels END, CASE WHEN typeof(block) = 'blob' AND length(block) <= ? THEN block END, appended_at
-    FROM entries WHERE sequence BETWEEN ? AND ?
+    SELECT sequence, CASE WHEN length(channels) <= ? THEN channels END, CASE WHEN typeof(block) = 'blob' AND
+    length(block) <= ? THEN block END, appended_at FROM entries WHERE sequence BETWEEN ? AND ?
 """
 
-_MAX_NUMBER = 1 << 62  # SQLite's integers end at twice that, and nothing that is added to one of these reaches it
+# SQLite's integers end at twice that, and nothing that is added to one of these reaches it.
+_MAX_NUMBER = 1 << 62
 _MAX_CHANNELS_LENGTH = MAX_CHANNELS_PER_EVENT * 129  # names of 128 characters, and what is between them
-_MAX_REPORT_BYTES = 1 << 20
 _CLOCK_TOLERANCE_SECONDS = 1.0
+
+_NO_BLOCK = "its block is no bytes, or longer than SSE_PUSH_MAX_EVENT_BYTES"
 
 _AGE_LOOK_SECONDS = 1.0  # how often a publish looks for what is too old
 _READ_AT_ONCE = 500
@@ -73,7 +81,10 @@ class Page(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """An entry that no process of this package wrote, or that was damaged since: its number is missing, which is told as a gap."""
+    """
+    An entry that no process of this package wrote, or that was damaged since: its number is missing, which is
+    told as a gap.
+    """
 
     sequence: int
     """Its number."""
@@ -95,8 +106,8 @@ class Database:
     """
     One connection to the file. Not thread-safe; nothing in it waits.
 
-    What it reads, anybody may have written who could: a value that is none of ours raises ``sqlite3.DatabaseError``, and an entry that is
-    none of ours is left out.
+    What it reads, anybody may have written who could: a value that is none of ours raises
+    ``sqlite3.DatabaseError``, and an entry that is none of ours is left out.
 
     Args:
         path (Path): Where the file is, or is made.
@@ -116,7 +127,8 @@ class Database:
         self._file.prepare()
         # "timeout" would wait within SQLite, and hold up a whole loop.
         self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        # Bytes that are no UTF-8 would raise in the middle of a read, and take the good entries of that read with them.
+        # Bytes that are no UTF-8 would raise in the middle of a read, and take the good entries of that read
+        # with them.
         self._connection.text_factory = bytes
         try:
             self._prepare(volatile=volatile)
@@ -133,7 +145,9 @@ class Database:
         boot = _boot_id()
         # First: to turn the write-ahead log on would already wait for the disk.
         execute(f"PRAGMA synchronous = {'OFF' if volatile else 'NORMAL' if boot else 'FULL'}")
-        with self.transaction("DEFERRED"):  # one look at all: another process may be making the tables in between
+        with self.transaction(
+            "DEFERRED"
+        ):  # one look at all: another process may be making the tables in between
             known = self._check_schema()
         if execute("PRAGMA journal_mode = WAL").fetchall() != [(b"wal",)]:
             raise sqlite3.OperationalError("its folder takes no write-ahead log: name a file on a local disk")
@@ -151,26 +165,37 @@ class Database:
             # With synchronous = NORMAL the last commits may be lost when the machine stops: in another run of it this is another log.
             for table in ("entries", "reports", "log"):
                 execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
-            execute("INSERT INTO log VALUES (1, ?, ?, 0, 0, 0, ?, ?, ?)", (secrets.token_hex(6), boot, *self._retention))
+            execute(
+                "INSERT INTO log VALUES (1, ?, ?, 0, 0, 0, ?, ?, ?)",
+                (secrets.token_hex(6), boot, *self._retention),
+            )
 
     def _check_schema(self) -> bool:
-        """Say whether our tables are there; False where nothing is. Anything else is refused: a trigger or a view of others would run."""
+        """
+        Say whether our tables are there; False where nothing is. Anything else is refused: a trigger or a
+        view of others would run.
+        """
         execute = self._connection.execute
         ((marked,), (version,)) = (*execute("PRAGMA application_id"), *execute("PRAGMA user_version"))
-        found = {(_text(name), None if sql is None else _text(sql)) for name, sql in execute("SELECT name, sql FROM sqlite_master")}
+        found = {
+            (_text(name), None if sql is None else _text(sql))
+            for name, sql in execute("SELECT name, sql FROM sqlite_master")
+        }
         if not found and marked in (0, APPLICATION_ID):
             return False
         if marked != APPLICATION_ID:
             raise sqlite3.DatabaseError("it is the database of another program: name a file of its own")
         if version != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(
-                f"it was made by another version of this package (its format is {version}, this version reads {SCHEMA_VERSION}): "
-                "run one version, or name another file"
+                f"it was made by another version of this package (its format is {version}, "
+                f"this version reads {SCHEMA_VERSION}): run one version, or name another file"
             )
         if found != _OURS:
             # By name alone: what their SQL says may be long, or meant for a terminal.
             others = sorted(name for name, _ in found ^ _OURS)
-            raise sqlite3.DatabaseError(f"another program's tables, views or triggers are in it ({others[0][:60]!r}): name a file of its own")
+            raise sqlite3.DatabaseError(
+                f"another program's tables, views or triggers are in it ({others[0][:60]!r}): name a file of its own"
+            )
         return True
 
     def _boot(self) -> str | None:
@@ -207,7 +232,9 @@ class Database:
         if row is not None:
             epoch, *numbers = row
             epoch = _text(epoch) if isinstance(epoch, bytes) else ""
-            if is_epoch(epoch) and all(type(number) in (int, float) and 0 <= number <= _MAX_NUMBER for number in numbers):
+            if is_epoch(epoch) and all(
+                type(number) in (int, float) and 0 <= number <= _MAX_NUMBER for number in numbers
+            ):
                 head, events, size, seconds, most_bytes, most_events = numbers
                 if type(head) is type(events) is type(size) is int:
                     return _Head(epoch, head, events, size, Retention(seconds, most_bytes, most_events))
@@ -220,25 +247,46 @@ class Database:
             epoch, head, events, total, (seconds, most_bytes, most_events) = self._head()
             now = time.monotonic()
             if key is not None:
-                found = execute("SELECT sequence, appended_at FROM entries WHERE idempotency_key = ?", (key,)).fetchone()
-                if found is not None and 0 < found[0] <= head and _is_time(found[1], now) and found[1] >= now - seconds:
+                found = execute(
+                    "SELECT sequence, appended_at FROM entries WHERE idempotency_key = ?", (key,)
+                ).fetchone()
+                if (
+                    found is not None
+                    and 0 < found[0] <= head
+                    and _is_time(found[1], now)
+                    and found[1] >= now - seconds
+                ):
                     return Accepted(f"{epoch}-{found[0]}", found[0], is_repeated=True)
                 if found is not None:
                     execute("UPDATE entries SET idempotency_key = NULL WHERE sequence = ?", (found[0],))
             head, events, total = head + 1, events + 1, total + size
-            # Replaced: an entry beyond the head is none of ours, and must not keep the number from who is given it.
-            execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", (head, "\n".join(channels), block, size, now, key))
+            # Replaced: an entry beyond the head is none of ours, and must not keep the number from who is
+            # given it.
+            execute(
+                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)",
+                (head, "\n".join(channels), block, size, now, key),
+            )
             if total > most_bytes or events > most_events or now >= self._look_at_age:
                 events, total = self._trim(head, now, seconds, events, total, most_bytes, most_events)
             execute("UPDATE log SET head = ?, events = ?, bytes = ?", (head, events, total))
         return Accepted(f"{epoch}-{head}", head)
 
-    def _trim(self, head: int, now: float, seconds: float, events: int, total: int, most_bytes: float, most_events: float) -> tuple[int, int]:
+    def _trim(
+        self,
+        head: int,
+        now: float,
+        seconds: float,
+        events: int,
+        total: int,
+        most_bytes: float,
+        most_events: float,
+    ) -> tuple[int, int]:
         """Remove some of what is too old or too much, never the newest; return what is left."""
         trimmed, is_damaged = None, False
         self._look_at_age = now + _AGE_LOOK_SECONDS
         for sequence, size, appended_at in self._connection.execute(
-            "SELECT sequence, size, appended_at FROM entries WHERE sequence < ? ORDER BY sequence LIMIT ?", (head, MAX_TRIMMED)
+            "SELECT sequence, size, appended_at FROM entries WHERE sequence < ? ORDER BY sequence LIMIT ?",
+            (head, MAX_TRIMMED),
         ).fetchall():
             if type(size) is int and 0 <= size <= _MAX_NUMBER and _is_time(appended_at, now) and sequence > 0:
                 if total <= most_bytes and events <= most_events and appended_at >= now - seconds:
@@ -256,9 +304,13 @@ class Database:
         return events, total
 
     def _count(self, head: int) -> tuple[int, int]:
-        """Return how many entries there are and what they count for, by looking at all: the row of the log said what cannot be."""
+        """
+        Return how many entries there are and what they count for, by looking at all: the row of the log said
+        what cannot be.
+        """
         ((events, total),) = self._connection.execute(
-            "SELECT count(*), total(size) FROM entries WHERE sequence BETWEEN 1 AND ? AND typeof(size) = 'integer' AND size BETWEEN 0 AND ?",
+            "SELECT count(*), total(size) FROM entries "
+            "WHERE sequence BETWEEN 1 AND ? AND typeof(size) = 'integer' AND size BETWEEN 0 AND ?",
             (head, _MAX_NUMBER),
         )
         return events, int(min(total, _MAX_NUMBER))
@@ -268,7 +320,10 @@ class Database:
         log = self._head()
         if log.retention != self._retention:
             with self.transaction():
-                self._connection.execute("UPDATE log SET history_seconds = ?, history_bytes = ?, history_events = ?", self._retention)
+                self._connection.execute(
+                    "UPDATE log SET history_seconds = ?, history_bytes = ?, history_events = ?",
+                    self._retention,
+                )
         return log.epoch
 
     def tail(self) -> tuple[Tail, list[Refused]]:
@@ -294,21 +349,30 @@ class Database:
             log = self._head()
             if log.head <= position:
                 return Page(log.epoch, entries, position, refused)
-            rows = self._connection.execute(f"{_ENTRIES} ORDER BY sequence LIMIT ?", (*self._limits(), position + 1, log.head, _READ_AT_ONCE)).fetchall()
+            rows = self._connection.execute(
+                f"{_ENTRIES} ORDER BY sequence LIMIT ?",
+                (*self._limits(), position + 1, log.head, _READ_AT_ONCE),
+            ).fetchall()
         self._take(log.epoch, rows, entries, refused)
         return Page(log.epoch, entries, rows[-1][0] if rows else log.head, refused)
 
     def _limits(self) -> tuple[int, int]:
         return _MAX_CHANNELS_LENGTH, self._max_event_bytes
 
-    def _take(self, epoch: str, rows: list[tuple[int, bytes | None, bytes | None, float]], entries: list[Entry], refused: list[Refused]) -> None:
+    def _take(
+        self,
+        epoch: str,
+        rows: list[tuple[int, bytes | None, bytes | None, float]],
+        entries: list[Entry],
+        refused: list[Refused],
+    ) -> None:
         """Add what is ours to the entries, and the rest to what is refused."""
         prefix = f"id: {epoch}-".encode()
         now = time.monotonic()
         for sequence, channels, block, appended_at in rows:
             try:
                 if block is None:
-                    raise ValueError(f"its block is no bytes, or more than SSE_PUSH_MAX_EVENT_BYTES ({self._max_event_bytes})")  # noqa: TRY301
+                    raise ValueError(_NO_BLOCK)  # noqa: TRY301
                 if not _is_time(appended_at, now):
                     raise ValueError("its time is none, or has not come yet")  # noqa: TRY301
                 names = check_stored(channels, block, self._max_event_bytes)
@@ -322,10 +386,13 @@ class Database:
         now = time.monotonic()
         with self.transaction():
             self._connection.execute(
-                "DELETE FROM reports WHERE process = ? OR expires_at NOT BETWEEN ? AND ?", (process, now, now + LEASE_SECONDS + _CLOCK_TOLERANCE_SECONDS)
+                "DELETE FROM reports WHERE process = ? OR expires_at NOT BETWEEN ? AND ?",
+                (process, now, now + LEASE_SECONDS + _CLOCK_TOLERANCE_SECONDS),
             )
             if report is not None:
-                self._connection.execute("INSERT INTO reports VALUES (?, ?, ?)", (process, json.dumps(report), now + LEASE_SECONDS))
+                self._connection.execute(
+                    "INSERT INTO reports VALUES (?, ?, ?)", (process, json.dumps(report), now + LEASE_SECONDS)
+                )
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`."""
@@ -333,26 +400,16 @@ class Database:
         with self.transaction("DEFERRED"):
             log = self._head()
             rows = self._connection.execute(
-                "SELECT report FROM reports WHERE expires_at BETWEEN ? AND ? AND length(report) <= ?",
-                (now, now + LEASE_SECONDS + _CLOCK_TOLERANCE_SECONDS, _MAX_REPORT_BYTES),
+                "SELECT CAST(report AS BLOB) FROM reports WHERE expires_at BETWEEN ? AND ? AND length(report) <= ?",
+                (now, now + LEASE_SECONDS + _CLOCK_TOLERANCE_SECONDS, MAX_REPORT_BYTES),
             ).fetchall()
-        return Snapshot(log.epoch, log.head, log.events, log.size_bytes, [report for (text,) in rows if (report := _report(text)) is not None])
+        reports = [report for (text,) in rows if (report := check_report(text)) is not None]
+        return Snapshot(log.epoch, log.head, log.events, log.size_bytes, reports)
 
     def close(self) -> None:
         """Close the connection."""
         with suppress(sqlite3.Error):
             self._connection.close()
-
-
-def _report(text: object) -> Report | None:
-    """Return a process' report; ``None`` for what is none."""
-    if not isinstance(text, bytes):
-        return None
-    try:
-        report = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return report if isinstance(report, dict) else None
 
 
 def _text(value: object) -> str:
@@ -361,7 +418,10 @@ def _text(value: object) -> str:
 
 
 def _is_time(value: object, now: float) -> bool:
-    """Say whether an entry can have been stored at this time. One from the future would make all before it look too old."""
+    """
+    Say whether an entry can have been stored at this time. One from the future would make all before it look
+    too old.
+    """
     return type(value) in (int, float) and 0 <= value <= now + _CLOCK_TOLERANCE_SECONDS  # type: ignore[operator]
 
 

@@ -21,8 +21,9 @@ class DatabaseFile:
     """
     One file, with what SQLite keeps beside it. Not thread-safe; nothing in it waits.
 
-    SQLite opens it by its name, and follows a link there. So its folder is one in which others cannot swap it, it is looked at before SQLite
-    opens it, and looked at again behind that: both times it must be the same plain file of this user.
+    SQLite opens it by its name, and follows a link there. So its folder is one in which others cannot swap
+    it, it is looked at before SQLite opens it, and looked at again behind that: both times it must be the
+    same plain file of this user.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +55,10 @@ class DatabaseFile:
             raise sqlite3.OperationalError("locked by another process that replaces it")
 
     def is_replaced(self) -> bool:
-        """Say whether it was deleted, and perhaps another made, or opened up to others: then it has to be opened anew."""
+        """
+        Say whether it was deleted, and perhaps another made, or opened up to others: then it has to be opened
+        anew.
+        """
         try:
             return _identity(os.lstat(self._path)) != self._found  # of a Path it costs twice
         except OSError:
@@ -68,9 +72,11 @@ class DatabaseFile:
 
     def _make(self) -> None:
         """
-        Make an empty file, without what a deleted one has left: processes that have that one open share its -shm with whoever finds it by its name.
+        Make an empty file, without what a deleted one has left: processes that have that one open share its
+        -shm with whoever finds it by its name.
 
-        Under a lock, and never again once the file is there: who comes a moment later must not take away what is in use by then.
+        Under a lock, and never again once the file is there: who comes a moment later must not take away what
+        is in use by then.
         """
         if not self._path.parent.is_dir():
             return  # what is wrong there, SQLite says
@@ -79,8 +85,9 @@ class DatabaseFile:
                 return
             for ending in ("-wal", "-shm"):
                 self._beside(ending).unlink(missing_ok=True)
-            # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when it is closed: to close the file
-            # itself would drop the locks of a thread that has opened it since.
+            # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when
+            # it is closed: to close the file itself would drop the locks of a thread that has opened it
+            # since.
             new = self._beside(f"-{secrets.token_hex(4)}")
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
             new.rename(self._path)
@@ -96,9 +103,11 @@ def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """
-    Hold the lock of a file of our own, which nobody else can open: the folder's own lock anybody could hold who may read the folder.
+    Hold the lock of a file of our own, which nobody else can open: the folder's own lock anybody could hold
+    who may read the folder.
 
-    The file goes with the lock. Who opened it before that finds in the end that it is no longer there by its name.
+    The file goes with the lock. Who opened it before that finds in the end that it is no longer there by its
+    name.
     """
     check_file(path)
     file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)

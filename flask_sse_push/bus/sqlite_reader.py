@@ -26,7 +26,10 @@ logger = logging.getLogger(__package__.rpartition(".")[0])
 
 
 class Told:
-    """Up to which number this process has said what was left out: a poisoned entry is met by each reader anew, and is worth one line."""
+    """
+    Up to which number this process has said what was left out: a poisoned entry is met by each reader anew,
+    and is worth one line.
+    """
 
     def __init__(self) -> None:
         self.epoch = ""
@@ -49,7 +52,8 @@ class SqliteReader:
         self._path = path
         self._folder = bells_folder(path)
         self._told = told
-        self._passed = ("", 0)  # up to here there is nothing, or nothing of ours: behind the last entry that was handed on
+        # Up to here there is nothing, or nothing of ours: behind the last entry that was handed on.
+        self._passed = ("", 0)
         # It writes in turn with publish(): a finalizer that publishes in the middle of this would wait for its own stack.
         self._turn = turn
         self._database = turn.take(open)
@@ -62,7 +66,11 @@ class SqliteReader:
         try:
             self._doorbell = Doorbell(self._folder)
         except OSError as error:
-            logger.warning("No process can ring in %s (%s): events of other processes are looked for once a second.", str(self._folder), error)
+            logger.warning(
+                "No process can ring in %s (%s): events of other processes are looked for once a second.",
+                str(self._folder),
+                error,
+            )
 
     def epoch(self) -> str:
         """Return the life of the log, after writing how much is to be kept."""
@@ -78,7 +86,9 @@ class SqliteReader:
 
     def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
         """Return what comes after a number; waits for it until the bell rings, at most ``seconds``."""
-        replaced = self._database.is_replaced()  # asked first: what is left in the old file is read then, to its end
+        replaced = (
+            self._database.is_replaced()
+        )  # asked first: what is left in the old file is read then, to its end
         entries = self._read(epoch, position)
         if entries:
             return entries
@@ -120,7 +130,8 @@ class SqliteReader:
         if news:
             told.sequence = news[-1].sequence
             logger.warning(
-                "%d of the entries in %r were left out, and clients are told of a gap: the first is number %d, %s. "
+                "%d of the entries in %r were left out, and clients are told of a gap: "
+                "the first is number %d, %s. "
                 "Find out which other program writes there; the file may be damaged.",
                 len(news),
                 str(self._path),

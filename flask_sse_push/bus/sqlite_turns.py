@@ -44,15 +44,16 @@ class Turn:
 
         Args:
             work (Callable): One transaction, in which nothing waits or switches.
-            seconds (float): How long a thread waits for another one, whose commit may wait for the disk. The main thread waits as long as
-                that takes.
+            seconds (float): How long a thread waits for another one, whose commit may wait for the disk. The
+                main thread waits as long as that takes.
 
         Raises:
             BusUnavailable: It is called from within itself.
             sqlite3.OperationalError: Another thread or greenlet of this process has its turn.
         """
         if threading.get_native_id() == os.getpid():
-            # A signal handler, which runs here alone, may raise behind any call: where that call had taken the lock, nobody would give it back.
+            # A signal handler, which runs here alone, may raise behind any call: where that call had taken
+            # the lock, nobody would give it back.
             with self._lock:
                 return self._work(work)
         if not self._lock.acquire(timeout=max(0.0, seconds)):
@@ -65,8 +66,8 @@ class Turn:
     def _work(self, work: Callable[[], T]) -> T:
         if self._owner == threading.get_ident():
             raise BusUnavailable(
-                "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, and its own transaction is in "
-                "the way. Publish from a thread instead."
+                "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, "
+                "and its own transaction is in the way. Publish from a thread instead."
             )
         if self._owner:
             # Foreign code in its transaction gave way to us. To wait as greenlets wait lets it finish.
@@ -80,12 +81,13 @@ class Turn:
 
 def patiently(call: Callable[[float], T], seconds: float) -> T:
     """
-    Return what a call returns that meets no lock of another process; waited for in no lock of ours, as greenlets wait.
+    Return what a call returns that meets no lock of another process; waited for in no lock of ours, as
+    greenlets wait.
 
     Args:
         call (Callable): Called again and again, with the seconds that are left.
-        seconds (float): When the last error is raised. What the call itself takes then comes on top, and so does the time until the system
-            runs this thread again, or the loop this greenlet.
+        seconds (float): When the last error is raised. What the call itself takes then comes on top, and so
+            does the time until the system runs this thread again, or the loop this greenlet.
     """
     give_up_at = time.monotonic() + seconds
     pause = _FIRST_PAUSE_SECONDS

@@ -1,12 +1,22 @@
-"""What a store gives back for an event: ours, or refused."""
+"""What a store gives back: an event or a report of ours, or something that is refused."""
 
 from __future__ import annotations
 
-from ..errors import InvalidEvent
-from .channels import MAX_CHANNELS_PER_EVENT, check_channels
-from .event import MAX_RETRY_MILLISECONDS, check_retry, check_type
+import json
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["check_stored"]
+from ..errors import InvalidEvent
+from .channels import MAX_CHANNELS_PER_EVENT, check_channel, check_channels
+from .event import MAX_RETRY_MILLISECONDS, check_retry, check_type
+from .ids import MAX_ID_BYTES
+
+__all__ = ["MAX_REPORT_BYTES", "check_report", "check_stored"]
+
+MAX_REPORT_BYTES = 512 * 1024
+"""A report with as many channels as one may name, each with the longest name, has 150 KB."""
+
+_MOST = 1 << 53  # what JSON, floats and Lua can count
 
 _MAX_RETRY_DIGITS = len(str(MAX_RETRY_MILLISECONDS))
 
@@ -66,3 +76,68 @@ def _check_block(block: bytes) -> None:
         raise InvalidEvent("its block is not the lines of one event")
     if not block.isascii():
         block.decode()
+
+
+def check_report(text: str | bytes) -> dict[str, Any] | None:
+    """
+    Return what a process has stored of itself, if it is a report.
+
+    Args:
+        text (str | bytes): JSON, or anything at all.
+
+    Returns:
+        dict | None: What is known of a report, each of its kind; ``None`` for what is no report.
+    """
+    if len(text) > MAX_REPORT_BYTES:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    # Of a later version there may be more, and its like is not asked for here.
+    report = {name: value for name, value in found.items() if name in _REPORTED}
+    return report if all(_REPORTED[name](value) for name, value in report.items()) else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_ID_BYTES * 8  # a terminal may show it
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < _MOST
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _MOST  # not NaN, not infinity
+
+
+def _is_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_count, value.values()))
+
+
+def _is_channels(value: object) -> bool:
+    if not isinstance(value, dict) or not _is_counts(value):
+        return False
+    try:
+        for name in value:
+            check_channel(name)
+    except ValueError:
+        return False
+    return True
+
+
+_REPORTED: dict[str, Callable[[object], bool]] = {
+    "process": _is_text,
+    "pid": _is_count,
+    "host": _is_text,
+    "uptime_seconds": _is_number,
+    "streams": _is_count,
+    "published": _is_count,
+    "last_event_id": lambda value: value is None or _is_text(value),
+    "events_per_second": _is_number,
+    "channels": _is_channels,
+    "more_channels": _is_count,
+    "history": _is_counts,
+}

@@ -77,9 +77,11 @@ def test_publish_gives_up_when_another_process_holds_the_lock(make, path):
 @pytest.mark.parametrize("patched", [False, True], ids=["threads", "greenlets"])
 def test_publish_keeps_its_time_on_a_busy_machine(path, patched):
     """
-    With a lock held elsewhere and a machine that has too much to do, many that publish at once give up in time.
+    With a lock held elsewhere and a machine that has too much to do, many that publish at once give up in
+    time.
 
-    The tolerance is the system's: a thread that is to run again waits for its share of a core, behind four busy processes on each.
+    The tolerance is the system's: a thread that is to run again waits for its share of a core, behind four
+    busy processes on each.
     """
     needs(modules=["gevent"] if patched else [])
     code = """
@@ -94,6 +96,8 @@ def test_publish_keeps_its_time_on_a_busy_machine(path, patched):
         bus.publish(("a",), b"data: 1\\n\\n")
         holder = sqlite3.connect(sys.argv[1], isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
+        print("ready", flush=True)
+        sys.stdin.readline()
         took = []
         def publish():
             begun = time.monotonic()
@@ -109,9 +113,11 @@ def test_publish_keeps_its_time_on_a_busy_machine(path, patched):
         bus.close()
         print(len(took), min(took), max(took))
     """
+    publisher = run(code, path, patched, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    publisher.stdout.readline()
     busy = [run("while True: pass") for _ in range(4 * (os.cpu_count() or 1))]
     try:
-        out, _ = run(code, path, patched, stdout=subprocess.PIPE, text=True).communicate(timeout=30 * FACTOR)
+        out, _ = publisher.communicate("go\n", timeout=30 * FACTOR)
     finally:
         for process in busy:
             process.kill()
@@ -123,7 +129,9 @@ def test_publish_keeps_its_time_on_a_busy_machine(path, patched):
 
 
 def test_publish_keeps_its_time_while_another_thread_waits_for_the_disk(make):
-    """A thread whose commit does not come to its end makes no other thread wait longer than that asked for."""
+    """
+    A thread whose commit does not come to its end makes no other thread wait longer than that asked for.
+    """
     bus = make(timeout=0.3)
     publish(bus)
     begun, stuck, took = threading.Event(), threading.Event(), []

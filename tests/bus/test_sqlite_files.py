@@ -68,7 +68,10 @@ def plant(path):
 
 
 def as_nobody(code, *arguments):
-    """Run code as the user nobody, who may not be able to read the interpreter: what it needs is imported before."""
+    """
+    Run code as the user nobody, who may not be able to read the interpreter: what it needs is imported
+    before.
+    """
     prelude = f"""
         import encodings.ascii, grp, os, pwd, sqlite3, sys
         from flask_sse_push import BusUnavailable, Publisher
@@ -110,11 +113,20 @@ def refused(bus, *words):
 
 
 def test_database_of_another_user_is_refused(make, path):
-    """A file that somebody else made is neither written nor read, also by root, and the message names both users and the cure."""
+    """
+    A file that somebody else made is neither written nor read, also by root, and the message names both users
+    and the cure.
+    """
     needs(root=True)
     os.chown(plant(path), NOBODY, NOBODY)
     before = path.read_bytes()
-    refused(make(), str(path), "mode -rw------- of user 'nobody' (65534)", "a plain file of user 'root' (0)", "run this one as user 'nobody'")
+    refused(
+        make(),
+        str(path),
+        "mode -rw------- of user 'nobody' (65534)",
+        "a plain file of user 'root' (0)",
+        "run this one as user 'nobody'",
+    )
     assert path.read_bytes() == before
 
 
@@ -124,7 +136,11 @@ def test_database_of_another_user_is_refused_by_an_ordinary_user(common):
     path.chmod(0o644)
     common.chmod(0o1777)
     said = as_nobody(PUBLISH, path)
-    assert "must be a plain file of user 'nobody' (65534) that nobody else may write, got mode -rw-r--r-- of user 'root' (0)" in said
+    assert (
+        "must be a plain file of user 'nobody' (65534) that nobody else may write, "
+        "got mode -rw-r--r-- of user 'root' (0)"
+        in said
+    )
     assert "run this one as user 'root' (0), or name another file" in said
 
 
@@ -211,7 +227,12 @@ def test_folder_of_another_user_is_refused(make, tmp_path):
     folder.mkdir(mode=0o755)
     plant(folder / "events.db")
     os.chown(folder, NOBODY, NOBODY)
-    refused(make(folder / "events.db"), str(folder), "of user 'nobody' (65534)", "must belong to user 'root' (0) or root")
+    refused(
+        make(folder / "events.db"),
+        str(folder),
+        "of user 'nobody' (65534)",
+        "must belong to user 'root' (0) or root",
+    )
 
 
 def test_sticky_folder_is_used(common):
@@ -247,12 +268,19 @@ def test_lock_of_the_folder_holds_up_nobody(make, path):
         assert publish(make()).endswith("-1")
     finally:
         os.close(folder)
-    assert sorted(file.name for file in path.parent.iterdir()) == ["events.db", "events.db-shm", "events.db-wal"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "events.db",
+        "events.db-shm",
+        "events.db-wal",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
 def test_planted_lock_is_told(make, path, kind):
-    """A stranger's file in the place of the lock that guards the making is named, and not followed, written or removed."""
+    """
+    A stranger's file in the place of the lock that guards the making is named, and not followed, written or
+    removed.
+    """
     needs(root=True)
     lock = path.with_name("events.db-lock")
     target = path.with_name("target")

@@ -1,4 +1,7 @@
-"""The private folder of a server under real workers: tidied away, without a place, and of a user other than the master's."""
+"""
+The private folder of a server under real workers: tidied away, without a place, and of a user other than the
+master's.
+"""
 
 import os
 import shutil
@@ -11,7 +14,7 @@ import pytest
 
 from tests.needs import lacking, needs
 from tests.servers.harness import FACTOR, ROOT, Client, Server, eventually
-from tests.servers.test_workers import files
+from tests.servers.test_workers import files, workers_of
 
 NOBODY = 65534
 
@@ -48,7 +51,9 @@ def spread(server, folder):
 def common():
     """A folder like /tmp, which every user reaches."""
     needs(root=True)
-    if os.system(f"test -r {ROOT} && setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups test -r {__file__}"):
+    if os.system(
+        f"test -r {ROOT} && setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups test -r {__file__}"
+    ):
         lacking("needs a checkout that the user nobody can read")
     folder = Path(tempfile.mkdtemp(prefix="sse-push-common-"))
     folder.chmod(0o1777)
@@ -59,7 +64,8 @@ def common():
 @pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
 def test_folder_that_is_tidied_away_comes_back(kind, tmp_path):
     """
-    Publishing works again at once, the streams of all workers are told of the gap and get what comes, and the folder goes with the server.
+    Publishing works again at once, the streams of all workers are told of the gap and get what comes, and the
+    folder goes with the server.
     """
     with Server(kind, "-w", "2", environ={"TMPDIR": str(tmp_path)}, heartbeat_seconds=0.5) as server:
         clients = spread(server, tmp_path)
@@ -90,12 +96,15 @@ def test_folder_that_is_tidied_away_comes_back(kind, tmp_path):
 
 def test_folder_that_is_tidied_away_while_nobody_publishes_is_told(tmp_path):
     """
-    Streams hear of the gap though nothing is published, and workers meet in one new database: also below a path that is too long for the
-    address of a socket, where events come without waiting for the look of each second.
+    Streams hear of the gap though nothing is published, and workers meet in one new database: also below a
+    path that is too long for the address of a socket, where events come without waiting for the look of each
+    second.
     """
     parent = tmp_path / ("long" * 25) / ("longer" * 15)
     parent.mkdir(parents=True)
-    with Server("gunicorn-gevent", "-w", "2", environ={"TMPDIR": str(parent)}, heartbeat_seconds=0.5) as server:
+    with Server(
+        "gunicorn-gevent", "-w", "2", environ={"TMPDIR": str(parent)}, heartbeat_seconds=0.5
+    ) as server:
         clients = spread(server, parent)
         (folder,) = private_folders(parent)
         shutil.rmtree(folder)
@@ -117,12 +126,26 @@ def gunicorn_as_nobody(common, *options, **settings):
     # The common folder is where nobody may write, also for what is cached of imports.
     environ = {"TMPDIR": str(common), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(common)}
     conf = "tests/servers/gunicorn_conf_nobody.py"
-    return Server("gunicorn-gevent", "-w", "2", "-c", conf, "--user", "nobody", "--group", "nogroup", *options, environ=environ, **settings)
+    return Server(
+        "gunicorn-gevent",
+        "-w",
+        "2",
+        "-c",
+        conf,
+        "--user",
+        "nobody",
+        "--group",
+        "nogroup",
+        *options,
+        environ=environ,
+        **settings,
+    )
 
 
 def test_workers_of_another_user_share_events_and_tidy_up(common):
     """
-    A server that root started and whose workers are nobody works, keeps its folder over a reload, and leaves nothing when it stops.
+    A server that root started and whose workers are nobody works, keeps its folder over a reload, and leaves
+    nothing when it stops.
     """
     with gunicorn_as_nobody(common) as server:
         clients = spread(server, common)
@@ -139,6 +162,12 @@ def test_workers_of_another_user_share_events_and_tidy_up(common):
         with Client(server, headers=[f"Last-Event-ID: {first}"]) as back:
             back.wait(1)
             assert back.data() == ["second"]
+        # All workers at once are told to go, and the master is not.
+        eventually(lambda: len(workers_of(server)) == 2, 10)
+        for pid in workers_of(server):
+            os.kill(pid, signal.SIGTERM)
+        (third,) = eventually(lambda: publish(server, "third"), 10)
+        assert third.split("-")[0] == first.split("-")[0]
         server.process.terminate()
         server.process.wait(15)
         assert "Traceback" not in server.log
@@ -154,7 +183,8 @@ def publish(server, data):
 
 def test_folder_where_workers_may_not_write_is_told(common):
     """
-    With a temporary folder that only root may enter, the server ends with one sentence that names the folder, the user and the cure.
+    With a temporary folder that only root may enter, the server ends with one sentence that names the folder,
+    the user and the cure.
     """
     closed = common / "root"
     closed.mkdir(mode=0o700)
@@ -162,7 +192,8 @@ def test_folder_where_workers_may_not_write_is_told(common):
         server.process.wait(20 * FACTOR)
         log = server.log
     assert server.process.returncode != 0
-    told = f"in {str(closed)!r} user 'nobody' (65534) can make no folder (Permission denied). Give gunicorn --worker-tmp-dir with"
+    told = f"in {str(closed)!r} user 'nobody' (65534) can make no folder (Permission denied). "
+    told += "Give gunicorn --worker-tmp-dir with"
     assert told in log
     assert log.count(told) <= 2 * 2, log  # gunicorn says twice why a worker did not boot
     assert "PermissionError" not in log
