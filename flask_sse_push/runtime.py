@@ -1,17 +1,16 @@
 """
 The private folder of one server: where its workers share events when nobody named a bus.
 
-It lives and dies with gunicorn's master. A worker that is reloaded, recycled or killed finds its successor's events there, and
-the last worker of a server that stops takes the folder away. What a killed server left, the next one removes.
-A cleaner of old files that removes it under a living server costs the history: the next that publishes or
-reads makes it again.
+It lives and dies with gunicorn's master. A worker that follows one which was reloaded, recycled or killed
+finds its events there, and the last worker of a server that stops takes the folder away. What a killed
+server left, the next one removes. Where somebody removes it under a living server, the history is lost: the
+next worker that publishes or reads makes it again.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -97,8 +96,8 @@ class PrivateFolder:
             UnusablePathError: It cannot be made, or what is there is not ours.
         """
         parent = self._path.parent
-        check_parent(parent, _CURE)
         try:
+            check_parent(parent, _CURE)
             with contextlib.suppress(FileExistsError):
                 self._path.mkdir(mode=0o700)
                 self._remove_dead()
@@ -123,6 +122,8 @@ class PrivateFolder:
 
         Whether others hold it too does not matter: nobody waits for this lock.
         """
+        import fcntl  # not on Windows
+
         folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         before, self._lock = self._lock, folder
         if before is not None:

@@ -63,8 +63,8 @@ def test_private_folder_name_is_shared_by_the_forks_of_one_process_alone(worker)
         import os, sys
         from types import SimpleNamespace as Some
         from flask_sse_push.runtime import PrivateFolder
-        worker = Some(ppid=int(sys.argv[1]), sockets=[], cfg=Some(worker_tmp_dir=sys.argv[2],
-        reuse_port=False)) print(PrivateFolder(worker).database("shop"))
+        cfg = Some(worker_tmp_dir=sys.argv[2], reuse_port=False)
+        print(PrivateFolder(Some(ppid=int(sys.argv[1]), sockets=[], cfg=cfg)).database("shop"))
     """
     argv = [sys.executable, "-c", code, str(worker.ppid), worker.cfg.worker_tmp_dir]
     other = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30 * FACTOR).stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -109,6 +108,8 @@ def _locked(path: Path) -> Iterator[None]:
     The file goes with the lock. Who opened it before that finds in the end that it is no longer there by its
     name.
     """
+    import fcntl  # not on Windows
+
     check_file(path)
     file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:

@@ -86,9 +86,8 @@ class SqliteReader:
 
     def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
         """Return what comes after a number; waits for it until the bell rings, at most ``seconds``."""
-        replaced = (
-            self._database.is_replaced()
-        )  # asked first: what is left in the old file is read then, to its end
+        # Asked first: what is left in the old file is read then, to its end.
+        replaced = self._database.is_replaced()
         entries = self._read(epoch, position)
         if entries:
             return entries
