@@ -52,8 +52,6 @@ class SqliteReader:
         self._path = path
         self._folder = bells_folder(path)
         self._told = told
-        # Up to here there is nothing, or nothing of ours: behind the last entry that was handed on.
-        self._passed = ("", 0)
         # It writes in turn with publish(): a finalizer that publishes in the middle of this would wait for its own stack.
         self._turn = turn
         self._database = turn.take(open)
@@ -99,8 +97,6 @@ class SqliteReader:
         return entries
 
     def _read(self, epoch: str, position: int) -> list[Entry]:
-        if self._passed[0] == epoch:
-            position = max(position, self._passed[1])
         try:
             while True:
                 page = self._database.read(position)
@@ -109,7 +105,7 @@ class SqliteReader:
                 self._tell(epoch, page.refused)
                 if page.entries or page.last == position:
                     break
-                # Nothing but poison: on behind it, or a reader would look at it for ever.
+                # Nothing but poison: on behind it, for who asks next begins in front of it again.
                 position = page.last
         except sqlite3.Error as error:
             if not is_busy(error) or time.monotonic() - self._readable_at > PATIENCE_SECONDS:
@@ -118,7 +114,6 @@ class SqliteReader:
         self._readable_at = time.monotonic()
         if page.epoch != epoch:
             raise LogChanged
-        self._passed = (epoch, page.last)
         return page.entries
 
     def _tell(self, epoch: str, refused: list[Refused]) -> None:
