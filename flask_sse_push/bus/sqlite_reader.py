@@ -139,7 +139,8 @@ class SqliteReader:
         else:
             current_mode().wait_readable(self._doorbell.fileno(), seconds)
             self._doorbell.answer()
-            if not self._doorbell.is_there():
+            # Where the file is gone too, the next look says so, and this reader ends.
+            if not self._doorbell.is_there() and not self._database.is_replaced():
                 doorbell, self._doorbell = self._doorbell, None
                 doorbell.close()
                 self._hang()

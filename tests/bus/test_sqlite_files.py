@@ -73,7 +73,7 @@ def as_nobody(code, *arguments):
     before.
     """
     prelude = f"""
-        import encodings.ascii, grp, os, pwd, sqlite3, sys
+        import encodings.ascii, fcntl, grp, os, pwd, sqlite3, sys
         from flask_sse_push import BusUnavailable, Publisher
         import flask_sse_push.bus.sqlite
         os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
