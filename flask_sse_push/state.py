@@ -28,7 +28,7 @@ from .pump import Pump
 from .refusals import RefusalLog
 from .reports import Reporter, summarize
 from .response import EventStreamResponse
-from .runtime import shared_database
+from .runtime import private_folder
 from .server import Server, client_socket, gunicorn_worker, inspect_server, is_gevent_patched, plain_response
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
 from .stream import Source, Stream, StreamInfo
@@ -178,7 +178,9 @@ class AppState:
             return open_bus("memory://", options)
         from .bus.sqlite import SqliteBus  # not on every machine: Python can be built without it
 
-        return SqliteBus(shared_database(worker, f"{self.app.import_name}:{self.app.name}:{self._number}"), options, volatile=True)
+        folder = private_folder(worker)
+        path = folder.database(f"{self.app.import_name}:{self.app.name}:{self._number}")
+        return SqliteBus(path, options, volatile=True, make_folder=folder.make)
 
     def publish(
         self, data: Any, type: str | None, id: object, retry: int | None, channel: str | Iterable[str], idempotency_key: str | None

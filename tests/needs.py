@@ -25,4 +25,4 @@ def needs(*programs, root=False, modules=()):
         if importlib.util.find_spec(module) is None:
             lacking(f"needs the module {module}")
     if root and os.geteuid() != 0:
-        lacking("needs root, for network namespaces")
+        lacking("needs root")

@@ -9,7 +9,10 @@ import secrets
 import socket
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from ..ownership import check_private_folder, is_private_folder
 
 __all__ = ["Bells", "Doorbell"]
 
@@ -50,8 +53,7 @@ class Doorbell:
         folder = self._path.parent
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        if not _is_private(found := folder.lstat()) or found.st_uid != os.geteuid():
-            raise PermissionError(f"{str(folder)!r} must be a folder of this user that nobody else can enter")
+        check_private_folder(folder, "Remove it.")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         # Hung under its name when it can be rung: in the middle of bind() it looks like that of a dead process.
         unbound = self._path.with_name(f"{self._path.name}.new")
@@ -111,7 +113,7 @@ class Bells:
             found = os.lstat(self._folder)
         except OSError:
             return  # nobody has ever listened
-        if not _is_private(found):
+        if not is_private_folder(found):
             return  # whoever could put a name there would choose what is rung, and what is removed
         changed_at = found.st_mtime_ns
         if changed_at != self._listed_at:
@@ -147,13 +149,9 @@ def _ring(sock: socket.socket, path: Path) -> None:
         pass  # gone, or no socket: the others are to be rung all the same
 
 
-def _is_private(found: os.stat_result) -> bool:
-    return stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
-
-
 @contextlib.contextmanager
-def _long_address(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+def _long_address(path: Path) -> Iterator[str]:
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:

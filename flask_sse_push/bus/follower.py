@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from ..concurrency import THREADS, Bell, current_mode, short_lock, when_free
 from ..core.log import Entry
+from ..core.values import printable
 from ..errors import ConfigurationError
 from .base import REPORT_SECONDS, Bus, Health, Report
 
@@ -278,12 +279,11 @@ class Follower:
     def _set_down(self, error: Exception) -> bool:
         """Say it once. True when it was up until now."""
         was = self._health
-        text = f"{type(error).__name__}: {error}"
+        text = printable(f"{type(error).__name__}: {error}")  # the store may be anybody's
         self._health = Health("down", was.since if was.state == "down" else time.monotonic(), text)
         if was.state != "down":
             logger.warning("The bus %s at %s is away (%s). Streams stay open, and read on when it is back.", self._bus.name, self._where, text)
         return was.state == "up"
-
 
     def _set_refused(self, error: ConfigurationError) -> None:
         """Say it once, and louder: it does not pass by itself."""

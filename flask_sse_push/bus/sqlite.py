@@ -7,6 +7,8 @@ in the file are of the machine's monotonic clock, which its processes share: a w
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,11 +18,12 @@ from blinker import Signal
 
 from ..core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ..errors import BusUnavailable
+from ..ownership import UnusablePathError
 from .base import Accepted, BusOptions, Health, Report, Snapshot
 from .doorbell import Bells
 from .follower import Follower
 from .sqlite_database import Database
-from .sqlite_reader import SqliteReader, bells_folder
+from .sqlite_reader import SqliteReader, Told, bells_folder
 from .sqlite_turns import PATIENCE_SECONDS, Turn, is_busy, patiently
 
 __all__ = ["SqliteBus"]
@@ -36,41 +39,69 @@ class SqliteBus:
         path (str): The file; made when it is missing, in a folder that is there. Nobody else's database.
         options (BusOptions): See there.
         volatile (bool): Whether the file ends with the server: then nothing is forced to the disk.
+        make_folder (Callable | None): Called each time before the file is opened: makes its folder where
+            somebody has removed it.
     """
 
     name = "sqlite"
     shared = True
 
-    def __init__(self, path: str, options: BusOptions, *, volatile: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        options: BusOptions,
+        *,
+        volatile: bool = False,
+        make_folder: Callable[[], None] | None = None,
+    ) -> None:
         self.log_begun = Signal("a log begins")
         self.entry_numbered = Signal("one entry was numbered")
         self.caught_up = Signal("all entries were handed on")
         self._path = Path(path).absolute()
         self._options = options
         self._volatile = volatile
+        self._make_folder = make_folder
+        self._told = Told()
         self._turn = Turn()
         self._database: Database | None = None
         self._bells = Bells(bells_folder(self._path))
-        self._follower = Follower(self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable))
+        self._follower = Follower(
+            self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable)
+        )
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
-        """Number an event, store it and wake the others; see :meth:`Bus.publish`."""
-        size = len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+        """
+        Number an event, store it and wake the others; see :meth:`Bus.publish`.
+
+        The time-out bounds how long it waits for other writers. What no process can bound comes on top: its
+        own write to the disk, which waits for the disk once in about a thousand events, and the time until
+        the system or gevent's loop runs it again.
+        """
+        size = (
+            len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+        )
         try:
-            return patiently(lambda: self._turn.take(lambda: self._append(channels, block, size, key)), self._options.publish_timeout_seconds)
+            accepted = patiently(
+                lambda left: self._turn.take(lambda: self._append(channels, block, size, key), left),
+                self._options.publish_timeout_seconds,
+            )
         except (sqlite3.Error, OSError) as error:
             if not is_busy(error):
                 raise BusUnavailable(f"The event was not stored: {_say(self._path, error)}") from error
+            seconds = self._options.publish_timeout_seconds
             raise BusUnavailable(
-                f"The event was not stored: {str(self._path)!r} was locked by another process for {self._options.publish_timeout_seconds:g} s. "
-                "Find out which holds a transaction open, or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
+                f"The event was not stored: {str(self._path)!r} was locked by another process or thread for {seconds:g} s. "
+                "Find out which holds a transaction open or waits for the disk, "
+                "or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
             ) from error
+        self._follower.retry_soon()
+        return accepted
 
     def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
         try:
             if self._database is None or self._database.is_replaced():
                 self._close_database()
-                self._database = Database(self._path, self._options.retention, volatile=self._volatile)
+                self._database = self._open_database()
             accepted = self._database.append(channels, block, size, key)
         except BaseException as error:
             if not is_busy(error):
@@ -98,15 +129,17 @@ class SqliteBus:
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`. Makes no file."""
-        if not self._path.exists():
+        if not os.path.lexists(self._path):
             return Snapshot("", 0, 0, 0, [])
         try:
-            return patiently(lambda: self._turn.take(self._inspect), self._options.publish_timeout_seconds)
+            return patiently(
+                lambda left: self._turn.take(self._inspect, left), self._options.publish_timeout_seconds
+            )
         except (sqlite3.Error, OSError) as error:
             raise BusUnavailable(f"The bus cannot be looked at: {_say(self._path, error)}") from error
 
     def _inspect(self) -> Snapshot:
-        database = Database(self._path, self._options.retention, volatile=self._volatile)
+        database = self._open_database()
         try:
             return database.inspect()
         finally:
@@ -122,18 +155,31 @@ class SqliteBus:
             database.close()
 
     def _open_reader(self) -> SqliteReader:
-        return patiently(lambda: SqliteReader(self._path, self._options.retention, self._turn, volatile=self._volatile), PATIENCE_SECONDS)
+        return patiently(
+            lambda _: SqliteReader(self._path, self._open_database, self._turn, self._told), PATIENCE_SECONDS
+        )
+
+    def _open_database(self) -> Database:
+        if self._make_folder is not None:
+            self._make_folder()
+        return Database(self._path, self._options, volatile=self._volatile)
 
 
 def _say(path: Path, error: Exception) -> str:
+    if isinstance(error, UnusablePathError):
+        return str(error)
     words = str(error)
     cure = "See that the disk has room and that this user may write there."
+    if "another version" in words:
+        return f"{str(path)!r} cannot be used: {words}."
     if "another program" in words or "write-ahead" in words:
         cure = "Set SSE_PUSH_BUS_URL to another path."
     elif "full" in words:
         cure = "Make room on its disk; nothing else is needed."
     elif "malformed" in words or "not a database" in words:
         cure = "It is broken: delete it, with its -wal and -shm, and a new log begins."
+    elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        cure = "Give the file a shorter name: others of up to 20 characters more are made beside it."
     elif "unable to open" in words:
         cure = "Make its folder, where this user may write."
     return f"{str(path)!r} says {words!r}. {cure}"

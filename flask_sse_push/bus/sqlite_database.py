@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from ..core.channels import MAX_CHANNELS_PER_EVENT
+from ..core.ids import is_epoch
 from ..core.log import Entry
-from .base import LEASE_SECONDS, Accepted, Report, Retention, Snapshot
+from ..core.stored import MAX_REPORT_BYTES, check_report, check_stored
+from .base import LEASE_SECONDS, Accepted, BusOptions, Report, Retention, Snapshot
 from .follower import Tail
+from .sqlite_file import DatabaseFile
 
-__all__ = ["APPLICATION_ID", "MAX_TRIMMED", "SCHEMA_VERSION", "Database"]
+__all__ = ["APPLICATION_ID", "MAX_TRIMMED", "SCHEMA_VERSION", "Database", "Page", "Refused"]
 
 APPLICATION_ID = 0x53534550
 """Marks a file as ours, so that an app's own database is never taken for one."""
@@ -38,54 +41,166 @@ _SCHEMA = (
 MAX_TRIMMED = 8
 """How many old events one publish removes at most: more than it adds, and never a long wait."""
 
+# What SQLite keeps of it: the text of each statement, and an index of its own for the key of the reports.
+_OURS: set[tuple[str, str | None]] = {
+    ("log", _SCHEMA[0]),
+    ("entries", _SCHEMA[1]),
+    ("entries_by_key", _SCHEMA[2]),
+    ("reports", _SCHEMA[3]),
+    ("sqlite_autoindex_reports_1", None),
+}
+
+# Too long a text is not even read. The index finds the numbers.
+_ENTRIES = """
+    SELECT sequence, CASE WHEN length(channels) <= ? THEN channels END, CASE WHEN typeof(block) = 'blob' AND
+    length(block) <= ? THEN block END, appended_at FROM entries WHERE sequence BETWEEN ? AND ?
+"""
+
+# SQLite's integers end at twice that, and nothing that is added to one of these reaches it.
+_MAX_NUMBER = 1 << 62
+_MAX_CHANNELS_LENGTH = MAX_CHANNELS_PER_EVENT * 129  # names of 128 characters, and what is between them
+_CLOCK_TOLERANCE_SECONDS = 1.0
+
+_NO_BLOCK = "its block is no bytes, or longer than SSE_PUSH_MAX_EVENT_BYTES"
+
 _AGE_LOOK_SECONDS = 1.0  # how often a publish looks for what is too old
 _READ_AT_ONCE = 500
 
 
-class Database:
-    """One connection to the file. Not thread-safe; nothing in it waits."""
+class Page(NamedTuple):
+    """Some of what comes after a number."""
 
-    def __init__(self, path: Path, retention: Retention, *, volatile: bool) -> None:
-        self._path = path
-        self._retention = retention
+    epoch: str
+    """The life of the log."""
+    entries: list[Entry]
+    """In order."""
+    last: int
+    """The number up to which this looked; where it began when there is nothing behind that."""
+    refused: list[Refused]
+    """What was left out."""
+
+
+class Refused(NamedTuple):
+    """
+    An entry that no process of this package wrote, or that was damaged since: its number is missing, which is
+    told as a gap.
+    """
+
+    sequence: int
+    """Its number."""
+    reason: str
+    """Why, for people."""
+
+
+class _Head(NamedTuple):
+    """The log's one row, checked."""
+
+    epoch: str
+    head: int
+    events: int
+    size_bytes: int
+    retention: Retention
+
+
+class Database:
+    """
+    One connection to the file. Not thread-safe; nothing in it waits.
+
+    What it reads, anybody may have written who could: a value that is none of ours raises
+    ``sqlite3.DatabaseError``, and an entry that is none of ours is left out.
+
+    Args:
+        path (Path): Where the file is, or is made.
+        options (BusOptions): See there.
+        volatile (bool): Whether the file ends with the server.
+
+    Raises:
+        sqlite3.Error: It cannot be used.
+        OSError: It cannot be used, or belongs to others.
+    """
+
+    def __init__(self, path: Path, options: BusOptions, *, volatile: bool) -> None:
+        self._retention = options.retention
+        self._max_event_bytes = options.max_event_bytes
         self._look_at_age = 0.0
-        if not path.exists():
-            _make(path)
+        self._file = DatabaseFile(path)
+        self._file.prepare()
         # "timeout" would wait within SQLite, and hold up a whole loop.
         self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        # Bytes that are no UTF-8 would raise in the middle of a read, and take the good entries of that read
+        # with them.
+        self._connection.text_factory = bytes
         try:
             self._prepare(volatile=volatile)
-            found = path.stat()
-            self._file = (found.st_dev, found.st_ino)
+            self._file.confirm()
         except BaseException:
             self._connection.close()
             raise
 
     def _prepare(self, *, volatile: bool) -> None:
         execute = self._connection.execute
-        with self.transaction("DEFERRED"):  # one look at both: another process may be making the tables between two
-            known = execute("PRAGMA application_id").fetchall() == [(APPLICATION_ID,)]
-            if not known and execute("SELECT count(*) FROM sqlite_master").fetchall() != [(0,)]:
-                raise sqlite3.DatabaseError("it is the database of another program: name a file of its own")
-        if execute("PRAGMA journal_mode = WAL").fetchall() != [("wal",)]:
-            raise sqlite3.OperationalError("its folder takes no write-ahead log: name a file on a local disk")
+        # A schema is code: what it calls may do no more than compute, until it is known to be ours.
+        execute("PRAGMA trusted_schema = OFF")
+        execute("PRAGMA cell_size_check = ON")  # a damaged page is met as such, and not by what it looks like
         boot = _boot_id()
+        # First: to turn the write-ahead log on would already wait for the disk.
         execute(f"PRAGMA synchronous = {'OFF' if volatile else 'NORMAL' if boot else 'FULL'}")
-        if known and execute("SELECT boot FROM log").fetchone() == (boot,):
+        with self.transaction(
+            "DEFERRED"
+        ):  # one look at all: another process may be making the tables in between
+            known = self._check_schema()
+        if execute("PRAGMA journal_mode = WAL").fetchall() != [(b"wal",)]:
+            raise sqlite3.OperationalError("its folder takes no write-ahead log: name a file on a local disk")
+        if known and self._boot() == boot:
             return
         with self.transaction():
             # Somebody else may have been here first.
-            if not execute("SELECT count(*) FROM sqlite_master WHERE name = 'log'").fetchone()[0]:
+            if not self._check_schema():
                 for statement in _SCHEMA:
                     execute(statement)
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif execute("SELECT boot FROM log").fetchone() == (boot,):
+            elif self._boot() == boot:
                 return
             # With synchronous = NORMAL the last commits may be lost when the machine stops: in another run of it this is another log.
             for table in ("entries", "reports", "log"):
                 execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
-            execute("INSERT INTO log VALUES (1, ?, ?, 0, 0, 0, ?, ?, ?)", (secrets.token_hex(6), boot, *self._retention))
+            execute(
+                "INSERT INTO log VALUES (1, ?, ?, 0, 0, 0, ?, ?, ?)",
+                (secrets.token_hex(6), boot, *self._retention),
+            )
+
+    def _check_schema(self) -> bool:
+        """
+        Say whether our tables are there; False where nothing is. Anything else is refused: a trigger or a
+        view of others would run.
+        """
+        execute = self._connection.execute
+        ((marked,), (version,)) = (*execute("PRAGMA application_id"), *execute("PRAGMA user_version"))
+        found = {
+            (_text(name), None if sql is None else _text(sql))
+            for name, sql in execute("SELECT name, sql FROM sqlite_master")
+        }
+        if not found and marked in (0, APPLICATION_ID):
+            return False
+        if marked != APPLICATION_ID:
+            raise sqlite3.DatabaseError("it is the database of another program: name a file of its own")
+        if version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(
+                f"it was made by another version of this package (its format is {version}, "
+                f"this version reads {SCHEMA_VERSION}): run one version, or name another file"
+            )
+        if found != _OURS:
+            # By name alone: what their SQL says may be long, or meant for a terminal.
+            others = sorted(name for name, _ in found ^ _OURS)
+            raise sqlite3.DatabaseError(
+                f"another program's tables, views or triggers are in it ({others[0][:60]!r}): name a file of its own"
+            )
+        return True
+
+    def _boot(self) -> str | None:
+        row = self._connection.execute("SELECT CAST(boot AS BLOB) FROM log").fetchone()
+        return None if row is None else _text(row[0])
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
@@ -101,95 +216,195 @@ class Database:
             raise
 
     def is_replaced(self) -> bool:
-        """Say whether the file was deleted, and perhaps another made."""
-        try:
-            found = os.stat(self._path)  # noqa: PTH116  # of a Path it costs twice
-        except OSError:
-            return True
-        return (found.st_dev, found.st_ino) != self._file
+        """Say whether the file was deleted, and perhaps another made, or whether others may write it now."""
+        return self._file.is_replaced()
+
+    def _head(self) -> _Head:
+        """
+        Return the log's row, in a transaction.
+
+        Raises:
+            sqlite3.DatabaseError: It is none of ours.
+        """
+        row = self._connection.execute(
+            "SELECT epoch, head, events, bytes, history_seconds, history_bytes, history_events FROM log LIMIT 1"
+        ).fetchone()
+        if row is not None:
+            epoch, *numbers = row
+            epoch = _text(epoch) if isinstance(epoch, bytes) else ""
+            if is_epoch(epoch) and all(
+                type(number) in (int, float) and 0 <= number <= _MAX_NUMBER for number in numbers
+            ):
+                head, events, size, seconds, most_bytes, most_events = numbers
+                if type(head) is type(events) is type(size) is int:
+                    return _Head(epoch, head, events, size, Retention(seconds, most_bytes, most_events))
+        raise sqlite3.DatabaseError("malformed: its row of the log is damaged")
 
     def append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
         """Number an event and store it, and remove a few old ones; see :meth:`Bus.publish`."""
         execute = self._connection.execute
         with self.transaction():
-            epoch, head, events, total, seconds, most_bytes, most_events = execute(
-                "SELECT epoch, head, events, bytes, history_seconds, history_bytes, history_events FROM log"
-            ).fetchone()
+            epoch, head, events, total, (seconds, most_bytes, most_events) = self._head()
+            now = time.monotonic()
             if key is not None:
-                found = execute("SELECT sequence, appended_at FROM entries WHERE idempotency_key = ?", (key,)).fetchone()
-                if found is not None and found[1] >= time.monotonic() - seconds:
+                found = execute(
+                    "SELECT sequence, appended_at FROM entries WHERE idempotency_key = ?", (key,)
+                ).fetchone()
+                if (
+                    found is not None
+                    and 0 < found[0] <= head
+                    and _is_time(found[1], now)
+                    and found[1] >= now - seconds
+                ):
                     return Accepted(f"{epoch}-{found[0]}", found[0], is_repeated=True)
                 if found is not None:
                     execute("UPDATE entries SET idempotency_key = NULL WHERE sequence = ?", (found[0],))
-            now = time.monotonic()
             head, events, total = head + 1, events + 1, total + size
-            execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", (head, "\n".join(channels), block, size, now, key))
+            # Replaced: an entry beyond the head is none of ours, and must not keep the number from who is
+            # given it.
+            execute(
+                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)",
+                (head, "\n".join(channels), block, size, now, key),
+            )
             if total > most_bytes or events > most_events or now >= self._look_at_age:
-                events, total = self._trim(now - seconds, events, total, most_bytes, most_events)
+                events, total = self._trim(head, now, seconds, events, total, most_bytes, most_events)
             execute("UPDATE log SET head = ?, events = ?, bytes = ?", (head, events, total))
         return Accepted(f"{epoch}-{head}", head)
 
-    def _trim(self, oldest: float, events: int, total: int, most_bytes: int, most_events: int) -> tuple[int, int]:
+    def _trim(
+        self,
+        head: int,
+        now: float,
+        seconds: float,
+        events: int,
+        total: int,
+        most_bytes: float,
+        most_events: float,
+    ) -> tuple[int, int]:
         """Remove some of what is too old or too much, never the newest; return what is left."""
-        trimmed = 0
-        self._look_at_age = time.monotonic() + _AGE_LOOK_SECONDS
+        trimmed, is_damaged = None, False
+        self._look_at_age = now + _AGE_LOOK_SECONDS
         for sequence, size, appended_at in self._connection.execute(
-            "SELECT sequence, size, appended_at FROM entries ORDER BY sequence LIMIT ?", (min(MAX_TRIMMED, events - 1),)
+            "SELECT sequence, size, appended_at FROM entries WHERE sequence < ? ORDER BY sequence LIMIT ?",
+            (head, MAX_TRIMMED),
         ).fetchall():
-            if total <= most_bytes and events <= most_events and appended_at >= oldest:
-                break
-            trimmed, events, total = sequence, events - 1, total - size
+            if type(size) is int and 0 <= size <= _MAX_NUMBER and _is_time(appended_at, now) and sequence > 0:
+                if total <= most_bytes and events <= most_events and appended_at >= now - seconds:
+                    break
+                total -= size
+            else:
+                is_damaged = True  # in nobody's counts, or counted for what it was
+            trimmed, events = sequence, events - 1
         else:
             self._look_at_age = 0.0  # there may be more
-        if trimmed:
+        if trimmed is not None:
             self._connection.execute("DELETE FROM entries WHERE sequence <= ?", (trimmed,))
+        if is_damaged or events < 1 or total < 0:
+            return self._count(head)
         return events, total
+
+    def _count(self, head: int) -> tuple[int, int]:
+        """
+        Return how many entries there are and what they count for, by looking at all: the row of the log said
+        what cannot be.
+        """
+        ((events, total),) = self._connection.execute(
+            "SELECT count(*), total(size) FROM entries "
+            "WHERE sequence BETWEEN 1 AND ? AND typeof(size) = 'integer' AND size BETWEEN 0 AND ?",
+            (head, _MAX_NUMBER),
+        )
+        return events, int(min(total, _MAX_NUMBER))
 
     def epoch(self) -> str:
         """Return the life of the log, after writing how much is to be kept."""
-        (epoch, *kept) = self._connection.execute("SELECT epoch, history_seconds, history_bytes, history_events FROM log").fetchone()
-        if tuple(kept) != tuple(self._retention):
+        log = self._head()
+        if log.retention != self._retention:
             with self.transaction():
-                self._connection.execute("UPDATE log SET history_seconds = ?, history_bytes = ?, history_events = ?", self._retention)
-        return str(epoch)
+                self._connection.execute(
+                    "UPDATE log SET history_seconds = ?, history_bytes = ?, history_events = ?",
+                    self._retention,
+                )
+        return log.epoch
 
-    def tail(self) -> Tail:
-        """Return all that is kept, and give way in between."""
+    def tail(self) -> tuple[Tail, list[Refused]]:
+        """Return all that is kept, and give way in between; and what was left out of it."""
+        entries: list[Entry] = []
+        refused: list[Refused] = []
         with self.transaction("DEFERRED"):
-            epoch, head, seconds = self._connection.execute("SELECT epoch, head, history_seconds FROM log").fetchone()
+            log = self._head()
+            oldest = time.monotonic() - log.retention.seconds
             rows = self._connection.execute(
-                "SELECT sequence, channels, block, appended_at FROM entries WHERE appended_at >= ? ORDER BY sequence", (time.monotonic() - seconds,)
+                f"{_ENTRIES} AND appended_at >= ? ORDER BY sequence", (*self._limits(), 1, log.head, oldest)
             )
-            entries: list[Entry] = []
             while some := rows.fetchmany(_READ_AT_ONCE):
-                entries += [_entry(epoch, row) for row in some]
+                self._take(log.epoch, some, entries, refused)
                 time.sleep(0)  # others have their turn: all of a long history takes a second
-        return Tail(epoch, entries[0].sequence - 1 if entries else head, entries)
+        return Tail(log.epoch, entries[0].sequence - 1 if entries else log.head, entries), refused
 
-    def read(self, position: int) -> tuple[str, list[Entry]]:
-        """Return the epoch, and some of what comes after a number."""
+    def read(self, position: int) -> Page:
+        """Return some of what comes after a number."""
+        entries: list[Entry] = []
+        refused: list[Refused] = []
         with self.transaction("DEFERRED"):
-            epoch, head = self._connection.execute("SELECT epoch, head FROM log").fetchone()
-            if head <= position:
-                return epoch, []
+            log = self._head()
+            if log.head <= position:
+                return Page(log.epoch, entries, position, refused)
             rows = self._connection.execute(
-                "SELECT sequence, channels, block, appended_at FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?", (position, _READ_AT_ONCE)
+                f"{_ENTRIES} ORDER BY sequence LIMIT ?",
+                (*self._limits(), position + 1, log.head, _READ_AT_ONCE),
             ).fetchall()
-        return epoch, [_entry(epoch, row) for row in rows]
+        self._take(log.epoch, rows, entries, refused)
+        return Page(log.epoch, entries, rows[-1][0] if rows else log.head, refused)
+
+    def _limits(self) -> tuple[int, int]:
+        return _MAX_CHANNELS_LENGTH, self._max_event_bytes
+
+    def _take(
+        self,
+        epoch: str,
+        rows: list[tuple[int, bytes | None, bytes | None, float]],
+        entries: list[Entry],
+        refused: list[Refused],
+    ) -> None:
+        """Add what is ours to the entries, and the rest to what is refused."""
+        prefix = f"id: {epoch}-".encode()
+        now = time.monotonic()
+        for sequence, channels, block, appended_at in rows:
+            try:
+                if block is None:
+                    raise ValueError(_NO_BLOCK)  # noqa: TRY301
+                if not _is_time(appended_at, now):
+                    raise ValueError("its time is none, or has not come yet")  # noqa: TRY301
+                names = check_stored(channels, block, self._max_event_bytes)
+            except ValueError as error:
+                refused.append(Refused(sequence, str(error)))
+            else:
+                entries.append(Entry(sequence, names, b"%b%d\n%b" % (prefix, sequence, block), appended_at))
 
     def report(self, process: str, report: Report | None) -> None:
         """Store what a process says of itself; ``None`` takes it back."""
+        now = time.monotonic()
         with self.transaction():
-            self._connection.execute("DELETE FROM reports WHERE process = ? OR expires_at < ?", (process, time.monotonic()))
+            self._connection.execute(
+                "DELETE FROM reports WHERE process = ? OR expires_at NOT BETWEEN ? AND ?",
+                (process, now, now + LEASE_SECONDS + _CLOCK_TOLERANCE_SECONDS),
+            )
             if report is not None:
-                self._connection.execute("INSERT INTO reports VALUES (?, ?, ?)", (process, json.dumps(report), time.monotonic() + LEASE_SECONDS))
+                self._connection.execute(
+                    "INSERT INTO reports VALUES (?, ?, ?)", (process, json.dumps(report), now + LEASE_SECONDS)
+                )
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`."""
+        now = time.monotonic()
         with self.transaction("DEFERRED"):
-            epoch, head, events, size = self._connection.execute("SELECT epoch, head, events, bytes FROM log").fetchone()
-            rows = self._connection.execute("SELECT report FROM reports WHERE expires_at >= ?", (time.monotonic(),)).fetchall()
-        return Snapshot(epoch, head, events, size, [json.loads(report) for (report,) in rows])
+            log = self._head()
+            rows = self._connection.execute(
+                "SELECT CAST(report AS BLOB) FROM reports WHERE expires_at BETWEEN ? AND ? AND length(report) <= ?",
+                (now, now + LEASE_SECONDS + _CLOCK_TOLERANCE_SECONDS, MAX_REPORT_BYTES),
+            ).fetchall()
+        reports = [report for (text,) in rows if (report := check_report(text)) is not None]
+        return Snapshot(log.epoch, log.head, log.events, log.size_bytes, reports)
 
     def close(self) -> None:
         """Close the connection."""
@@ -197,42 +412,17 @@ class Database:
             self._connection.close()
 
 
-def _entry(epoch: str, row: tuple[int, str, bytes, float]) -> Entry:
-    sequence, channels, block, appended_at = row
-    return Entry(sequence, tuple(channels.split("\n")), b"id: %s-%d\n%s" % (epoch.encode(), sequence, block), appended_at)
+def _text(value: object) -> str:
+    """Return a text as it is, and whatever else may be in its place as some text that is none of ours."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else repr(value)
 
 
-def _make(path: Path) -> None:
+def _is_time(value: object, now: float) -> bool:
     """
-    Make an empty file, without what a deleted one has left: processes that have that one open share its -shm with whoever finds it by its name.
-
-    Under a lock of the folder, and never again once the file is there: who comes a moment later must not take away what is in use by then.
+    Say whether an entry can have been stored at this time. One from the future would make all before it look
+    too old.
     """
-    if sys.platform == "win32":
-        path.touch()  # a file in use cannot be deleted there
-        return
-    import fcntl
-
-    try:
-        folder = os.open(path.parent, os.O_RDONLY)
-    except OSError:
-        return  # what is wrong there, SQLite says
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise sqlite3.OperationalError("locked by another process that makes it") from None
-        if path.exists():
-            return
-        for ending in ("-wal", "-shm"):
-            path.with_name(path.name + ending).unlink(missing_ok=True)
-        # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when it is closed: to close the file
-        # itself would drop the locks of a thread that has opened it since.
-        new = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
-        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        new.rename(path)
-    finally:
-        os.close(folder)
+    return type(value) in (int, float) and 0 <= value <= now + _CLOCK_TOLERANCE_SECONDS  # type: ignore[operator]
 
 
 def _boot_id() -> str:

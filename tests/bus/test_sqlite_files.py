@@ -1,0 +1,337 @@
+"""Whose the files are: what others own, could write or could swap is not used."""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from flask_sse_push import BusUnavailable
+from flask_sse_push.bus import BusOptions, Retention
+from flask_sse_push.bus.doorbell import Bells
+from flask_sse_push.bus.sqlite import SqliteBus
+from flask_sse_push.bus.sqlite_reader import bells_folder
+from tests.bus.test_contract import Follower, block
+from tests.needs import needs
+from tests.support import FACTOR, MS, eventually
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "events.db"
+
+
+@pytest.fixture
+def make(path):
+    opened = []
+
+    def make(where=None):
+        bus = SqliteBus(str(where or path), BusOptions(Retention(300, 1 << 24), 0.5 * FACTOR))
+        opened.append(bus)
+        return bus
+
+    yield make
+    for bus in opened:
+        bus.close()
+
+
+@pytest.fixture
+def common():
+    """A folder like /tmp: everybody may write, and nobody may take what another has put there."""
+    needs(root=True)
+    folder = Path(tempfile.mkdtemp(prefix="sse-push-common-"))
+    folder.chmod(0o1777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def publish(bus, text="x"):
+    return bus.publish(("a",), block(text)).id
+
+
+def plant(path):
+    """Make a whole database of ours at a path, as another user who has this package would."""
+    bus = SqliteBus(str(path), BusOptions(Retention(300, 1 << 24), 1))
+    publish(bus, "forged")
+    bus.close()
+    return path
+
+
+def as_nobody(code, *arguments):
+    """
+    Run code as the user nobody, who may not be able to read the interpreter: what it needs is imported
+    before.
+    """
+    prelude = f"""
+        import encodings.ascii, fcntl, grp, os, pwd, sqlite3, sys
+        from flask_sse_push import BusUnavailable, Publisher
+        import flask_sse_push.bus.sqlite
+        os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code), *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30 * FACTOR,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+PUBLISH = """
+    with Publisher("sqlite:///" + sys.argv[1], publish_timeout_seconds=0.5) as publisher:
+        try:
+            print(publisher.publish("secret"))
+        except BusUnavailable as error:
+            print(error)
+"""
+
+
+def refused(bus, *words):
+    """Neither publishing nor looking nor following uses it, and each says what is wrong."""
+    for use in (lambda: publish(bus), bus.inspect):
+        with pytest.raises(BusUnavailable) as caught:
+            use()
+        for word in words:
+            assert word in str(caught.value)
+    follower = Follower(bus)
+    eventually(lambda: bus.health().error, 5000 * MS)
+    assert words[0] in bus.health().error
+    assert not follower.begun
+
+
+def test_database_of_another_user_is_refused(make, path):
+    """
+    A file that somebody else made is neither written nor read, also by root, and the message names both users
+    and the cure.
+    """
+    needs(root=True)
+    os.chown(plant(path), NOBODY, NOBODY)
+    before = path.read_bytes()
+    refused(
+        make(),
+        str(path),
+        "mode -rw------- of user 'nobody' (65534)",
+        "a plain file of user 'root' (0)",
+        "run this one as user 'nobody'",
+    )
+    assert path.read_bytes() == before
+
+
+def test_database_of_another_user_is_refused_by_an_ordinary_user(common):
+    """Who is not root is told the same, where the file that root left could even be read."""
+    path = plant(common / "events.db")
+    path.chmod(0o644)
+    common.chmod(0o1777)
+    said = as_nobody(PUBLISH, path)
+    assert (
+        "must be a plain file of user 'nobody' (65534) that nobody else may write, "
+        "got mode -rw-r--r-- of user 'root' (0)"
+        in said
+    )
+    assert "run this one as user 'root' (0), or name another file" in said
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_database_that_others_may_write_is_refused(make, path, mode):
+    """Not even where it is this user's own: what is in it may be anybody's."""
+    plant(path).chmod(mode)
+    os.chown(path, -1, 12345) if os.geteuid() == 0 else None
+    refused(make(), str(path), stat.filemode(0o100000 | mode), "chmod go-w")
+
+
+def test_database_that_the_group_of_its_owner_may_write_is_used(make, path):
+    """Where each user has a group of the same name and umask 002, that group is nobody else."""
+    needs(root=True)
+    plant(path).chmod(0o660)
+    assert publish(make()).endswith("-2")
+
+
+def test_database_that_is_opened_up_later_is_given_up(make, path):
+    """What others may write from now on is not used any more by who has it open."""
+    bus, other = make(), make()
+    follower = Follower(other).up()
+    publish(bus)
+    follower.wait(1)
+    path.chmod(0o666)
+    with pytest.raises(BusUnavailable, match=r"mode -rw-rw-rw- .*chmod go-w"):
+        publish(bus)
+    eventually(lambda: other.health().state == "down", 5000 * MS)
+    path.chmod(0o600)
+    publish(bus, "after")
+    eventually(lambda: follower.entries[-1].wire.endswith(b"data: after\n\n"), 10_000 * MS)
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+def test_link_is_not_followed(make, path, tmp_path, ending):
+    """A link in the place of a file is refused, wherever it leads, and what it leads to stays as it is."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    target = plant(elsewhere / "events.db")
+    before = target.read_bytes()
+    if ending:
+        plant(path)
+    path.with_name(path.name + ending).symlink_to(target)
+    refused(make(), path.name + ending, "mode lrwxrwxrwx", "Name the file itself")
+    assert target.read_bytes() == before
+    assert path.with_name(path.name + ending).is_symlink()
+
+
+def test_file_with_two_names_is_refused(make, path):
+    """SQLite would keep two write-ahead logs for it, and the other name may be another app's."""
+    os.link(plant(path.with_name("other.db")), path)
+    refused(make(), str(path), "with 2 names")
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm"])
+def test_write_ahead_log_of_another_user_is_refused(make, path, ending):
+    """What lies beside the file is read into it, so it must be ours too."""
+    needs(root=True)
+    plant(path)
+    planted = path.with_name(path.name + ending)
+    planted.write_bytes(b"")
+    os.chown(planted, NOBODY, NOBODY)
+    refused(make(), str(planted), "(65534)")
+
+
+def test_folder_that_others_may_write_is_refused(make, tmp_path):
+    """Who may write there could swap the file at any moment."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    with pytest.raises(BusUnavailable):
+        folder.chmod(0o777)
+        publish(make(folder / "events.db"))
+    assert not list(folder.iterdir())
+    folder.chmod(0o700)
+    plant(folder / "events.db")
+    folder.chmod(0o777)
+    refused(make(folder / "events.db"), str(folder), "mode drwxrwxrwx", "others could swap", "mkdir -m 700")
+
+
+def test_folder_of_another_user_is_refused(make, tmp_path):
+    """Its owner could swap the file too."""
+    needs(root=True)
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o755)
+    plant(folder / "events.db")
+    os.chown(folder, NOBODY, NOBODY)
+    refused(
+        make(folder / "events.db"),
+        str(folder),
+        "of user 'nobody' (65534)",
+        "must belong to user 'root' (0) or root",
+    )
+
+
+def test_sticky_folder_is_used(common):
+    """In a folder like /tmp nobody can take away what is ours."""
+    assert as_nobody(PUBLISH, common / "events.db").strip().endswith("-1")
+
+
+def test_swap_between_the_look_and_the_opening_is_noticed(make, path, monkeypatch):
+    """What SQLite has opened in the end must be the file that was found before."""
+    plant(path)
+    other = plant(path.with_name("other.db"))
+    connect = sqlite3.connect
+
+    opened = []
+
+    def swapped(*arguments, **options):
+        opened.append(other.replace(path))
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", swapped)
+    with pytest.raises(BusUnavailable, match=r"No such file|locked"):
+        SqliteBus(str(path), BusOptions(Retention(300, 1 << 24), 0)).publish(("a",), block("x"))
+    assert opened
+    monkeypatch.undo()
+    assert publish(make()).endswith("-2")
+
+
+def test_lock_of_the_folder_holds_up_nobody(make, path):
+    """Who may read the folder can lock it for ever, and nobody asks for that lock."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        assert publish(make()).endswith("-1")
+    finally:
+        os.close(folder)
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "events.db",
+        "events.db-shm",
+        "events.db-wal",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder"])
+def test_planted_lock_is_told(make, path, kind):
+    """
+    A stranger's file in the place of the lock that guards the making is named, and not followed, written or
+    removed.
+    """
+    needs(root=True)
+    lock = path.with_name("events.db-lock")
+    target = path.with_name("target")
+    if kind == "file":
+        lock.write_text("x")
+        os.chown(lock, NOBODY, NOBODY)
+    elif kind == "link":
+        lock.symlink_to(target)
+    else:
+        lock.mkdir()
+    with pytest.raises(BusUnavailable) as caught:
+        publish(make())
+    assert str(lock) in str(caught.value)
+    assert not target.exists()
+    assert os.path.lexists(lock)
+
+
+def test_lock_that_a_killed_process_left_is_taken(make, path):
+    """It is the lock that counts, and not that its file is there."""
+    path.with_name("events.db-lock").touch(mode=0o600)
+    assert publish(make()).endswith("-1")
+
+
+def test_name_that_is_too_long_is_told(make, tmp_path):
+    """What is made beside the file has longer names, and the message says so."""
+    with pytest.raises(BusUnavailable, match=r"File name too long.*Give the file a shorter name"):
+        publish(make(tmp_path / ("x" * 252)))
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_bells_of_another_user_are_neither_hung_nor_rung(make, path, kind, caplog):
+    """In a stranger's folder no process hangs its doorbell, and nobody rings or removes what is there."""
+    needs(root=True)
+    theirs = path.with_name("theirs") if kind == "link" else bells_folder(path)
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, NOBODY, NOBODY)
+    if kind == "link":
+        bells_folder(path).symlink_to(theirs)
+    import socket
+
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(str(theirs / "12-0123abcd"))
+    try:
+        follower = Follower(make()).up()
+        publish(make())
+        follower.wait(1)
+        Bells(bells_folder(path)).ring()
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(10)
+    finally:
+        sock.close()
+    assert [file.name for file in theirs.iterdir()] == ["12-0123abcd"]
+    assert "(65534)" in caplog.text or kind == "link"

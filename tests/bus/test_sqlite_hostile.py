@@ -1,0 +1,520 @@
+"""A database that holds what no process of ours wrote: a damaged disk, another program, a bad restore."""
+
+import json
+import random
+import shutil
+import sqlite3
+import time
+
+import pytest
+
+from flask_sse_push import BusUnavailable
+from flask_sse_push.bus import BusOptions, Retention
+from flask_sse_push.bus.sqlite import SqliteBus
+from flask_sse_push.core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
+from tests.bus.test_contract import Follower, block
+from tests.support import FACTOR, MS, eventually
+
+MAX_EVENT_BYTES = 4096
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "events.db"
+
+
+@pytest.fixture
+def make(path):
+    opened = []
+
+    def make(retention=Retention(300, 1 << 24), timeout=5 * FACTOR):
+        bus = SqliteBus(str(path), BusOptions(retention, timeout, MAX_EVENT_BYTES))
+        opened.append(bus)
+        return bus
+
+    yield make
+    for bus in opened:
+        bus.close()
+
+
+def publish(bus, text="x", key=None):
+    return int(bus.publish(("a",), block(text), key).id.rpartition("-")[2])
+
+
+def tamper(path, *statements, checks=False):
+    """Do what any program can that may write the file."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+    if not checks:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+    for statement in statements:
+        connection.execute(*statement) if isinstance(statement, tuple) else connection.execute(statement)
+    connection.close()
+
+
+def set_row(column, value):
+    return (f"UPDATE entries SET {column} = ? WHERE sequence = 2", (value,))
+
+
+POISON = {
+    "block: a text without an end": set_row("block", "data: x"),
+    "block: no blank line": set_row("block", b"data: x\n"),
+    "block: a second event": set_row("block", b"data: x\n\ndata: forged\n\n"),
+    "block: an id": set_row("block", b"id: 99\ndata: x\n\n"),
+    "block: a reserved type": set_row("block", b"event: sse.reset\ndata: x\n\n"),
+    "block: retry: 0": set_row("block", b"retry: 0\ndata: x\n\n"),
+    "block: a carriage return": set_row("block", b"data: x\rid: 9\n\n"),
+    "block: no UTF-8": set_row("block", b"data: \xff\n\n"),
+    "block: nothing": set_row("block", b""),
+    "block: a number": set_row("block", 5),
+    "block: too large": set_row("block", b"data: " + b"x" * MAX_EVENT_BYTES + b"\n\n"),
+    "block: much too large": set_row("block", b"x" * (32 << 20)),
+    "channels: no name": set_row("channels", "a b"),
+    "channels: none": set_row("channels", ""),
+    "channels: an empty one": set_row("channels", "a\n\nb"),
+    "channels: a comma": set_row("channels", "a,b"),
+    "channels: no UTF-8": (
+        "UPDATE entries SET channels = CAST(? AS TEXT) WHERE sequence = 2",
+        (b"\xff\xfe",),
+    ),
+    "channels: too many": set_row("channels", "\n".join(f"c{number}" for number in range(1001))),
+    "channels: much too many": set_row("channels", "a\n" * 500_000),
+    "appended_at: infinite": set_row("appended_at", float("inf")),
+    "appended_at: minus infinite": set_row("appended_at", float("-inf")),
+    "appended_at: to come": set_row("appended_at", 1e12),
+    "appended_at: a text": set_row("appended_at", "soon"),
+    "appended_at: bytes": set_row("appended_at", b"\xff"),
+    "the row is gone": "DELETE FROM entries WHERE sequence = 2",
+}
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
+def test_poisoned_entry_is_a_hole_that_is_told(make, path, poison, caplog):
+    """
+    Who begins to follow gets all other entries in order, and its number is missing; publishing and counting
+    go on.
+    """
+    bus = make()
+    for number in range(1, 4):
+        publish(bus, number)
+    tamper(path, poison)
+    follower = Follower(make()).up()
+    follower.wait(1)
+    assert publish(bus, 4) == 4
+    assert publish(bus, 5) == 5
+    eventually(lambda: follower.numbers()[-1] == 5, 5000 * MS)
+    assert follower.numbers() in ([1, 3, 4, 5], [3, 4, 5])
+    assert not any(b"forged" in entry.wire for entry in follower.entries)
+    assert follower.bus.health().state == "up"
+    assert bus.inspect().head == 5
+    assert caplog.text.count("were left out") <= 1
+
+
+@pytest.mark.parametrize("poison", [value for name, value in POISON.items() if "block" in name][:3])
+def test_poisoned_entry_is_passed_by_who_follows_already(make, path, poison, caplog):
+    """It is said once, though the log has nothing behind it for a while, and what comes next arrives."""
+    bus, other = make(), make()
+    follower = Follower(other).up()
+    publish(bus, 1)
+    follower.wait(1)
+    # It is poisoned before the head says that it is there: the follower never sees it whole.
+    now = time.monotonic()
+    tamper(
+        path,
+        ("INSERT INTO entries VALUES (2, 'a', ?, 500, ?, NULL)", (b"data: x\n\n", now)),
+        poison,
+        "UPDATE log SET head = 2, events = 2",
+    )
+    eventually(lambda: "were left out" in caplog.text, 5000 * MS)
+    other._follower._run_now.reader.wake()
+    assert publish(bus, 3) == 3
+    eventually(lambda: follower.numbers() == [1, 3], 5000 * MS)
+    assert caplog.text.count("were left out") == 1
+    assert "number 2, its block is" in caplog.text
+    assert str(path) in caplog.text
+
+
+def test_thousands_of_poisoned_entries_are_passed(make, path, caplog):
+    """
+    More of them than are read at once do not keep the follower from what comes behind them, and they are one
+    line in the log or few.
+    """
+    bus, other = make(), make()
+    follower = Follower(other).up()
+    publish(bus, 1)
+    follower.wait(1)
+    tamper(
+        path,
+        "BEGIN",
+        (
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 2001) "
+            "INSERT INTO entries SELECT i, 'a', x'00', 1, ?, NULL FROM n",
+            (time.monotonic(),),
+        ),
+        "UPDATE log SET head = 2001, events = 2001",
+        "COMMIT",
+    )
+    assert publish(bus, 2) == 2002
+    eventually(lambda: follower.numbers() == [1, 2002], 5000 * MS)
+    assert caplog.text.count("were left out") <= 5
+    fresh = Follower(make()).up()
+    eventually(lambda: fresh.numbers()[-1:] == [2002], 5000 * MS)
+
+
+@pytest.mark.parametrize("sequence", [4, 1 << 40, (1 << 63) - 1, 0, -5, -(1 << 63)])
+def test_entry_at_a_number_that_was_not_given_is_never_handed_on(make, path, sequence):
+    """It does not stand in the way of who is given that number."""
+    bus = make()
+    for number in range(1, 4):
+        publish(bus, number)
+    tamper(
+        path,
+        (
+            "INSERT INTO entries VALUES (?, 'a', ?, 500, ?, NULL)",
+            (sequence, block("forged"), time.monotonic()),
+        ),
+    )
+    follower = Follower(make()).up()
+    assert [publish(bus, number) for number in range(4, 20)] == list(range(4, 20))
+    eventually(lambda: follower.numbers() == list(range(1, 20)), 5000 * MS)
+    assert not any(b"forged" in entry.wire for entry in follower.entries)
+
+
+@pytest.mark.parametrize("size", ["large", -(1 << 62), 1 << 62, b"\xff", 1.5e300])
+def test_size_that_is_none_does_not_stop_the_trimming(make, path, size):
+    """What counts for nonsense is removed in its turn, and what is counted is right again behind it."""
+    bus = make(Retention(300, 1 << 24, 10))
+    Follower(bus).up()
+    for number in range(10):
+        publish(bus, number)
+    tamper(path, set_row("size", size), set_row("appended_at", "soon"))
+    for number in range(40):
+        publish(bus, number)
+    seen = bus.inspect()
+    assert seen.events == 10
+    assert seen.size_bytes == 10 * (len(block("39")) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + len("a"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE entries SET appended_at = 'soon'",
+        "UPDATE entries SET appended_at = 1e300",
+        "UPDATE entries SET sequence = 5000",
+    ],
+)
+def test_idempotency_key_of_a_poisoned_entry_is_forgotten(make, path, change):
+    """An event with its key is stored anew, once."""
+    bus = make()
+    publish(bus, key="k")
+    tamper(path, change)
+    assert publish(bus, key="k") == 2
+    assert publish(bus, key="k") == 2
+
+
+@pytest.mark.parametrize(
+    "epoch", ["", "a\nid: 1", "a\n\ndata: forged\n\n", "x" * 41, "a-b", "é", b"\xff", "a\0b"]
+)
+def test_epoch_that_is_none_is_refused(make, path, epoch):
+    """
+    It would be copied into every id line: nothing is published, read or shown, and the message has the cure.
+    """
+    bus, followed = make(), make()
+    follower = Follower(followed).up()
+    publish(bus)
+    follower.wait(1)
+    tamper(path, ("UPDATE log SET epoch = ?", (epoch,)))
+    for use in (lambda: publish(bus), bus.inspect):
+        with pytest.raises(
+            BusUnavailable,
+            match=r"its row of the log is damaged.*delete it, with its -wal and -shm, and a new log begins",
+        ):
+            use()
+    eventually(lambda: followed.health().state == "down", 5000 * MS)
+    assert len(follower.begun) == len(follower.entries) == 1
+
+
+@pytest.mark.parametrize(
+    "column", ["head", "events", "bytes", "history_seconds", "history_bytes", "history_events"]
+)
+@pytest.mark.parametrize("value", ["many", b"\xff", -1, (1 << 63) - 1, float("inf"), 1e300])
+def test_row_of_the_log_that_is_none_is_refused(make, path, column, value):
+    """A number that cannot be is never reckoned with."""
+    bus = make()
+    publish(bus)
+    tamper(path, (f"UPDATE log SET {column} = ?", (value,)))
+    for use in (lambda: publish(bus), bus.inspect):
+        with pytest.raises(BusUnavailable, match="its row of the log is damaged"):
+            use()
+
+
+def test_row_of_the_log_that_is_gone_begins_a_new_log_for_who_opens_the_file(make, path):
+    """Who has it open says that it is damaged; it opens it anew, and that begins another log."""
+    bus = make()
+    publish(bus)
+    tamper(path, "DELETE FROM log")
+    with pytest.raises(BusUnavailable, match="its row of the log is damaged"):
+        publish(bus)
+    assert publish(bus) == 1
+
+
+SCHEMAS = {
+    "a trigger": "CREATE TRIGGER spy AFTER INSERT ON entries BEGIN UPDATE entries SET block = x'00'; END",
+    "a view": "CREATE VIEW spy AS SELECT * FROM entries",
+    "a table": "CREATE TABLE spy (name)",
+    "an index": "CREATE INDEX spy ON entries (size)",
+    "a virtual table": "CREATE VIRTUAL TABLE spy USING fts5 (name)",
+    "a generated column": "ALTER TABLE entries ADD COLUMN spy AS (hex(zeroblob(1000000000)))",
+    "another column": "ALTER TABLE entries ADD COLUMN spy",
+    "a missing index": "DROP INDEX entries_by_key",
+    "a missing table": "DROP TABLE reports",
+}
+
+
+@pytest.mark.parametrize("change", SCHEMAS.values(), ids=SCHEMAS)
+def test_tables_of_others_are_refused(make, path, change):
+    """
+    Whatever is not exactly what this package makes may run code of others, and nothing is read from it or
+    written to it.
+    """
+    bus = make()
+    publish(bus)
+    bus.close()
+    tamper(path, change)
+    before = path.read_bytes()
+    bus = make()
+    for use in (lambda: publish(bus), bus.inspect):
+        with pytest.raises(
+            BusUnavailable,
+            match=r"another program's tables, views or triggers are in it .*Set SSE_PUSH_BUS_URL to",
+        ):
+            use()
+    follower = Follower(bus)
+    eventually(lambda: bus.health().error, 5000 * MS)
+    assert not follower.begun
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE VIEW entries AS SELECT 1 AS sequence, 'a' AS channels, x'00' AS block, 1 AS size, "
+        "0.0 AS appended_at, NULL AS idempotency_key",
+        "CREATE TABLE entries (sequence INTEGER PRIMARY KEY, channels, block, size, appended_at, "
+        "idempotency_key)",
+    ],
+)
+def test_table_of_others_under_our_name_is_refused(make, path, statement):
+    """A name is not enough."""
+    publish(make())
+    tamper(path, "DROP TABLE entries", statement)
+    with pytest.raises(BusUnavailable, match="another program's"):
+        publish(make())
+
+
+def test_schema_that_was_written_by_hand_is_refused(make, path):
+    """Nor is what writable_schema lets anybody put there, such as a name that is none."""
+    publish(make())
+    for statement in (
+        "UPDATE sqlite_master SET sql = replace(sql, 'block BLOB', 'block TEXT')",
+        "UPDATE sqlite_master SET name = 5 WHERE name = 'reports'",
+    ):
+        copy = path.with_name("copy.db")
+        shutil.copy(path, copy)
+        shutil.copy(path.with_name("events.db-wal"), copy.with_name("copy.db-wal"))
+        tamper(copy, "PRAGMA writable_schema = ON", statement)
+        bus = SqliteBus(str(copy), BusOptions(Retention(300, 1 << 24), 1))
+        with pytest.raises(BusUnavailable):
+            publish(bus)
+        bus.close()
+        for file in copy.parent.glob("copy.db*"):
+            file.unlink()
+
+
+def test_file_of_another_version_is_refused(make, path):
+    """
+    A file that a later version of this package made is left alone, and the message names both formats and the
+    cure.
+    """
+    publish(make())
+    tamper(path, "PRAGMA user_version = 7")
+    told = r"it was made by another version of this package \(its format is 7, this version reads 1\): "
+    told += r"run one version, or name another file\.$"
+    with pytest.raises(BusUnavailable, match=told):
+        publish(make())
+
+
+REPORTS = [
+    "",
+    "{",
+    "[" * 100_000,
+    '{"a":' * 100_000,
+    "[1]",
+    "5",
+    "null",
+    '"text"',
+    "\udcff".encode("utf-8", "surrogatepass"),
+    b"\xff\xfe",
+    "9" * 10_000,
+    "x" * (8 << 20),
+    '{"streams": "many"}',
+    '{"channels": {"a\\nb": 1}}',
+    '{"uptime_seconds": NaN}',
+    5,
+    1.5,
+]
+
+
+@pytest.mark.parametrize("text", REPORTS, ids=range(len(REPORTS)))
+def test_report_that_is_none_is_left_out(make, path, text):
+    """The reports of the others are shown."""
+    bus = make()
+    publish(bus)
+    soon = time.monotonic() + 5
+    tamper(
+        path,
+        ("INSERT INTO reports VALUES ('bad', ?, ?)", (text, soon)),
+        ("INSERT INTO reports VALUES ('good', ?, ?)", (json.dumps({"pid": 1}), soon)),
+    )
+    assert bus.inspect().reports == [{"pid": 1}]
+
+
+@pytest.mark.parametrize("expires_at", ["never", float("inf"), 1e300, b"x"])
+def test_report_that_never_runs_out_is_left_out_and_removed(make, path, expires_at):
+    """A process that says that it is there for ever is not believed."""
+    bus = make()
+    publish(bus)
+    tamper(path, ("INSERT INTO reports VALUES ('bad', '{}', ?)", (expires_at,)))
+    assert bus.inspect().reports == []
+    Follower(make()).up()
+    eventually(
+        lambda: not sqlite3.connect(path).execute("SELECT 1 FROM reports WHERE process = 'bad'").fetchall(),
+        5000 * MS,
+    )
+
+
+VALUES = [
+    None,
+    "",
+    "x",
+    b"",
+    b"\xff\x00",
+    0,
+    -1,
+    1,
+    (1 << 63) - 1,
+    -(1 << 63),
+    float("inf"),
+    -1e308,
+    "a\nb",
+    b"data: ok\n\n",
+    "data: x\n\nid: 1\n\n",
+    "\ud7ff" * 50,
+]
+
+
+def test_random_rows_raise_nothing_else_and_hide_no_good_entry(path):
+    """
+    Whatever is in the rows: publishing and looking raise BusUnavailable or work, and a follower gets each
+    later good entry.
+    """
+    rng = random.Random(20_240)
+    for seed in range(40):
+        bus, other = (
+            SqliteBus(str(path), BusOptions(Retention(300, 1 << 24, 50), 1, MAX_EVENT_BYTES))
+            for _ in range(2)
+        )
+        try:
+            for number in range(10):
+                publish(bus, number, key=f"k{number}")
+            for _ in range(rng.randrange(1, 6)):
+                column = rng.choice(
+                    ["channels", "block", "size", "appended_at", "idempotency_key", "sequence"]
+                )
+                value = rng.choice(VALUES)
+                try:
+                    tamper(
+                        path,
+                        (
+                            f"UPDATE OR IGNORE entries SET {column} = ? WHERE sequence = ?",
+                            (value, rng.randrange(1, 11)),
+                        ),
+                    )
+                except sqlite3.Error:
+                    pass  # SQLite itself keeps NULLs and texts out of some
+            follower = Follower(other).up()
+            bus.inspect()
+            last = [
+                publish(bus, f"good {number}", key=f"k{number}" if number % 2 else None)
+                for number in range(5)
+            ]
+            last.append(publish(bus, "the last"))
+            eventually(
+                lambda: follower.entries and follower.entries[-1].sequence == last[-1],
+                5000 * MS,
+                f"seed {seed}: {last}",
+            )
+            numbers = follower.numbers()
+            assert numbers == sorted(set(numbers))
+            assert set(numbers) >= {number for number in last if number > 10}
+            assert all(
+                entry.wire.count(b"\n\n") == 1 and entry.wire.count(b"\nid:") == 0
+                for entry in follower.entries
+            )
+            assert other.health().state == "up"
+        finally:
+            bus.close()
+            other.close()
+        for file in path.parent.glob("events.db*"):
+            file.unlink()
+
+
+def test_random_bytes_raise_nothing_else(path, caplog):
+    """
+    Whatever is in the bytes of the file and of its write-ahead log: the same, and a file that is deleted
+    begins a new log.
+    """
+    rng = random.Random(7)
+    model = path.with_name("model.db")
+    bus = SqliteBus(str(model), BusOptions(Retention(300, 1 << 24), 1, MAX_EVENT_BYTES))
+    for number in range(60):
+        publish(bus, str(number) * 50, key=f"k{number}")
+    kept = {ending: model.with_name("model.db" + ending).read_bytes() for ending in ("", "-wal")}
+    bus.close()
+    whole = model.read_bytes()
+    outcomes = {"fine": 0, "refused": 0}
+    for seed in range(150):
+        contents = {"": whole} if seed % 2 else dict(kept)
+        for ending, content in contents.items():
+            damaged = bytearray(content)
+            for _ in range(rng.choice([1, 3, 30])):
+                begin = (
+                    rng.randrange(len(damaged))
+                    if rng.random() < 0.7
+                    else rng.randrange(min(200, len(damaged)))
+                )
+                damaged[begin : begin + rng.choice([1, 2, 8])] = rng.randbytes(rng.choice([1, 2, 8]))
+            if rng.random() < 0.1:
+                del damaged[rng.randrange(len(damaged)) :]
+            file = path.with_name(path.name + ending)
+            file.write_bytes(damaged)
+            file.chmod(0o600)
+        bus = SqliteBus(str(path), BusOptions(Retention(300, 1 << 24), 0.05, MAX_EVENT_BYTES))
+        follower = Follower(bus)
+        try:
+            for use in (bus.inspect, lambda: publish(bus, "x", "k3"), lambda: publish(bus, "y"), bus.inspect):
+                try:
+                    use()
+                    outcomes["fine"] += 1
+                except BusUnavailable:
+                    outcomes["refused"] += 1
+            eventually(lambda: bus.health().state in ("up", "down"), 5000 * MS)
+            assert all(entry.wire.count(b"\n\n") == 1 for entry in follower.entries)
+        finally:
+            bus.close()
+            for file in path.parent.glob("events.db*"):
+                if file.is_dir():
+                    shutil.rmtree(file)
+                else:
+                    file.unlink()
+    assert min(outcomes.values()) > 20, outcomes
+    assert "stumbled" not in caplog.text
