@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError
-from .server import listening_sockets, master_listens
+from .worker import listening_sockets, master_listens
 
 __all__ = ["private_folder", "shared_database"]
 

@@ -1,0 +1,86 @@
+"""
+How a mistake is told when gunicorn's workers load the app: in one line for the whole server, and without a traceback.
+
+By itself gunicorn prints a traceback for each worker, and when two fail at once a third of its own. An ``AppImportError`` alone it
+prints without one. So an error of ours becomes one on its way out, and when gunicorn prints it, one worker speaks for all.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .errors import ConfigurationError
+from .worker import gunicorn_worker, listening_sockets, master_listens
+
+__all__ = ["tell_in_one_line"]
+
+_APP_LOAD_ERROR = 4  # gunicorn's own exit code: its master gives up, instead of starting the worker again
+_STEP_SECONDS = 0.05
+_MOST_SECONDS = 3.0
+
+
+def tell_in_one_line(error: ConfigurationError) -> None:
+    """
+    Let gunicorn print an error in one line, if its worker is loading the app now; else leave it as it is.
+
+    The error keeps its class for those who catch it: it is an instance of a subclass then.
+    """
+    worker = gunicorn_worker()
+    errors, arbiter = sys.modules.get("gunicorn.errors"), sys.modules.get("gunicorn.arbiter")
+    if worker is None or worker.booted or errors is None or arbiter is None or isinstance(error, errors.AppImportError):
+        return
+    kind, spawn_worker = type(error), arbiter.Arbiter.spawn_worker.__code__
+
+    def text(self: BaseException) -> str:
+        if sys._getframe(1).f_code is spawn_worker:  # noqa: SLF001
+            _end(worker, kind.__str__(self))
+        return kind.__str__(self)
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__str__": text}
+    error.__class__ = type(kind.__name__, (kind, errors.AppImportError), names)
+
+
+def _end(worker: Any, message: str) -> NoReturn:
+    """
+    End a worker that could not boot: the first says why, and the others wait for the master to stop them.
+
+    Were two to fail, the master would stumble over the second while it stops because of the first.
+    """
+    seconds = min(_STEP_SECONDS + 0.1 * (worker.cfg.workers + 1), _MOST_SECONDS)
+    sockets = listening_sockets(worker)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as name:
+        is_first = master_listens(worker.ppid, sockets) and _take(name, worker)
+        until = time.monotonic() + (seconds if is_first else 2 * _MOST_SECONDS)
+        # The first stays until the master has started all workers, which it does with pauses of up to 0.1 s, and waits for what becomes of
+        # them: it then stops at once, before any other comes so far.
+        while time.monotonic() < until and worker.alive and (worker.cfg.workers > 1 or not is_first):
+            time.sleep(_STEP_SECONDS)
+        if is_first or worker.alive:
+            _say(worker, message)  # last: what the other workers had to say is above
+        sys.exit(_APP_LOAD_ERROR if is_first or worker.alive else 0)
+
+
+def _take(name: socket.socket, worker: Any) -> bool:
+    """Whether this is the first worker of its server to come here. On systems that have no such names, each is."""
+    if not sys.platform.startswith("linux"):
+        return True
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0
+    try:
+        name.bind(f"\0flask_sse_push.refused.{namespace}.{worker.ppid}")
+    except OSError:
+        return False
+    return True
+
+
+def _say(worker: Any, message: str) -> None:
+    # A level that no --log-level hides: it is why there is no server.
+    worker.log.critical("%s", message)
+    if worker.cfg.errorlog != "-" and not worker.cfg.capture_output:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201  # as gunicorn does, for who started it by hand

@@ -1,0 +1,48 @@
+"""
+An app with a handler of its own for SIGTERM, as TEST_HANDLER says: what it does, by what it is set, and when.
+
+It does: ``calls`` (the handler that was there before), ``swallows`` (nothing) or ``exits`` (raises SystemExit). It is set by ``signal`` or
+``gevent``, and set ``before`` or ``after`` the blueprint is registered, or in the first ``request``.
+"""
+
+import os
+import signal
+import sys
+
+
+DOES, BY, WHEN = os.environ["TEST_HANDLER"].split("-")
+
+
+def set_handler():
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handle(number=signal.SIGTERM, frame=None):
+        if DOES == "calls":
+            before(number, frame)
+        elif DOES == "exits":
+            sys.exit(0)
+
+    if BY == "gevent":
+        import gevent
+
+        gevent.signal_handler(signal.SIGTERM, handle)
+    else:
+        signal.signal(signal.SIGTERM, handle)
+
+
+if WHEN == "before":
+    set_handler()
+
+from tests.servers.app import app  # noqa: E402
+
+if WHEN == "after":
+    set_handler()
+
+if WHEN == "request":
+    is_set = []
+
+    @app.before_request
+    def set_once():
+        if not is_set:
+            is_set.append(True)
+            set_handler()
