@@ -50,32 +50,37 @@ def _end(worker: Any, message: str) -> NoReturn:
 
     Were two to fail, the master would stumble over the second while it stops because of the first.
     """
-    seconds = min(_STEP_SECONDS + 0.1 * (worker.cfg.workers + 1), _MOST_SECONDS)
     sockets = listening_sockets(worker)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as name:
-        is_first = master_listens(worker.ppid, sockets) and _take(name, worker)
-        until = time.monotonic() + (seconds if is_first else 2 * _MOST_SECONDS)
-        # The first stays until the master has started all workers, which it does with pauses of up to 0.1 s, and waits for what becomes of
-        # them: it then stops at once, before any other comes so far.
-        while time.monotonic() < until and worker.alive and (worker.cfg.workers > 1 or not is_first):
-            time.sleep(_STEP_SECONDS)
-        if is_first or worker.alive:
-            _say(worker, message)  # last: what the other workers had to say is above
-        sys.exit(_APP_LOAD_ERROR if is_first or worker.alive else 0)
+    is_first = _take_name(worker)
+    # The first stays until the master has started all workers, which it does with pauses of up to 0.1 s, and waits for what becomes of
+    # them: it then stops at once, before any other comes so far.
+    seconds = min(0.3 + 0.1 * worker.cfg.workers, _MOST_SECONDS) if is_first else 2 * _MOST_SECONDS
+    until = time.monotonic() + (seconds if worker.cfg.workers > 1 else 0)
+    # The signal to stop is lost on a worker that has just begun, but the master's sockets are closed all the same.
+    while goes_on := worker.alive and master_listens(worker.ppid, sockets):
+        if time.monotonic() >= until:
+            break
+        time.sleep(_STEP_SECONDS)
+    if goes_on:
+        _say(worker, message)  # last: what the other workers had to say is above
+    sys.exit(_APP_LOAD_ERROR if goes_on else 0)
 
 
-def _take(name: socket.socket, worker: Any) -> bool:
-    """Whether this is the first worker of its server to come here. On systems that have no such names, each is."""
+def _take_name(worker: Any) -> bool:
+    """Whether this is the first worker of its server to come here. On systems without such names, each is."""
     if not sys.platform.startswith("linux"):
         return True
     try:
         namespace = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
         namespace = 0
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         name.bind(f"\0flask_sse_push.refused.{namespace}.{worker.ppid}")
     except OSError:
+        name.close()
         return False
+    name.detach()  # the name is held until the process is gone: its master knows a moment later
     return True
 
 

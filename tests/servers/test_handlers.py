@@ -18,14 +18,13 @@ KINDS = {
 STOPPED = [
     ("calls-signal-before", "gevent", 2),
     ("calls-gevent-after", "gevent", 1),
-    ("calls-signal-request", "preload", 2),
-    ("calls-signal-after", "gthread", 2),
-    ("swallows-signal-after", "gevent", 2),
+    ("calls-signal-request", "preload", 1),
+    ("calls-signal-after", "gthread", 1),
+    ("swallows-signal-after", "gevent", 1),
     ("swallows-gevent-request", "preload", 1),
     ("swallows-signal-before", "gthread", 1),
-    ("exits-signal-after", "gevent", 1),
-    ("exits-gevent-before", "gevent", 2),
-    ("exits-signal-request", "gthread", 1),
+    ("exits-gevent-before", "gevent", 1),
+    ("exits-signal-after", "gthread", 1),
 ]
 
 
@@ -117,7 +116,7 @@ def test_max_requests_recycles_a_worker_whose_app_handles_sigterm():
     """
     A worker that has served enough requests ends its streams and is replaced within 5 s, also where SIGTERM is not its own.
     """
-    with start("swallows-signal-before", "gevent", 1, "--max-requests", "8") as server:
+    with start("calls-signal-before", "gevent", 1, "--max-requests", "8") as server:
         old = server.worker_pid()
         client = Client(server).begun()
         for _ in range(8):
