@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, Request, Response, abort, current_app, has_a
 from werkzeug.exceptions import HTTPException
 
 from .access import Rule, Rules, check_access
-from .boot import tell_in_one_line
+from .boot import told_in_one_line
 from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
 from .errors import ConfigurationError, InvalidChannel, NotRegistered
@@ -44,6 +44,7 @@ class SSEPush(Blueprint):
         UnsupportedServer: ``name`` is an app, and this is a worker of a server that cannot stream.
     """
 
+    @told_in_one_line
     def __init__(self, name: str | Flask = "sse", *, url_prefix: str = "/events") -> None:
         if not isinstance(name, str | Flask):
             raise ConfigurationError(f'"name" must be a str or a Flask app, got {name!r}. Write SSEPush(), and register it on the app.')
@@ -56,6 +57,7 @@ class SSEPush(Blueprint):
         if isinstance(name, Flask):
             self.init_app(name)
 
+    @told_in_one_line
     def init_app(self, app: Flask, url_prefix: str | None = None) -> None:
         """
         Set up an app; the same as ``app.register_blueprint(sse, url_prefix=url_prefix)``.
@@ -75,6 +77,7 @@ class SSEPush(Blueprint):
         else:
             app.register_blueprint(self, url_prefix=url_prefix)
 
+    @told_in_one_line
     def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]
         """
         Set up an app. Called by ``app.register_blueprint``.
@@ -83,15 +86,9 @@ class SSEPush(Blueprint):
             ConfigurationError: The app has one already, or a setting is wrong.
             UnsupportedServer: This is a worker of a server that cannot stream.
         """
-        try:
-            if EXTENSION_KEY in app.extensions:
-                raise ConfigurationError(  # noqa: TRY301
-                    f"This blueprint is already registered on app {app.name!r}. Import and use it instead of registering another."
-                )
-            state = AppState(app)
-        except ConfigurationError as error:
-            tell_in_one_line(error)
-            raise
+        if EXTENSION_KEY in app.extensions:
+            raise ConfigurationError(f"This blueprint is already registered on app {app.name!r}. Import and use it instead of registering another.")
+        state = AppState(app)
         super().register(app, options)
         app.before_request(state.request_came)
         app.extensions[EXTENSION_KEY] = state

@@ -10,25 +10,43 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from .errors import ConfigurationError
 from .worker import gunicorn_worker, listening_sockets, master_listens
 
-__all__ = ["tell_in_one_line"]
+__all__ = ["told_in_one_line"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _APP_LOAD_ERROR = 4  # gunicorn's own exit code: its master gives up, instead of starting the worker again
 _STEP_SECONDS = 0.05
 _MOST_SECONDS = 3.0
 
 
-def tell_in_one_line(error: ConfigurationError) -> None:
+def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
     """
-    Let gunicorn print an error in one line, if its worker is loading the app now; else leave it as it is.
+    Let gunicorn print a :class:`ConfigurationError` of a function in one line, if its worker is loading the app then.
 
-    The error keeps its class for those who catch it: it is an instance of a subclass then.
+    Everywhere else it is an ordinary exception. For those who catch it, it always is: it keeps its class, by a subclass.
     """
+
+    @wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except ConfigurationError as error:
+            _become_import_error(error)
+            raise
+
+    return told
+
+
+def _become_import_error(error: ConfigurationError) -> None:
     worker = gunicorn_worker()
     errors, arbiter = sys.modules.get("gunicorn.errors"), sys.modules.get("gunicorn.arbiter")
     if worker is None or worker.booted or errors is None or arbiter is None or isinstance(error, errors.AppImportError):

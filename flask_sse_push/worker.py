@@ -122,11 +122,13 @@ class MasterWatch:
         if _has_left(worker):
             worker.alive = False
         elif self._sockets and self._master_stopped():
+            handler = signal.getsignal(signal.SIGTERM)
             logger.warning(
-                "gunicorn's master stops, but its worker %d has not heard of it, because %r handles SIGTERM. Streams end now all the same. "
+                "gunicorn's master stops, but its worker %d was not told, because %s handles SIGTERM. Streams end now all the same. "
                 "Let the app's handler call the one that signal.getsignal(signal.SIGTERM) returned before it was set.",
                 worker.pid,
-                signal.getsignal(signal.SIGTERM),
+                # gevent's own handlers do not show there.
+                "one of gevent.signal_handler()" if getattr(handler, "__self__", None) is worker else repr(handler),
             )
             worker.handle_exit(signal.SIGTERM, None)
 

@@ -23,6 +23,10 @@ class _Level(int):
 class _GunicornLog(logging.Handler):
     """Hands records to gunicorn's logger, whichever class it has, which knows ``--log-level`` and ``--error-logfile``."""
 
+    def createLock(self) -> None:  # noqa: N802  # logging's own name
+        """Do without: the handlers behind gunicorn's logger have their own, and one around them would be held while they wait."""
+        self.lock = None
+
     def emit(self, record: logging.LogRecord) -> None:
         worker = nearest_worker()
         if _is_configured() or worker is None:

@@ -18,6 +18,7 @@ REFUSED = {
     "one-thread": ("gunicorn-gthread", ["--threads", "1"], {}, "SSE006: ", "--threads"),
     "setting": ("gunicorn-gevent", ["-w", "2"], {"TEST_APP_SSE_PUSH_HEARTBEAT_SECONDS": "-1"}, "SSE_PUSH_HEARTBEAT_SECONDS must be", "got -1"),
     "folder": ("gunicorn-gevent", ["-w", "2"], {}, "'{folder}/flask_sse_push-", "SSE_PUSH_BUS_URL to sqlite://"),
+    "publisher": ("gunicorn-gevent", ["-w", "2"], {"TEST_APP_PUBLISHER": "memory://"}, '"url" must name a bus that other', "redis://"),
     "error-log": ("gunicorn-sync", ["-w", "2", "--error-logfile", "{folder}/errors.log", "--log-level", "critical"], {}, "SSE001: ", "gevent"),
     "preload": ("gunicorn-gthread", ["--preload"], {"TEST_APP_SSE_PUSH_RETRY_MILLISECONDS": "-1"}, "Error: SSE_PUSH_RETRY_MILLISECONDS", "got -1"),
 }
