@@ -258,7 +258,7 @@ class AppState:
             logger.warning(
                 "Clients of app %r do not hear this event: it stays in process %d (bus %s), and the app is served by a process that was forked from "
                 "this one, as by pytest-flask's live_server. Publish in a view of the app, or set SSE_PUSH_BUS_URL to a bus that both reach, "
-                'for instance "sqlite:////tmp/%s/events.db", before the fork.',
+                'for instance "sqlite:////tmp/%s-events.db", before the fork.',
                 self.app.name,
                 os.getpid(),
                 process.bus.name,

@@ -2,7 +2,7 @@
 An app with a handler of its own for SIGTERM, as TEST_HANDLER says: what it does, by what it is set, and when.
 
 It does: ``calls`` (the handler that was there before), ``swallows`` (nothing) or ``exits`` (raises SystemExit). It is set by ``signal`` or
-``gevent``, and set ``before`` or ``after`` the blueprint is registered, or in the first ``request``.
+``gevent``, or by ``signal`` for ``all`` that gunicorn handles, and set ``before`` or ``after`` the blueprint is registered, or in the first ``request``.
 """
 
 import os
@@ -14,6 +14,9 @@ DOES, BY, WHEN = os.environ["TEST_HANDLER"].split("-")
 
 
 def set_handler():
+    if BY == "all":
+        for name in ("QUIT", "INT", "ABRT", "USR1", "WINCH"):
+            signal.signal(getattr(signal, f"SIG{name}"), lambda number, frame: None)
     before = signal.getsignal(signal.SIGTERM)
 
     def handle(number=signal.SIGTERM, frame=None):

@@ -16,9 +16,9 @@ KINDS = {
 
 # What the handler does, by what it is set and when; the worker, and how many.
 STOPPED = [
-    ("calls-signal-before", "gevent", 2),
+    ("calls-all-before", "gevent", 2),
     ("calls-gevent-after", "gevent", 1),
-    ("calls-signal-request", "preload", 1),
+    ("calls-all-request", "preload", 1),
     ("calls-signal-after", "gthread", 1),
     ("swallows-signal-after", "gevent", 1),
     ("swallows-gevent-request", "preload", 1),
@@ -128,3 +128,13 @@ def test_max_requests_recycles_a_worker_whose_app_handles_sigterm():
         client.until(lambda client: client.clean, 5)
         eventually(lambda: not os.path.exists(f"/proc/{old}"), 5, "the old worker lives on")
         assert eventually(server.worker_pid) != old
+
+
+def test_thread_that_publishes_first_finds_the_worker(tmp_path):
+    """
+    Under --preload an event from a thread, before any request, goes to the bus that the workers share, also where SIGTERM was taken.
+    """
+    options = ["-w", "2", "-c", "tests/servers/early_conf.py"]
+    with Server("gunicorn-gevent-preload", *options, environ={"TMPDIR": str(tmp_path)}) as server:
+        assert server.stats()["published"] == 1
+        assert server.stats()["bus"] == "sqlite"
