@@ -2,12 +2,14 @@
 An app with a handler of its own for SIGTERM, as TEST_HANDLER says: what it does, by what it is set, and when.
 
 It does: ``calls`` (the handler that was there before), ``swallows`` (nothing) or ``exits`` (raises SystemExit). It is set by ``signal`` or
-``gevent``, or by ``signal`` for ``all`` that gunicorn handles, and set ``before`` or ``after`` the blueprint is registered, or in the first ``request``.
+``gevent``, or by ``signal`` for ``all`` that gunicorn handles, or as the ``docs`` have it, and set ``before`` or ``after`` the blueprint is registered, or in the first ``request``.
 """
 
 import os
+import re
 import signal
 import sys
+from pathlib import Path
 
 
 DOES, BY, WHEN = os.environ["TEST_HANDLER"].split("-")
@@ -17,6 +19,10 @@ def set_handler():
     if BY == "all":
         for name in ("QUIT", "INT", "ABRT", "USR1", "WINCH"):
             signal.signal(getattr(signal, f"SIG{name}"), lambda number, frame: None)
+    if BY == "docs":
+        [code] = re.findall(r"```python\n(import signal\n.*?)```", Path("docs/deployment.md").read_text(), re.DOTALL)
+        exec(code, {})
+        return
     before = signal.getsignal(signal.SIGTERM)
 
     def handle(number=signal.SIGTERM, frame=None):
