@@ -105,6 +105,8 @@ class Heartbeat:
                 self._hangups = Hangups()
             start, self._running = not self._running, True
         if start:
+            atexit.unregister(_drain_at_exit)  # so that it is there once, and runs before what was registered earlier
+            atexit.register(_drain_at_exit)
             mode = current_mode()
             try:
                 mode.spawn(lambda: self._run(mode), "flask_sse_push.heartbeat")
@@ -165,6 +167,7 @@ class Heartbeat:
                 streams = list(self._streams)
                 look_seconds = self._look_seconds
             try:
+                drain.begin(streams[0].server)
                 self._watch_new(mode, hangups, born)
                 # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come too late for some heartbeat.
                 until_look = looked_at + look_seconds - time.monotonic()
@@ -194,16 +197,17 @@ class _Drain:
         self._parts: list[list[Kept]] | None = None
         self._cut_at = 0.0
 
+    def begin(self, server: Server) -> None:
+        """Look at the server for the first time: it may be told to stop before the first tick."""
+        if self._watch is None and server.worker is not None:
+            self._watch = MasterWatch(server.worker)
+            self._watch.look()
+
     def look(self, streams: list[Kept], now: float) -> None:
         """Look whether the server stops, and end streams if it does."""
-        server = streams[0].server
-        if server.worker is not None:
-            if self._watch is None:
-                self._watch = MasterWatch(server.worker)
-                atexit.unregister(_drain_at_exit)
-                atexit.register(_drain_at_exit)
+        if self._watch is not None:
             self._watch.look()
-        if server.stopping:
+        if streams[0].server.stopping:
             self._go_on(streams, now)
 
     def _go_on(self, streams: list[Kept], now: float) -> None:
