@@ -1,8 +1,10 @@
 """
-How a mistake is told when gunicorn's workers load the app: in one line for the whole server, and without a traceback.
+How a mistake is told when gunicorn's workers load the app: in one line for the whole server, and without a
+traceback.
 
-By itself gunicorn prints a traceback for each worker, and when two fail at once a third of its own. An ``AppImportError`` alone it
-prints without one. So an error of ours becomes one on its way out, and when gunicorn prints it, one worker speaks for all.
+By itself gunicorn prints a traceback for each worker, and when two fail at once a third of its own. An
+``AppImportError`` alone it prints without one. So an error of ours becomes one on its way out, and when
+gunicorn prints it, one worker speaks for all.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ _MOST_SECONDS = 3.0
 
 def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
     """
-    Let gunicorn print a :class:`ConfigurationError` of a function in one line, if its worker is loading the app then.
+    Let gunicorn print a :class:`ConfigurationError` of a function in one line, if its worker is loading the
+    app then.
 
-    Everywhere else it is an ordinary exception. For those who catch it, it always is: it keeps its class, by a subclass.
+    Everywhere else it is an ordinary exception. For those who catch it, it always is: it keeps its class, by
+    a subclass.
     """
 
     @wraps(function)
@@ -49,7 +53,13 @@ def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
 def _become_import_error(error: ConfigurationError) -> None:
     worker = gunicorn_worker()
     errors, arbiter = sys.modules.get("gunicorn.errors"), sys.modules.get("gunicorn.arbiter")
-    if worker is None or worker.booted or errors is None or arbiter is None or isinstance(error, errors.AppImportError):
+    if (
+        worker is None
+        or worker.booted
+        or errors is None
+        or arbiter is None
+        or isinstance(error, errors.AppImportError)
+    ):
         return
     kind, spawn_worker = type(error), arbiter.Arbiter.spawn_worker.__code__
 
@@ -70,11 +80,12 @@ def _end(worker: Any, message: str) -> NoReturn:
     """
     sockets = listening_sockets(worker)
     is_first = _take_name(worker)
-    # The first stays until the master has started all workers, which it does with pauses of up to 0.1 s, and waits for what becomes of
-    # them: it then stops at once, before any other comes so far.
+    # The first stays until the master has started all workers, which it does with pauses of up to 0.1 s, and
+    # waits for what becomes of them: it then stops at once, before any other comes so far.
     seconds = min(0.3 + 0.1 * worker.cfg.workers, _MOST_SECONDS) if is_first else 2 * _MOST_SECONDS
     until = time.monotonic() + (seconds if worker.cfg.workers > 1 else 0)
-    # The signal to stop is lost on a worker that has just begun, but the master's sockets are closed all the same.
+    # The signal to stop is lost on a worker that has just begun, but the master's sockets are closed all the
+    # same.
     while goes_on := worker.alive and master_listens(worker.ppid, sockets):
         if time.monotonic() >= until:
             break
@@ -106,4 +117,4 @@ def _say(worker: Any, message: str) -> None:
     # A level that no --log-level hides: it is why there is no server.
     worker.log.critical("%s", message)
     if worker.cfg.errorlog != "-" and not worker.cfg.capture_output:
-        print(message, file=sys.stderr, flush=True)  # noqa: T201  # as gunicorn does, for who started it by hand
+        print(message, file=sys.stderr, flush=True)  # noqa: T201  # for who started it by hand

@@ -1,4 +1,7 @@
-"""Whether a process that was forked from this one serves the app: then what is published here may be heard by nobody there."""
+"""
+Whether a process that was forked from this one serves the app: then what is published here may be heard by
+nobody there.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ class Children:
     """
     What a process learns of the children that were forked from it, for one app.
 
-    Before a fork the parent makes a byte that both share, and a child that serves sets it. Nothing is made where nothing is forked.
+    Before a fork the parent makes a byte that both share, and a child that serves sets it. Nothing is made
+    where nothing is forked.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,9 @@
 """
 gunicorn's worker object, and what can be seen of its master.
 
-gunicorn hands its worker to nobody. But the worker is ``self`` in most of its signal handlers and in the frames below an app, at
-import and in a request. An app may replace any of the handlers, so all of them are asked, and then the stack.
+gunicorn hands its worker to nobody. But the worker is ``self`` in most of its signal handlers and in the
+frames below an app, at import and in a request. An app may replace any of the handlers, so all of them are
+asked, and then the stack.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def nearest_worker() -> Any:
     """
     Return gunicorn's worker object when this is its process, or one that was forked from it, else ``None``.
 
-    Once found it is remembered, for later calls come from threads that have nothing of gunicorn on their stack, or after the app
-    replaced the handlers.
+    Once found it is remembered, for later calls come from threads that have nothing of gunicorn on their
+    stack, or after the app replaced the handlers.
     """
     global _known  # noqa: PLW0603
     pid = os.getpid()
@@ -66,7 +67,9 @@ def _candidates() -> Iterator[Any]:
 
 
 def listening_sockets(worker: Any) -> frozenset[str]:
-    """Return the sockets that gunicorn's master handed to a worker, as :func:`master_listens` finds them again."""
+    """
+    Return the sockets that gunicorn's master handed to a worker, as :func:`master_listens` finds them again.
+    """
     if worker.cfg.reuse_port:
         return frozenset()  # each process has its own
     found = set()
@@ -80,7 +83,8 @@ def listening_sockets(worker: Any) -> frozenset[str]:
 
 def master_listens(master: int, sockets: frozenset[str]) -> bool:
     """
-    Say whether gunicorn's master goes on, as far as can be seen: the first thing that it does when it stops is to close its sockets.
+    Say whether gunicorn's master goes on, as far as can be seen: the first thing that it does when it stops
+    is to close its sockets.
 
     Args:
         master (int): Its process.
@@ -100,8 +104,9 @@ class MasterWatch:
     """
     Tells gunicorn's worker to stop where the app keeps the signal from it.
 
-    An app may handle SIGTERM itself and not call the handler that was there before. Two things still show that the worker stops: its
-    master closes the sockets, and who raises SystemExit leaves the worker's loop. That a worker alone was told to go (SIGHUP) does not.
+    An app may handle SIGTERM itself and not call the handler that was there before. Two things still show
+    that the worker stops: its master closes the sockets, and who raises SystemExit leaves the worker's loop.
+    Nothing shows that a worker alone was told to go (SIGHUP).
     Where the master belongs to another user, its files cannot be seen, and nothing is done.
 
     Args:
@@ -124,11 +129,14 @@ class MasterWatch:
         elif self._sockets and self._master_stopped():
             handler = signal.getsignal(signal.SIGTERM)
             logger.warning(
-                "gunicorn's master stops, but its worker %d was not told, because %s handles SIGTERM. Streams end now all the same. "
-                "Let the app's handler call the one that signal.getsignal(signal.SIGTERM) returned before it was set.",
+                "gunicorn's master stops, but its worker %d was not told, because %s handles SIGTERM. "
+                "Streams end now all the same. Let the app's handler call the one that "
+                "signal.getsignal(signal.SIGTERM) returned before it was set.",
                 worker.pid,
                 # gevent's own handlers do not show there.
-                "one of gevent.signal_handler()" if getattr(handler, "__self__", None) is worker else repr(handler),
+                "one of gevent.signal_handler()"
+                if getattr(handler, "__self__", None) is worker
+                else repr(handler),
             )
             worker.handle_exit(signal.SIGTERM, None)
 
@@ -138,7 +146,14 @@ class MasterWatch:
             self._missed = 0
             return False
         try:
-            now = next((file for file in Path(f"/proc/{self._worker.ppid}/fd").iterdir() if _target(file) in self._sockets), None)
+            now = next(
+                (
+                    file
+                    for file in Path(f"/proc/{self._worker.ppid}/fd").iterdir()
+                    if _target(file) in self._sockets
+                ),
+                None,
+            )
         except OSError:
             return False
         if now is not None:
@@ -150,7 +165,10 @@ class MasterWatch:
 
 
 def _has_left(worker: Any) -> bool:
-    """Whether the worker's loop was left: gunicorn closes this file at the very end, while its threads still run."""
+    """
+    Whether the worker's loop was left: gunicorn closes this file at the very end, while its threads still
+    run.
+    """
     try:
         worker.tmp.fileno()
     except ValueError:

@@ -1,5 +1,6 @@
 """
-Where our log lines go under gunicorn when nobody configured logging: into its error log, with its level and its time.
+Where our log lines go under gunicorn when nobody configured logging: into its error log, with its level and
+its time.
 
 Python alone would write the bare text of warnings to stderr, and nothing of what is less.
 """
@@ -21,10 +22,16 @@ class _Level(int):
 
 
 class _GunicornLog(logging.Handler):
-    """Hands records to gunicorn's logger, whichever class it has, which knows ``--log-level`` and ``--error-logfile``."""
+    """
+    Hands records to gunicorn's logger, whichever class it has, which knows ``--log-level`` and
+    ``--error-logfile``.
+    """
 
     def createLock(self) -> None:  # noqa: N802  # logging's own name
-        """Do without: the handlers behind gunicorn's logger have their own, and one around them would be held while they wait."""
+        """
+        Do without: the handlers behind gunicorn's logger have their own, and one around them would be held
+        while they wait.
+        """
         self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -34,7 +41,7 @@ class _GunicornLog(logging.Handler):
         try:
             say = getattr(worker.log, record.levelname.lower(), worker.log.error)
             say("%s", record.getMessage(), **({"exc_info": record.exc_info} if record.exc_info else {}))
-        except Exception:  # noqa: BLE001  # whatever class the logger has, a line must not break what it tells of
+        except Exception:  # noqa: BLE001  # a line must not break what it tells of
             self.handleError(record)
 
 
@@ -42,7 +49,8 @@ def use_gunicorn_log() -> None:
     """
     Let gunicorn write our lines in its worker, as long as nobody else does. Once more is harmless.
 
-    Who configures logging, before or later, gets every line once, and those alone that their levels let through.
+    Who configures logging, before or later, gets every line once, and those alone that their levels let
+    through.
     """
     if nearest_worker() is None or _handler() in logger.handlers:
         return

@@ -37,11 +37,18 @@ def factory(request):
 
 
 def warnings(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "flask_sse_push" and record.levelno == logging.WARNING]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "flask_sse_push" and record.levelno == logging.WARNING
+    ]
 
 
 def test_second_app_of_a_factory_says_that_clients_are_elsewhere(factory, caplog):
-    """A job that calls create_app() again and publishes there gets one warning, with the app, its bus and the cure; the first app works."""
+    """
+    A job that calls create_app() again and publishes there gets one warning, with the app, its bus and the
+    cure; the first app works.
+    """
     app = factory()
     with open_stream(app.test_client(), "/events") as stream:
         for _ in range(3):
@@ -53,7 +60,13 @@ def test_second_app_of_a_factory_says_that_clients_are_elsewhere(factory, caplog
             factory.sse.publish("heard")
         assert [event.data for event in stream.read(1)] == ["heard"]
     (warning,) = warnings(caplog)
-    for piece in (f"process {os.getpid()}", repr(factory.app_name), "(memory)", "current_app._get_current_object()", "SSE_PUSH_BUS_URL"):
+    for piece in (
+        f"process {os.getpid()}",
+        repr(factory.app_name),
+        "(memory)",
+        "current_app._get_current_object()",
+        "SSE_PUSH_BUS_URL",
+    ):
         assert piece in warning
 
 
@@ -61,7 +74,9 @@ def test_thread_that_was_handed_the_app_is_heard(factory, caplog):
     """What the warning says to do works: a thread that has the app that serves reaches its clients."""
     app = factory()
     handed = []
-    app.add_url_rule("/start", view_func=lambda: handed.append(current_app._get_current_object()) or "", endpoint="start")
+    app.add_url_rule(
+        "/start", view_func=lambda: handed.append(current_app._get_current_object()) or "", endpoint="start"
+    )
     client = app.test_client()
     client.get("/start")
 
@@ -80,7 +95,10 @@ def test_thread_that_was_handed_the_app_is_heard(factory, caplog):
 def test_apps_of_a_factory_that_are_served_side_by_side_stay_apart(factory, caplog):
     """Two tenants of one factory have a log each and get no warning, whoever of them publishes."""
     first, second = factory(), factory()
-    with open_stream(first.test_client(), "/events") as one, open_stream(second.test_client(), "/events") as two:
+    with (
+        open_stream(first.test_client(), "/events") as one,
+        open_stream(second.test_client(), "/events") as two,
+    ):
         first.test_client().get("/publish")
         for app, text in ((first, "for the first"), (second, "for the second")):
             with app.app_context():
@@ -102,7 +120,9 @@ def test_second_app_with_a_named_bus_is_not_warned_of(factory, caplog, tmp_path)
 
 
 def test_app_that_serves_nobody_says_so_once(factory, caplog):
-    """A script that publishes with the app's memory gets one warning, and a process that has served a page none."""
+    """
+    A script that publishes with the app's memory gets one warning, and a process that has served a page none.
+    """
     with factory().app_context():
         factory.sse.publish("a")
         factory.sse.publish("b")
@@ -124,7 +144,10 @@ def serve(app, port):
 
 
 def test_app_served_by_a_forked_child_is_told_so(sse, caplog):
-    """A test that publishes beside a server in a forked child gets one warning, though the app is being tested; before, none."""
+    """
+    A test that publishes beside a server in a forked child gets one warning, though the app is being tested;
+    before, none.
+    """
     app = Flask("live")
     app.config["TESTING"] = True
     app.register_blueprint(sse)
@@ -151,7 +174,10 @@ def test_app_served_by_a_forked_child_is_told_so(sse, caplog):
 
 
 def test_app_made_after_a_fork_is_not_taken_for_the_childs(sse, caplog):
-    """What a forked child served says nothing of an app that was made later, nor does a child that only publishes."""
+    """
+    What a forked child served says nothing of an app that was made later, nor does a child that only
+    publishes.
+    """
     served = Flask("served")
     served.config["TESTING"] = True
     served.register_blueprint(sse)
@@ -167,6 +193,12 @@ def test_app_made_after_a_fork_is_not_taken_for_the_childs(sse, caplog):
 
 
 def test_publish_without_an_app_names_what_to_do():
-    """In a worker of a task queue that makes no app, the error names both ways: the app's context, and Publisher."""
-    with pytest.raises(NotRegistered, match=r"Celery.*with create_app\(\)\.app_context\(\).*Publisher\(\).*SSE_PUSH_BUS_URL\.$"):
+    """
+    In a worker of a task queue that makes no app, the error names both ways: the app's context, and
+    Publisher.
+    """
+    with pytest.raises(
+        NotRegistered,
+        match=r"Celery.*with create_app\(\)\.app_context\(\).*Publisher\(\).*SSE_PUSH_BUS_URL\.$",
+    ):
         SSEPush().publish("x")

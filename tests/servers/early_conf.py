@@ -1,4 +1,7 @@
-"""A worker whose first event comes from a thread, after its SIGTERM was taken: nothing of gunicorn is on the thread's stack."""
+"""
+A worker whose first event comes from a thread, after its SIGTERM was taken: nothing of gunicorn is on the
+thread's stack.
+"""
 
 import signal
 import threading

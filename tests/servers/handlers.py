@@ -1,8 +1,10 @@
 """
 An app with a handler of its own for SIGTERM, as TEST_HANDLER says: what it does, by what it is set, and when.
 
-It does: ``calls`` (the handler that was there before), ``swallows`` (nothing) or ``exits`` (raises SystemExit). It is set by ``signal`` or
-``gevent``, or by ``signal`` for ``all`` that gunicorn handles, or as the ``docs`` have it, and set ``before`` or ``after`` the blueprint is registered, or in the first ``request``.
+It does: ``calls`` (the handler that was there before), ``swallows`` (nothing) or ``exits`` (raises
+SystemExit). It is set by ``signal`` or
+``gevent``, or by ``signal`` for ``all`` that gunicorn handles, or as the ``docs`` have it, and set ``before``
+or ``after`` the blueprint is registered, or in the first ``request``.
 """
 
 import os
@@ -20,7 +22,9 @@ def set_handler():
         for name in ("QUIT", "INT", "ABRT", "USR1", "WINCH"):
             signal.signal(getattr(signal, f"SIG{name}"), lambda number, frame: None)
     if BY == "docs":
-        [code] = re.findall(r"```python\n(import signal\n.*?)```", Path("docs/deployment.md").read_text(), re.DOTALL)
+        [code] = re.findall(
+            r"```python\n(import signal\n.*?)```", Path("docs/deployment.md").read_text(), re.DOTALL
+        )
         exec(code, {})
         return
     before = signal.getsignal(signal.SIGTERM)

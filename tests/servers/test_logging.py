@@ -14,7 +14,8 @@ def lines(log, words):
 
 def test_lines_carry_level_and_time_as_gunicorns_do():
     """
-    Where the app configures no logging, lines of ours go into gunicorn's error log, with time, process and level, and with tracebacks.
+    Where the app configures no logging, lines of ours go into gunicorn's error log, with time, process and
+    level, and with tracebacks.
     """
     with Server("gunicorn-gevent", app=APP) as server:
         pid = server.worker_pid()
@@ -36,7 +37,15 @@ def test_lines_obey_gunicorns_options(tmp_path):
     --log-level, --error-logfile and --logger-class count for lines of ours, under --preload too.
     """
     path = tmp_path / "errors.log"
-    options = ["--preload", "--log-level", "warning", "--error-logfile", str(path), "--logger-class", "tests.servers.logger_class.Marking"]
+    options = [
+        "--preload",
+        "--log-level",
+        "warning",
+        "--error-logfile",
+        str(path),
+        "--logger-class",
+        "tests.servers.logger_class.Marking",
+    ]
     with Server("gunicorn-gthread", *options, app=APP) as server:
         with Client(server, "/events").begun():
             server.get("/log")
@@ -50,7 +59,8 @@ def test_lines_obey_gunicorns_options(tmp_path):
 
 def test_lines_follow_the_apps_own_logging():
     """
-    Where the app configures logging, also after the blueprint was registered, it gets each line once, and none below its own level.
+    Where the app configures logging, also after the blueprint was registered, it gets each line once, and
+    none below its own level.
     """
     with Server("gunicorn-gthread", app=APP, environ={"TEST_LOGGING": "later"}) as server:
         server.get("/log")

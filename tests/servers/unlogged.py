@@ -1,4 +1,6 @@
-"""An app that configures no logging, or does so only after the blueprint is registered, as TEST_LOGGING says."""
+"""
+An app that configures no logging, or does so only after the blueprint is registered, as TEST_LOGGING says.
+"""
 
 import logging
 import os
