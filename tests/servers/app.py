@@ -175,10 +175,10 @@ def create_app():
     return app
 
 
-app = create_app()
-
 if os.environ.get("TEST_APP_PUBLISHER"):
     Publisher(os.environ["TEST_APP_PUBLISHER"])
+
+app = create_app()
 
 
 def careless(wrapped):

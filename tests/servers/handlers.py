@@ -2,8 +2,7 @@
 An app with a handler of its own for SIGTERM, as TEST_HANDLER says: what it does, by what it is set, and when.
 
 It does: ``calls`` (the handler that was there before), ``swallows`` (nothing) or ``exits`` (raises
-SystemExit). It is set by ``signal`` or
-``gevent``, or by ``signal`` for ``all`` that gunicorn handles, or as the ``docs`` have it, and set ``before``
+SystemExit). It is set by ``signal`` or ``gevent``, or by ``signal`` for ``all`` that gunicorn handles, or as the ``docs`` have it, and set ``before``
 or ``after`` the blueprint is registered, or in the first ``request``.
 """
 
