@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from flask import Blueprint, Flask, Request, Response, abort, current_app, has_app_context, jsonify, request
 
 from .access import Rules, check_access
+from .boot import told_in_one_line
 from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
 from .errors import ConfigurationError, InvalidChannel, NotRegistered
@@ -42,18 +43,48 @@ class SSEPush(Blueprint):
     stay. See :class:`flask_sse_push.settings.Settings` for all of them.
 
     Args:
-        name (str): The blueprint's name; the endpoint is ``name.stream``.
+        name (str | Flask): The blueprint's name; the endpoint is ``name.stream``. Or an app, which it is registered on at once, as ``"sse"``.
         url_prefix (str): Where it answers unless ``register_blueprint`` says otherwise.
+
+    Raises:
+        ConfigurationError: ``name`` is neither; or it is an app, and that has one already, or a wrong setting.
+        UnsupportedServer: ``name`` is an app, and this is a worker of a server that cannot stream.
     """
 
-    def __init__(self, name: str = "sse", *, url_prefix: str = "/events") -> None:
-        super().__init__(name, __name__, url_prefix=url_prefix)
+    @told_in_one_line
+    def __init__(self, name: str | Flask = "sse", *, url_prefix: str = "/events") -> None:
+        if not isinstance(name, str | Flask):
+            raise ConfigurationError(f'"name" must be a str or a Flask app, got {name!r}. Write SSEPush(), and register it on the app.')
+        super().__init__(name if isinstance(name, str) else "sse", __name__, url_prefix=url_prefix)
         self._rules = Rules()
         self._states: weakref.WeakSet[AppState] = weakref.WeakSet()
         self.add_url_rule(
             "", endpoint="stream", view_func=self._serve, methods=["GET", "OPTIONS"], provide_automatic_options=False, strict_slashes=False
         )
+        if isinstance(name, Flask):
+            self.init_app(name)
 
+    @told_in_one_line
+    def init_app(self, app: Flask, url_prefix: str | None = None) -> None:
+        """
+        Set up an app; the same as ``app.register_blueprint(sse, url_prefix=url_prefix)``.
+
+        Args:
+            app (Flask): Not set up yet.
+            url_prefix (str | None): Where it answers; ``None`` means where it was made to.
+
+        Raises:
+            ConfigurationError: The app has one already, or a setting is wrong; or ``app`` is none.
+            UnsupportedServer: This is a worker of a server that cannot stream.
+        """
+        if not isinstance(app, Flask):
+            raise ConfigurationError(f'"app" must be a Flask app, got {app!r}. On a blueprint, call its register_blueprint().')
+        if url_prefix is None:
+            app.register_blueprint(self)
+        else:
+            app.register_blueprint(self, url_prefix=url_prefix)
+
+    @told_in_one_line
     def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]
         """
         Set up an app. Called by ``app.register_blueprint``.
@@ -68,6 +99,7 @@ class SSEPush(Blueprint):
         state = AppState(app, self._rules)
         self._rules.claim(app)
         super().register(app, options)
+        app.before_request(state.request_came)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)
 
@@ -262,7 +294,11 @@ class SSEPush(Blueprint):
         if len(states) == 1:
             return states[0]
         if not states:
-            raise NotRegistered("flask_sse_push is not registered on any app yet. Call app.register_blueprint(sse, url_prefix='/events') first.")
+            raise NotRegistered(
+                "flask_sse_push is not registered on any app yet. Call app.register_blueprint(sse, url_prefix='/events') first. "
+                "In a process that makes no app (Celery, RQ, cron, multiprocessing), make it and publish in its context "
+                "(with create_app().app_context(): ...), or publish without one, by Publisher(). Both need SSE_PUSH_BUS_URL."
+            )
         names = ", ".join(sorted(repr(state.app.name) for state in states))
         raise NotRegistered(
             f"flask_sse_push is registered on {len(states)} apps ({names}), and no app context says which is meant. "

@@ -7,6 +7,7 @@ when the server stops. It is alive while a stream is open.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import random
 import socket
@@ -16,6 +17,7 @@ from typing import Protocol
 from .concurrency import Mode, PerProcess, current_mode, forks, in_turns, short_lock, when_free
 from .hangups import Hangups
 from .server import Server, bound_waits
+from .worker import MasterWatch
 
 __all__ = ["Heartbeat", "Kept", "process_heartbeat"]
 
@@ -103,6 +105,8 @@ class Heartbeat:
                 self._hangups = Hangups()
             start, self._running = not self._running, True
         if start:
+            atexit.unregister(_drain_at_exit)  # so that it is there once, and runs before what was registered earlier
+            atexit.register(_drain_at_exit)
             mode = current_mode()
             try:
                 mode.spawn(lambda: self._run(mode), "flask_sse_push.heartbeat")
@@ -120,6 +124,21 @@ class Heartbeat:
             self._new.pop(stream, None)
             if self._hangups is not None:
                 self._hangups.remove(stream)
+
+    def drain_at_exit(self) -> None:
+        """
+        End the streams of a gunicorn worker whose process ends though nobody told it to stop, and wait for them.
+
+        So ends a worker whose app raised SystemExit from a signal handler of its own. One that was told has ended its streams, or was not to wait.
+        """
+        with when_free(self._lock):
+            worker = next(iter(self._streams)).server.worker if self._streams else None
+        if worker is None or not worker.alive:
+            return
+        worker.alive = False
+        until = time.monotonic() + DRAIN_SECONDS + DRAIN_GRACE_SECONDS + 2 * TICK_SECONDS
+        while self._streams and time.monotonic() < until:
+            time.sleep(0.02)
 
     def _watch_new(self, mode: Mode, hangups: Hangups[Kept], born: int) -> None:
         # Not with each request: these are five calls into the kernel, which cost far less one stream after the other, and the crowd that comes
@@ -148,6 +167,7 @@ class Heartbeat:
                 streams = list(self._streams)
                 look_seconds = self._look_seconds
             try:
+                drain.begin(streams[0].server)
                 self._watch_new(mode, hangups, born)
                 # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come too late for some heartbeat.
                 until_look = looked_at + look_seconds - time.monotonic()
@@ -157,8 +177,7 @@ class Heartbeat:
                 for stream in gone:
                     stream.end("gone")
                 now = time.monotonic()
-                if streams[0].server.stopping:
-                    drain.go_on(streams, now)
+                drain.look(streams, now)
                 if now - looked_at >= look_seconds:
                     before, looked_at = looked_at, now
                     for stream in in_turns(mode, streams):
@@ -171,13 +190,27 @@ class Heartbeat:
 
 
 class _Drain:
-    """Ends all streams over a time, at random: those that came together must not come back together."""
+    """Ends all streams when the server stops, over a time and at random: those that came together must not come back together."""
 
     def __init__(self) -> None:
+        self._watch: MasterWatch | None = None
         self._parts: list[list[Kept]] | None = None
         self._cut_at = 0.0
 
-    def go_on(self, streams: list[Kept], now: float) -> None:
+    def begin(self, server: Server) -> None:
+        """Look at the server for the first time: it may be told to stop before the first tick."""
+        if self._watch is None and server.worker is not None:
+            self._watch = MasterWatch(server.worker)
+            self._watch.look()
+
+    def look(self, streams: list[Kept], now: float) -> None:
+        """Look whether the server stops, and end streams if it does."""
+        if self._watch is not None:
+            self._watch.look()
+        if streams[0].server.stopping:
+            self._go_on(streams, now)
+
+    def _go_on(self, streams: list[Kept], now: float) -> None:
         """End the next part; after the last, whatever is left or came meanwhile."""
         if self._parts is None:
             parts = round(DRAIN_SECONDS / TICK_SECONDS)
@@ -203,3 +236,7 @@ def _look_at(stream: Kept, now: float, looked_at: float, look_seconds: float) ->
 
 process_heartbeat: PerProcess[Heartbeat] = PerProcess(Heartbeat)
 """The heartbeat of this process."""
+
+
+def _drain_at_exit() -> None:
+    process_heartbeat.get().drain_at_exit()  # in a child of the process that registered this it is a new one, without streams

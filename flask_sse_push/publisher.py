@@ -10,6 +10,7 @@ from typing import Any
 
 from flask.json.provider import DefaultJSONProvider
 
+from .boot import told_in_one_line
 from .bus import Bus, BusFactory, BusOptions, Retention, open_bus
 from .concurrency import PerProcess
 from .core.channels import DEFAULT_CHANNEL
@@ -43,6 +44,7 @@ class Publisher:
         ConfigurationError: There is no URL, it names a bus that nobody else hears, or a number is out of its range.
     """
 
+    @told_in_one_line
     def __init__(
         self,
         url: str | BusFactory | None = None,

@@ -21,7 +21,7 @@ from typing import Any
 
 from .errors import ConfigurationError
 from .ownership import UnusablePathError, check_parent, check_private_folder, is_private_folder, user_name
-from .server import listening_sockets, master_listens
+from .worker import listening_sockets, master_listens
 
 __all__ = ["PrivateFolder", "private_folder"]
 

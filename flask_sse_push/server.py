@@ -6,15 +6,14 @@ Everything that depends on a server's insides is here, and ends in "unknown" whe
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from .worker import gunicorn_worker
 
 __all__ = [
     "KEEPALIVE_SECONDS",
@@ -25,12 +24,9 @@ __all__ = [
     "client_socket",
     "cut",
     "forget_error",
-    "gunicorn_worker",
     "inspect_server",
     "is_gevent_patched",
     "is_server_asking",
-    "listening_sockets",
-    "master_listens",
     "plain_response",
     "sends_whole_body",
 ]
@@ -89,54 +85,6 @@ def _most_files() -> int:
         return _UNKNOWN_CAPACITY
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _UNLIMITED_FILES if soft == resource.RLIM_INFINITY else soft
-
-
-def gunicorn_worker() -> Any:
-    """
-    Return gunicorn's worker object when this is its process, else ``None``.
-
-    The worker handles SIGTERM itself, from before it loads the app: the handler's owner is the worker.
-    """
-    owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return owner if hasattr(owner, "cfg") and hasattr(owner, "alive") else None
-
-
-def listening_sockets(worker: Any) -> frozenset[str]:
-    """Return the sockets that gunicorn's master handed to a worker, as :func:`master_listens` finds them again."""
-    if worker.cfg.reuse_port:
-        return frozenset()  # each process has its own
-    found = set()
-    for sock in worker.sockets:
-        try:
-            found.add(f"socket:[{os.fstat(sock.fileno()).st_ino}]")
-        except (OSError, ValueError):
-            return frozenset()
-    return frozenset(found)
-
-
-def master_listens(master: int, sockets: frozenset[str]) -> bool:
-    """
-    Say whether gunicorn's master goes on, as far as can be seen: the first thing that it does when it stops is to close its sockets.
-
-    Args:
-        master (int): Its process.
-        sockets (frozenset[str]): What :func:`listening_sockets` returned in a worker.
-    """
-    if not sockets:
-        return True
-    files = Path(f"/proc/{master}/fd")
-    try:
-        return any(_target(file) in sockets for file in files.iterdir())
-    except OSError:
-        # Gone; or of another user, who cannot be asked; or this is not Linux.
-        return files.parent.exists() or not Path("/proc/self").exists()
-
-
-def _target(file: Path) -> str:
-    try:
-        return str(file.readlink())
-    except OSError:
-        return ""  # closed in between
 
 
 def inspect_server(environ: dict[str, Any] | None = None) -> Server:

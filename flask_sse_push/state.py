@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Flask, Request, has_request_context
+from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
 
 from . import checks, signals
 from .access import Rules
 from .bus import Bus, BusOptions, Report, open_bus
-from .concurrency import PerProcess, reentrant_lock
+from .children import Children
+from .concurrency import PerProcess, forks, reentrant_lock
 from .core.channels import DEFAULT_CHANNEL
 from .core.event import Event
 from .cors import add_cors_headers
@@ -29,11 +31,13 @@ from .refusals import RefusalLog
 from .reports import Reporter, summarize
 from .response import EventStreamResponse
 from .runtime import private_folder
-from .server import Server, client_socket, gunicorn_worker, inspect_server, is_gevent_patched, plain_response
+from .server import Server, client_socket, inspect_server, is_gevent_patched, plain_response
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
 from .stream import Source, Stream, StreamInfo
 from .subscription import Subscription
 from .version import __version__
+from .worker import gunicorn_worker, nearest_worker
+from .worker_log import use_gunicorn_log
 
 __all__ = ["AUTO", "AppState"]
 
@@ -42,6 +46,10 @@ AUTO = "auto"
 
 _apps: Counter[tuple[str, str]] = Counter()  # how many of the same name this process has made
 
+_serving: dict[tuple[int, str, str], weakref.ref[AppState]] = {}  # of each name the one that served a request last, in this process
+
+_told: set[tuple[int, str, str]] = set()  # the names of which it was said that there are several
+
 logger = logging.getLogger(__package__)
 
 
@@ -49,6 +57,7 @@ class _Process:
     """What an app has in one process. Made without any effect of its own."""
 
     def __init__(self, state: AppState) -> None:
+        use_gunicorn_log()
         self.bus = state.open_bus()
         self.hub = Hub(self.bus, state.settings, lambda: state.report(self))
         self.lock = reentrant_lock()  # a finalizer may publish while something is counted
@@ -57,7 +66,7 @@ class _Process:
         self.reporter = Reporter()
         self.findings: list[checks.Finding] | None = None
         self.server: Server | None = None
-        self.has_served = False  # a request came, so this process is more than a script
+        self.may_be_unheard = True  # until a request shows that the app is served here, or a warning was given
 
     def count(self, what: str) -> int:
         with self.lock:
@@ -95,6 +104,8 @@ class AppState:
         self._lock = reentrant_lock()
         _apps[app.import_name, app.name] += 1
         self._number = _apps[app.import_name, app.name]
+        self._served_in: int | None = None  # the process in which a request came last, as forks() counts them
+        self._children = Children()
         self._imported_unpatched = not is_gevent_patched()
         self._processes: PerProcess[_Process] = PerProcess(lambda: _Process(self))
         server = inspect_server()
@@ -142,6 +153,17 @@ class AppState:
                 ", ".join(fresh),
             )
 
+    @property
+    def _name(self) -> tuple[int, str, str]:
+        return forks(), self.app.import_name, self.app.name
+
+    def request_came(self) -> None:
+        """Note that the app is served by this process; called before each request."""
+        if self._served_in != forks():
+            self._served_in = forks()
+            _serving[self._name] = weakref.ref(self)
+            self._children.tell_parent()
+
     def check_server(self, server: Server) -> None:
         """
         Say once per process what it runs under, and refuse a server that cannot work.
@@ -151,20 +173,21 @@ class AppState:
         """
         process = self._processes.get()
         if process.findings is None:
-            process.findings = list(
+            process.findings = findings = list(
                 checks.find_problems(server, self.settings, self.app.config, imported_unpatched=self._imported_unpatched, bus_is_shared=process.bus.shared)
             )
-            for finding in process.findings:
+            for finding in findings:
                 if not (finding.is_error and self.settings.strict):
                     logger.warning("%s", finding)
-            logger.info(
-                "flask_sse_push %s on %s: bus %s, at most %d streams, a heartbeat every %g s.",
-                __version__,
-                server.name,
-                process.bus.name,
-                self._max_streams(server),
-                self.settings.heartbeat_seconds,
-            )
+            if not (self.settings.strict and any(finding.is_error for finding in findings)):
+                logger.info(
+                    "flask_sse_push %s on %s: bus %s, at most %d streams, a heartbeat every %g s.",
+                    __version__,
+                    server.name,
+                    process.bus.name,
+                    self._max_streams(server),
+                    self.settings.heartbeat_seconds,
+                )
         if self.settings.strict and (errors := [finding for finding in process.findings if finding.is_error]):
             raise UnsupportedServer(" ".join(map(str, errors)) + " (SSE_PUSH_STRICT=False makes this a warning.)")
 
@@ -173,7 +196,7 @@ class AppState:
         url, options = self.settings.bus_url, self._bus_options()
         if url != AUTO:
             return open_bus(url, options)
-        worker = gunicorn_worker()
+        worker = nearest_worker()  # what a view forks publishes where its parent does
         if worker is None or worker.cfg.workers < 2:
             return open_bus("memory://", options)
         from .bus.sqlite import SqliteBus  # not on every machine: Python can be built without it
@@ -197,8 +220,8 @@ class AppState:
         if not self.settings.default_channel_public and DEFAULT_CHANNEL in channels:
             self._warn_unreadable()
         with process.lock:
-            process.published = published = process.published + 1
-        if published == 1 and not process.bus.shared:
+            process.published += 1
+        if process.may_be_unheard:
             self._warn_unheard(process)
         process.hub.let_streams_read(channels, accepted.sequence, until)
         if signals.event_published.receivers:
@@ -223,7 +246,6 @@ class AppState:
         # Not by get(), which raises and catches where there is none: that was a twentieth of what opening a stream costs here.
         last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or (query["last_event_id"] if "last_event_id" in query else None)  # noqa: SIM401
         process = self._processes.get()
-        process.has_served = True
         process.hub.wait_until_ready(self.settings.publish_timeout_seconds)
         refusal = "bus" if process.bus.health().is_refused else None
         return self._respond(request, Subscription(process.hub, channels, last_event_id), last_event_id, refusal)
@@ -306,15 +328,44 @@ class AppState:
         )
 
     def _warn_unheard(self, process: _Process) -> None:
-        """A process that serves nobody and keeps its events to itself: a script, a shell, a task."""
-        if self.app.testing or process.has_served or has_request_context() or gunicorn_worker() is not None:
+        """Say it once when this app keeps its events to itself, and its clients are somewhere else."""
+        is_named = process.bus.shared and self.settings.bus_url != AUTO
+        if is_named or (self._served_in == forks() and not self.app.testing):
+            process.may_be_unheard = False
+        elif self._children.serve:
+            process.may_be_unheard = False
+            logger.warning(
+                "Clients of app %r do not hear this event: it stays in process %d (bus %s), and the app is served by a process that was forked from "
+                "this one, as by pytest-flask's live_server. Publish in a view of the app, or set SSE_PUSH_BUS_URL to a bus that both reach, "
+                'for instance "sqlite:////tmp/%s-events.db", before the fork.',
+                self.app.name,
+                os.getpid(),
+                process.bus.name,
+                self.app.name,
+            )
+        elif self.app.testing:
             return
-        logger.warning(
-            "Nobody can hear this event: it stays in process %d, which has served no request. To publish from scripts, shells and tasks, "
-            'set SSE_PUSH_BUS_URL in them and in the app, for instance to "sqlite:////var/lib/%s/events.db".',
-            os.getpid(),
-            self.app.name,
-        )
+        elif (serving := _serving.get(self._name)) is not None and serving() is not None:
+            process.may_be_unheard = False
+            if self._name not in _told:
+                _told.add(self._name)
+                logger.warning(
+                    "Clients do not hear this event: process %d has several apps %r, each with a bus of its own (%s), and it was published by one "
+                    "that has served no request. Publish with the app that serves: hand current_app._get_current_object() to the job or thread, and do "
+                    'not call create_app() again. Or set SSE_PUSH_BUS_URL, for instance to "sqlite:////var/lib/%s/events.db".',
+                    os.getpid(),
+                    self.app.name,
+                    process.bus.name,
+                    self.app.name,
+                )
+        elif gunicorn_worker() is None and not process.bus.shared:
+            process.may_be_unheard = False
+            logger.warning(
+                "Nobody can hear this event: it stays in process %d, which has served no request. To publish from scripts, shells and tasks, "
+                'set SSE_PUSH_BUS_URL in them and in the app, for instance to "sqlite:////var/lib/%s/events.db".',
+                os.getpid(),
+                self.app.name,
+            )
 
     def _server(self, environ: dict[str, Any] | None) -> Server:
         """Return what runs this process, found out with the first request."""

@@ -203,3 +203,46 @@ def test_stats_count_what_happens(app, client, sse):
     app.json.dumps(stats)
     after = sse.stats()
     assert (after["streams"], after["opened"], after["channels"]) == (0, 2, {})
+
+
+def test_extension_takes_an_app_at_once():
+    """SSEPush(app) sets up the app as register_blueprint does, and rules may follow."""
+    app = Flask("shop")
+    sse = SSEPush(app, url_prefix="/push")
+    sse.authorize("orders")(lambda channel: True)
+    with open_stream(app.test_client(), "/push?channel=orders") as stream:
+        sse.publish("x", channel="orders")
+        assert stream.read(1)[0].data == "x"
+    with app.test_request_context():
+        assert url_for("sse.stream") == "/push"
+
+
+@pytest.mark.parametrize(("options", "path"), [({}, "/events"), ({"url_prefix": "/push"}, "/push"), ({"url_prefix": None}, "/events")])
+def test_init_app_sets_up_an_app(options, path):
+    """sse.init_app(app) works as with other extensions, once per app and for any number of apps."""
+    sse = SSEPush()
+    for name in ("first", "second"):
+        app = Flask(name)
+        sse.init_app(app, **options)
+        with app.test_client().get(path) as response:
+            assert response.mimetype == "text/event-stream"
+
+
+@pytest.mark.parametrize("again", [lambda sse, app: sse.init_app(app), lambda sse, app: SSEPush(app), lambda sse, app: app.register_blueprint(sse)])
+@pytest.mark.parametrize("first", [lambda sse, app: sse.init_app(app), lambda sse, app: app.register_blueprint(sse)])
+def test_init_app_is_refused_on_an_app_that_has_one(first, again):
+    """Whichever way an app was set up, a second time is refused with its name and the cure."""
+    sse, app = SSEPush(), Flask("shop")
+    first(sse, app)
+    with pytest.raises(ConfigurationError, match=r"^This blueprint is already registered on app 'shop'\. Import and use it"):
+        again(sse, app)
+
+
+def test_what_is_no_app_is_refused():
+    """A blueprint, a module or nothing in the place of the app is an error that shows the value and what to write."""
+    api = Blueprint("api", __name__)
+    with pytest.raises(ConfigurationError, match=r'^"app" must be a Flask app, got <Blueprint \'api\'>\. On a blueprint, call its register_blueprint\(\)\.$'):
+        SSEPush().init_app(api)
+    for value in (None, 7, api):
+        with pytest.raises(ConfigurationError, match=r'^"name" must be a str or a Flask app, got .*Write SSEPush\(\)'):
+            SSEPush(value)

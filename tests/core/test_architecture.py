@@ -104,6 +104,10 @@ EXTENSION = {"blueprint", "state", "response", "access", "rule", "cors", "testin
         (["stream"], EXTENSION | {"hub", "subscription", "pump", "bus", "signals", "checks", "decoder", "core.log"}),
         (["subscription", "pump"], EXTENSION | {"stream", "heartbeat", "bus", "server", "signals", "checks", "decoder"}),
         (["server", "concurrency", "greenlets"], EXTENSION | {"core", "hub", "stream", "subscription", "pump", "heartbeat", "bus", "signals", "settings", "checks", "decoder"}),
+        (
+            ["worker", "worker_log", "boot", "children"],
+            EXTENSION | {"core", "hub", "stream", "subscription", "pump", "heartbeat", "server", "bus", "signals", "settings", "checks"},
+        ),
         (["signals"], EXTENSION | {"hub", "stream", "subscription", "pump", "heartbeat", "bus", "server", "checks", "decoder"}),
         (["settings"], EXTENSION | {"hub", "stream", "subscription", "pump", "heartbeat", "bus.memory", "bus.sqlite", "bus.redis", "bus.follower", "server", "checks", "decoder"}),
         (["publishing", "reports", "runtime"], EXTENSION | {"hub", "stream", "subscription", "pump", "heartbeat", "signals", "settings", "checks", "decoder"}),

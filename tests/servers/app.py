@@ -10,7 +10,7 @@ import time
 
 from flask import Flask, request
 
-from flask_sse_push import publish, sse, stream_closed, stream_opened
+from flask_sse_push import Publisher, publish, sse, stream_closed, stream_opened
 
 logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
 
@@ -174,6 +174,9 @@ def create_app():
 
     return app
 
+
+if os.environ.get("TEST_APP_PUBLISHER"):
+    Publisher(os.environ["TEST_APP_PUBLISHER"])
 
 app = create_app()
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.servers.harness import FACTOR, ROOT, Client, Server, command, eventually, free_port
+from tests.servers.harness import FACTOR, ROOT, Client, Server, eventually, free_port
 
 GUNICORN = ["gunicorn-gevent", "gunicorn-gevent-preload", "gunicorn-gthread"]
 
@@ -166,26 +166,6 @@ def test_flask_run_reloads(tmp_path):
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(10)
-
-
-REFUSED = [
-    ("gunicorn-sync", [], {}, "SSE001", "gunicorn -k gevent app:app"),
-    ("gunicorn-gevent", ["-w", "2"], {"TEST_APP_SSE_PUSH_BUS_URL": '"memory://"'}, "SSE002", "Leave it out"),
-    ("gunicorn-gthread", ["--threads", "1"], {}, "SSE006", "--threads"),
-]
-
-
-@pytest.mark.parametrize(("kind", "options", "environ", "code", "cure"), REFUSED, ids=[row[3] for row in REFUSED])
-def test_server_that_cannot_work_is_refused(kind, options, environ, code, cure):
-    """
-    gunicorn does not start, and its last words are the reason and the cure.
-    """
-    done = subprocess.run(
-        command(kind, free_port(), *options), cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, timeout=30 * FACTOR
-    )
-    assert done.returncode in (1, 3)  # 3 for a worker that does not boot; 1 when two of them fail at once
-    assert code in done.stderr
-    assert cure in done.stderr
 
 
 def test_strict_false_makes_the_refusal_a_warning():

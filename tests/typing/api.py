@@ -43,6 +43,10 @@ def create_app() -> Flask:
     own = SSEPush()
     named = SSEPush("push", url_prefix="/push")
     made.register_blueprint(own, url_prefix="/events")
+    own.init_app(Flask("third"))
+    named.init_app(Flask("fourth"), url_prefix="/four")
+    at_once: SSEPush = SSEPush(Flask("fifth"), url_prefix="/five")
+    at_once.init_app(app=Flask("sixth"), url_prefix=None)
     Flask("other").register_blueprint(named)
     return made
 
