@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask, Request, Response, abort, current_app, has_app_context, jsonify, request
+from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
 from werkzeug.exceptions import HTTPException
 
 from .access import Rule, Rules, check_access
@@ -15,6 +15,7 @@ from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
 from .errors import ConfigurationError, InvalidChannel, NotRegistered
 from .pump import FINAL_ID, close_iterable
+from .response import Refusal
 from .state import AppState
 
 __all__ = ["EXTENSION_KEY", "SSEPush", "publish", "sse"]
@@ -117,11 +118,13 @@ class SSEPush(Blueprint):
             UnsupportedServer: The server cannot stream.
         """
         state, asked = self._state(), _current_request()
-        self._refuse_foreign(state, asked)
+        refusal = self._refuse_foreign(state, asked)
+        if refusal is not None:
+            return refusal
         try:
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
-            abort(self._refuse(state, 400, str(error)))
+            return self._refuse(state, 400, str(error))
         return state.subscribe(asked, names)
 
     def response(self, iterable: Iterable[Any]) -> Response:
@@ -150,8 +153,7 @@ class SSEPush(Blueprint):
             raise TypeError(f'"iterable" must give one item after the other, got {iterable!r}. Put a single item into a list.')
         try:
             state, asked = self._state(), _current_request()
-            self._refuse_foreign(state, asked)
-            refusal = self._refuse_response(state)
+            refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)
             if refusal is None:
                 return state.respond(asked, iterable)
         except BaseException:
@@ -241,7 +243,9 @@ class SSEPush(Blueprint):
             response.headers["Allow"] = "GET, HEAD, OPTIONS"
             add_preflight_headers(response.headers)
             return response
-        self._refuse_foreign(state, asked)
+        refused = self._refuse_foreign(state, asked)
+        if refused is not None:
+            return refused
         try:
             channels = check_channels(asked.args.getlist("channel") or DEFAULT_CHANNEL, state.settings.max_channels)
             check_access(channels, state.settings.public_channels, self._rules)
@@ -251,9 +255,10 @@ class SSEPush(Blueprint):
             return self._refuse(state, refusal.code or 403, refusal.description or "")
         return state.subscribe(asked, channels)
 
-    def _refuse_foreign(self, state: AppState, asked: Request) -> None:
-        if is_foreign(asked, state.settings):
-            abort(self._refuse(state, 403, "Pages of this origin may not read streams. SSE_PUSH_CORS_ORIGINS lists the origins that may."))
+    def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
+        if not is_foreign(asked, state.settings):
+            return None
+        return self._refuse(state, 403, "Pages of this origin may not open streams. SSE_PUSH_CORS_ORIGINS lists the origins that may.")
 
     def _refuse_response(self, state: AppState) -> Response | None:
         if request.method == "GET":
@@ -265,18 +270,16 @@ class SSEPush(Blueprint):
         return full
 
     def _no_content(self, state: AppState) -> Response:
-        response = Response(status=204)
-        del response.headers["Content-Type"]
-        add_cors_headers(response.headers, request, state.settings)
-        return response
+        return self._finish(state, Refusal(204))
 
     def _refuse(self, state: AppState, status: int, message: str) -> Response:
         """A refusal for good, as JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
-        response = jsonify(error={400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "full"}[status], message=message)
-        response.status_code = status
-        response.headers["Cache-Control"] = "no-store"
-        add_cors_headers(response.headers, request, state.settings)
-        return response
+        error = {400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "full"}[status]
+        return self._finish(state, Refusal(status, state.app.json.dumps({"error": error, "message": message})))
+
+    def _finish(self, state: AppState, refusal: Refusal) -> Response:
+        add_cors_headers(refusal.headers, request, state.settings)
+        return refusal
 
 
 def _current_request() -> Request:

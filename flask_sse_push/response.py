@@ -9,9 +9,10 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
+from .server import close_after_answer
 from .stream import Stream
 
-__all__ = ["ENVIRON_KEY", "EventStreamResponse"]
+__all__ = ["ENVIRON_KEY", "EventStreamResponse", "Refusal"]
 
 ENVIRON_KEY = "flask_sse_push.stream"
 """Where the WSGI environment of a test holds a list, to which the stream that answers is added."""
@@ -19,11 +20,13 @@ ENVIRON_KEY = "flask_sse_push.stream"
 _ENDLESS = "An event stream has no end, so its body cannot be {}. Leave responses with is_streamed alone, in after_request as in middleware."
 
 
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
+
 _HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-store, no-transform"),  # no-transform is for proxies that compress, and thereby hold back
     ("X-Accel-Buffering", "no"),  # turns off nginx' buffer for this response
-    ("X-Content-Type-Options", "nosniff"),
+    _NOSNIFF,
 )
 
 
@@ -84,3 +87,27 @@ class EventStreamResponse(Response):
     def freeze(self) -> NoReturn:
         """Refuse: it would wait for ever."""
         raise RuntimeError(_ENDLESS.format("frozen"))
+
+
+class Refusal(Response):
+    """
+    An answer that opens no stream. It is this client's alone, and the last one on its connection.
+
+    A cache that kept a 204 would stop the ``EventSource`` of the next visitor for ever; and a client that was refused and keeps its connection
+    open would hold one that ordinary pages need.
+
+    Args:
+        status (int): 204, or 400 and above.
+        body (str | None): JSON; ``None`` for no body.
+    """
+
+    def __init__(self, status: int, body: str | None = None) -> None:
+        super().__init__(body, status, headers=[("Cache-Control", "no-store"), _NOSNIFF], content_type="application/json")
+        if body is None:
+            del self.headers["Content-Type"]
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer as a WSGI application."""
+        if environ["REQUEST_METHOD"] != "OPTIONS":  # whose answer is a permission more often than a refusal
+            close_after_answer(environ, start_response)
+        return super().__call__(environ, start_response)

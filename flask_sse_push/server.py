@@ -23,6 +23,7 @@ __all__ = [
     "bound_buffer",
     "bound_waits",
     "client_socket",
+    "close_after_answer",
     "cut",
     "forget_error",
     "gunicorn_worker",
@@ -186,6 +187,29 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
     return None
 
 
+def close_after_answer(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> None:
+    """
+    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and lets itself be told.
+
+    A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's server closes every connection.
+
+    Args:
+        environ (dict): The request's. A request with a body is left alone: to close before it was read resets the connection, and may take
+            the answer with it.
+        start_response (Callable | None): What the server gave; behind a middleware's own, nothing is known.
+    """
+    if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+        return
+    handler: Any = getattr(start_response, "__self__", None)
+    module = type(handler).__module__  # gunicorn's response over HTTP/2, whose connection carries others, is in a module of its own
+    if module == "gunicorn.http.wsgi" and hasattr(handler, "force_close"):
+        handler.force_close()
+        # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it sees that at once.
+        _shut(handler.sock, socket.SHUT_RD)
+    elif module == "gevent.pywsgi":
+        handler.close_connection = True
+
+
 def plain_response(worker: Any, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Any:
     """
     Return gunicorn's response object where its gevent worker (:attr:`Server.worker`) writes a body as it is to a plain socket of its own.
@@ -273,8 +297,16 @@ def cut(sock: socket.socket) -> None:
     inner = getattr(sock, "_sock", sock)
     try:
         inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    except OSError:
+        pass  # closed already
+    _shut(sock, socket.SHUT_RDWR)
+
+
+def _shut(sock: socket.socket, how: int) -> None:
+    inner = getattr(sock, "_sock", sock)
+    try:
         # The plain method: TLS would first forget its state, under the feet of the write that waits.
-        socket.socket.shutdown(inner, socket.SHUT_RDWR) if isinstance(inner, socket.socket) else inner.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(inner, how) if isinstance(inner, socket.socket) else inner.shutdown(how)
     except OSError:
         pass  # closed or reset already
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from flask import Flask, Request, has_request_context
@@ -24,7 +25,7 @@ from .pump import Pump
 from .reports import Reporter, summarize
 from .response import EventStreamResponse
 from .runtime import shared_database
-from .server import Server, client_socket, gunicorn_worker, inspect_server, is_gevent_patched, plain_response
+from .server import Server, client_socket, close_after_answer, gunicorn_worker, inspect_server, is_gevent_patched, plain_response
 from .settings import read_settings
 from .stream import Source, Stream, StreamInfo
 from .subscription import Subscription
@@ -165,8 +166,9 @@ class AppState:
 
     def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
         """Return the response that streams an iterable to a request."""
-        pump = Pump(iterable, lambda value: to_json(value, self.dumps), self.settings.max_event_bytes)
-        return self._respond(request, pump, request.headers.get("Last-Event-ID"))
+        last_event_id = request.headers.get("Last-Event-ID")
+        pump = Pump(iterable, lambda value: to_json(value, self.dumps), self.settings.max_event_bytes, last_event_id)
+        return self._respond(request, pump, last_event_id)
 
     def is_full(self, request: Request) -> bool:
         """Say whether a stream would be refused now."""
@@ -260,7 +262,8 @@ class AppState:
     def _bind(self, stream: Stream, environ: dict[str, Any], start_response: Any) -> None:
         server = self._server(environ)
         response = plain_response(server.worker, environ, start_response) if self.settings.direct_write else None
-        stream.bind(server, client_socket(environ, start_response), self._max_streams(server), response)
+        close_connection = partial(close_after_answer, environ, start_response)
+        stream.bind(server, client_socket(environ, start_response), self._max_streams(server), response, close_connection)
 
 
 def _count_streams(counts: Counter[str]) -> dict[str, int]:

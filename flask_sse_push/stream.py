@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from . import server as servers
 from .concurrency import Bell, current_mode
 from .heartbeat import process_heartbeat
+from .refusals import soft_refusal
 from .server import Server
 from .settings import Settings
 
@@ -30,6 +31,10 @@ _HARD_ENDINGS = frozenset({"gone", "stalled"})  # there is nobody to send anythi
 
 # A browser that is told to come later waits this long: long enough for room, and not all at once.
 _FULL_RETRY_MILLISECONDS = (15_000, 60_000)
+
+
+def _nothing_to_close() -> None:
+    """The stream has begun, or its server cannot be told."""
 
 
 class Source(Protocol):
@@ -112,6 +117,7 @@ class Stream:
         "_beat",
         "_bell",
         "_chunks",
+        "_close_connection",
         "_closed",
         "_end_by",
         "_ending",
@@ -151,6 +157,7 @@ class Stream:
         self._retry_milliseconds = settings.retry_milliseconds
         self._limit = 1
         self._response: Any = None
+        self._close_connection: Callable[[], None] = _nothing_to_close
         self._is_body = False
         self._lane: DirectBell | None = None
         self._wake: Bell | None = None
@@ -160,7 +167,14 @@ class Stream:
         self._end_by = 0.0
         self._chunks = self._run()
 
-    def bind(self, server: Server, sock: socket.socket | None, limit: int, response: Any = None) -> None:
+    def bind(
+        self,
+        server: Server,
+        sock: socket.socket | None,
+        limit: int,
+        response: Any = None,
+        close_connection: Callable[[], None] = _nothing_to_close,
+    ) -> None:
         """
         Say what sends this stream, before the first chunk.
 
@@ -169,8 +183,9 @@ class Stream:
             sock (socket.socket | None): The client's socket, where the server shows it.
             limit (int): How many streams the process may have with this one.
             response (Any): What :func:`server.plain_response` returned.
+            close_connection (Callable): Called before the answer to a client that is refused: its connection is to end with that.
         """
-        self.server, self.sock, self._limit, self._response = server, sock, limit, response
+        self.server, self.sock, self._limit, self._response, self._close_connection = server, sock, limit, response, close_connection
 
     def __eq__(self, other: object) -> bool:
         if self._response is not None and servers.is_server_asking(self):
@@ -274,6 +289,14 @@ class Stream:
         self.writing_since = None
         self._silent_since = time.monotonic()
 
+    def _refusal(self, reason: str) -> bytes:
+        """Return what is said to a client that is to come later, and let its connection go: it is no use to it until then."""
+        self._close_connection()
+        if reason == "draining":
+            low, high = _retry_range(self._retry_milliseconds)
+            return soft_refusal("This server is stopping. Come back.", low, high)
+        return soft_refusal("This server has as many streams as it may have. Come back later.", *_FULL_RETRY_MILLISECONDS)
+
     def _run(self) -> Generator[bytes, None, None]:
         heartbeat = process_heartbeat.get()
         bell = self._hang_bells()
@@ -287,8 +310,9 @@ class Stream:
         if refused is not None:
             self._source.abandon()
             self._observer.stream_refused(refused)
-            yield _refusal(refused, self._retry_milliseconds)
+            yield self._refusal(refused)
             return
+        self._close_connection = _nothing_to_close
         source = self._source
         opened = False
         try:
@@ -304,7 +328,8 @@ class Stream:
                 elif source.outcome is not None:
                     return
                 elif self._ending is not None:
-                    yield source.farewell() + _retry_line(self._retry_milliseconds) + b"\n"
+                    # No blank line behind it: see soft_refusal().
+                    yield source.farewell() + _retry_line(self._retry_milliseconds)
                     return
                 else:
                     bell.wait()
@@ -326,15 +351,10 @@ def _direct_bell() -> type[DirectBell]:
     return DirectBell
 
 
-def _retry_line(milliseconds: int) -> bytes:
+def _retry_range(milliseconds: int) -> tuple[int, int]:
     """Within half of it, so that clients cut off together come back apart: browsers add nothing of their own."""
-    return b"retry: %d\n" % random.uniform(milliseconds * 0.5, milliseconds * 1.5)
+    return milliseconds // 2, milliseconds + milliseconds // 2
 
 
-def _refusal(reason: str, retry_milliseconds: int) -> bytes:
-    """
-    The answer to a client that is to come later. Any status but 200 would stop an ``EventSource`` for ever.
-    """
-    if reason == "full":
-        return b": This server has as many streams as it may have. Come back later.\nretry: %d\n\n" % random.uniform(*_FULL_RETRY_MILLISECONDS)
-    return b": This server is stopping. Come back.\n" + _retry_line(retry_milliseconds) + b"\n"
+def _retry_line(milliseconds: int) -> bytes:
+    return b"retry: %d\n" % random.uniform(*_retry_range(milliseconds))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..errors import InvalidEvent
 
-__all__ = ["MAX_ID_BYTES", "EventId", "check_token", "is_epoch", "parse"]
+__all__ = ["MAX_ID_BYTES", "EventId", "check_token", "is_epoch", "is_token", "parse"]
 
 MAX_ID_BYTES = 64
 """A Last-Event-ID past 128 bytes, or with a byte outside the alphabet, must be preflighted across origins (Fetch, "CORS-unsafe")."""
@@ -54,6 +54,11 @@ def is_epoch(value: object) -> bool:
     return isinstance(value, str) and _EPOCH.fullmatch(value) is not None
 
 
+def is_token(text: object) -> bool:
+    """Say whether this can be an id: of an event of ours, or of a user's own in :meth:`SSEPush.response`."""
+    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
+
+
 def check_token(id: str) -> None:
     """
     Refuse an id that a client would drop, or could not send back.
@@ -61,5 +66,5 @@ def check_token(id: str) -> None:
     Raises:
         InvalidEvent: Not 1 to 64 of the letters, digits and ``. _ ~ -``.
     """
-    if not isinstance(id, str) or not _TOKEN.fullmatch(id):
+    if not is_token(id):
         raise InvalidEvent(f'"id" must be 1 to {MAX_ID_BYTES} letters, digits or any of . _ ~ -, got {id!r}. Encode other values first.')
