@@ -9,7 +9,7 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
-from .server import close_after_answer
+from .server import close_after_answer, hush_timeout
 from .stream import Stream
 
 __all__ = ["ENVIRON_KEY", "EventStreamResponse", "Refusal"]
@@ -63,9 +63,10 @@ class EventStreamResponse(Response):
             return ClosingIterator((), self.close)
         if self.response is not self._stream:
             # Somebody wrapped the body: theirs is sent, and the stream within is closed too, which a generator around it would forget.
-            return ClosingIterator(super().get_app_iter(environ), self._stream.close)
+            return _Body(super().get_app_iter(environ), self._stream.close)
         if self._on_close:
-            return ClosingIterator(self._stream, self.close)
+            return _Body(self._stream, self.close)
+        self._stream.is_bare = True
         return self._stream
 
     def get_data(self, as_text: bool = False) -> NoReturn:
@@ -87,6 +88,14 @@ class EventStreamResponse(Response):
     def freeze(self) -> NoReturn:
         """Refuse: it would wait for ever."""
         raise RuntimeError(_ENDLESS.format("frozen"))
+
+
+class _Body(ClosingIterator):
+    """A stream, and others that want to know of its end."""
+
+    def close(self) -> None:
+        super().close()
+        hush_timeout()
 
 
 class Refusal(Response):

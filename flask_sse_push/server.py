@@ -6,6 +6,7 @@ Everything that depends on a server's insides is here, and ends in "unknown" whe
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -27,6 +28,7 @@ __all__ = [
     "cut",
     "forget_error",
     "gunicorn_worker",
+    "hush_timeout",
     "inspect_server",
     "is_gevent_patched",
     "is_server_asking",
@@ -45,7 +47,7 @@ KEEPALIVE_SECONDS = 5
 """How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is missed within 30 s."""
 
 USER_TIMEOUT_MARGIN_SECONDS = 2
-"""How much later than our watchdog the kernel gives up: its error would be logged by gunicorn with a traceback."""
+"""How much later than our watchdog the kernel gives up a client that stops reading in the middle of a large write: whose clock is first says why it ended."""
 
 # Not on every system.
 _KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(getattr(socket, name) for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL") if hasattr(socket, name))
@@ -286,6 +288,24 @@ def forget_error(sock: socket.socket) -> None:
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     except OSError:
         pass
+
+
+def hush_timeout() -> None:
+    """
+    Raise ``EPIPE`` in place of a time-out of the kernel's that is on its way through the server; return if there is none.
+
+    Called last where a server closes a body, which it does in a ``finally``. The kernel may give a client up before our watchdog does: its clock
+    starts with the first byte that is not acknowledged, ours with the first write that waits. The write then fails with ``ETIMEDOUT``, which servers
+    take for a fault and log with a traceback; ``EPIPE`` they know as a client that left.
+
+    Raises:
+        BrokenPipeError: In place of that error, and from it.
+    """
+    error = sys.exc_info()[1]
+    if isinstance(error, GeneratorExit):
+        error = error.__context__  # middleware that is a generator is closed on the way
+    if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
+        raise BrokenPipeError(errno.EPIPE, "the client takes nothing, and the kernel has given it up") from error
 
 
 def cut(sock: socket.socket) -> None:

@@ -132,6 +132,7 @@ class Stream:
         "_source",
         "_wake",
         "heartbeat_seconds",
+        "is_bare",
         "rest",
         "server",
         "sock",
@@ -151,6 +152,8 @@ class Stream:
         self.writing_since: float | None = None
         self.rest = b""
         """What the express lane could not send, framed: its greenlet sends it before anything else."""
+        self.is_bare = False
+        """Whether nothing of this package is around it: then its :meth:`close` is the last that the server hears of it."""
         self._source = source
         self._info = info
         self._observer = observer
@@ -206,7 +209,12 @@ class Stream:
         return chunk
 
     def close(self) -> None:
-        """Give everything back. Any number of times, before the first chunk or after the last."""
+        """Give everything back. Any number of times, before the first chunk or after the last. Called by the server, or by what stands before it."""
+        self._give_back()
+        if self.is_bare:
+            servers.hush_timeout()
+
+    def _give_back(self) -> None:
         if self._bell is None and not self._closed:
             self._source.abandon()
         self._closed = True
@@ -252,7 +260,7 @@ class Stream:
     def abandon(self) -> None:
         """Give everything back though the server has not called ``close``. From any thread."""
         try:
-            self.close()
+            self._give_back()
         except ValueError:
             pass  # it runs at this moment, so it is not abandoned
 
