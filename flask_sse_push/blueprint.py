@@ -263,9 +263,11 @@ class SSEPush(Blueprint):
     def _refuse_response(self, state: AppState) -> Response | None:
         if request.method == "GET":
             return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
-        if not state.is_full(request):
+        reason = state.why_not(request)
+        if reason is None:
             return None
-        full = self._refuse(state, 503, "This server has as many streams as it may have. Try again later.")
+        state.stream_refused(reason)
+        full = self._refuse(state, 503, "This server or this client has as many streams as it may have. Try again later.")
         full.headers["Retry-After"] = "15"
         return full
 

@@ -28,6 +28,7 @@ __all__ = [
     "cut",
     "forget_error",
     "gunicorn_worker",
+    "hang_up",
     "hush_timeout",
     "inspect_server",
     "is_gevent_patched",
@@ -319,6 +320,15 @@ def cut(sock: socket.socket) -> None:
         inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     except OSError:
         pass  # closed already
+    _shut(sock, socket.SHUT_RDWR)
+
+
+def hang_up(sock: socket.socket) -> None:
+    """
+    End a connection behind what was sent.
+
+    The server closes it too; but gthread's accepting thread would first wait for each other end to do so.
+    """
     _shut(sock, socket.SHUT_RDWR)
 
 

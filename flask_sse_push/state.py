@@ -14,6 +14,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from . import checks, signals
 from .bus import Bus, Report, open_bus
+from .clients import ANYBODY, NOBODY, ClientStreams, Place, key_of
 from .concurrency import PerProcess, reentrant_lock
 from .core.event import Event
 from .cors import add_cors_headers
@@ -38,6 +39,14 @@ AUTO = "auto"
 
 _apps: Counter[tuple[str, str]] = Counter()  # how many of the same name this process has made
 
+_REFUSED = {
+    "full": "Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow.",
+    "client": (
+        "Streams are refused: a client has as many as SSE_PUSH_MAX_STREAMS_PER_CLIENT allows. "
+        "If all of them seem to be one client, wrap the app in Werkzeug's ProxyFix, or set SSE_PUSH_CLIENT_KEY."
+    ),
+}
+
 logger = logging.getLogger(__package__)
 
 
@@ -49,6 +58,8 @@ class _Process:
         self.hub = Hub(self.bus, state.settings, lambda: state.report(self))
         self.lock = reentrant_lock()  # a finalizer may publish while something is counted
         self.counts: Counter[str] = Counter()
+        most = state.settings.max_streams_per_client
+        self.clients = ClientStreams(most) if most is not None else None
         self.published = 0
         self.reporter = Reporter()
         self.findings: list[checks.Finding] | None = None
@@ -170,9 +181,11 @@ class AppState:
         pump = Pump(iterable, lambda value: to_json(value, self.dumps), self.settings.max_event_bytes, last_event_id)
         return self._respond(request, pump, last_event_id)
 
-    def is_full(self, request: Request) -> bool:
-        """Say whether a stream would be refused now."""
-        return len(process_heartbeat.get()) >= self._max_streams(self._server(request.environ))
+    def why_not(self, request: Request) -> str | None:
+        """Return why a stream would be refused now, as :meth:`stream_refused` is told; ``None`` when it would not."""
+        if len(process_heartbeat.get()) >= self._max_streams(self._server(request.environ)):
+            return "full"
+        return self._place(request).why_not()
 
     def stats(self) -> dict[str, Any]:
         """Return what this process knows; see :meth:`SSEPush.stats`."""
@@ -184,7 +197,7 @@ class AppState:
             **_count_streams(counts),
             "max_streams": self._max_streams(self._server(None)),
             "opened": counts["opened"] + counts["opened direct"],
-            "refused": counts["refused full"] + counts["refused draining"],
+            "refused": sum(count for what, count in counts.items() if what.startswith("refused ")),
             "published": process.published,
             "bus": process.bus.name,
             "bus_state": health.state,
@@ -222,8 +235,8 @@ class AppState:
 
     def stream_refused(self, reason: str) -> None:
         """Count, and say it the first time."""
-        if self._count(f"refused {reason}") == 1 and reason == "full":
-            logger.warning("Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow. stats()['refused'] counts them.")
+        if self._count(f"refused {reason}") == 1 and reason in _REFUSED:
+            logger.warning("%s stats()['refused'] counts them.", _REFUSED[reason])
 
     def _count(self, what: str) -> int:
         return self._processes.get().count(what)
@@ -255,9 +268,22 @@ class AppState:
     def _respond(self, request: Request, source: Source, last_event_id: str | None) -> EventStreamResponse:
         self.check_server(self._server(request.environ))
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
-        response = EventStreamResponse(Stream(source, self.settings, info, self), self._bind)
+        response = EventStreamResponse(Stream(source, self.settings, info, self, self._place(request)), self._bind)
         add_cors_headers(response.headers, request, self.settings)
         return response
+
+    def _place(self, request: Request) -> Place:
+        """Return the place that a stream of this request takes among those of its client."""
+        process = self._processes.get()
+        if process.clients is None:
+            return ANYBODY
+        try:
+            client = key_of(request, self.settings.client_key)
+        except Exception:
+            if process.count("unknown clients") == 1:
+                logger.exception("Streams are refused: SSE_PUSH_CLIENT_KEY failed. Each client is asked to come later until it works.")
+            return NOBODY
+        return ANYBODY if client is None else process.clients.place_of(client)
 
     def _bind(self, stream: Stream, environ: dict[str, Any], start_response: Any) -> None:
         server = self._server(environ)

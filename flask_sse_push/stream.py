@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 import time
@@ -11,8 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import server as servers
+from .clients import ANYBODY, Place
 from .concurrency import Bell, current_mode
-from .heartbeat import process_heartbeat
+from .heartbeat import Heartbeat, process_heartbeat
 from .refusals import soft_refusal
 from .server import Server
 from .settings import Settings
@@ -31,6 +33,14 @@ _HARD_ENDINGS = frozenset({"gone", "stalled"})  # there is nobody to send anythi
 
 # A browser that is told to come later waits this long: long enough for room, and not all at once.
 _FULL_RETRY_MILLISECONDS = (15_000, 60_000)
+
+
+_REFUSALS = {
+    "draining": "This server is stopping. Come back.",
+    "full": "This server has as many streams as it may have. Come back later.",
+    "client": "This client has as many streams as it may have. Come back later.",
+    "unknown client": "This server cannot tell whose stream this would be. Come back later.",
+}
 
 
 def _nothing_to_close() -> None:
@@ -96,7 +106,7 @@ class Observer(Protocol):
         """It is over and holds nothing any more."""
 
     def stream_refused(self, reason: str) -> None:
-        """Its client was asked to come later: ``"full"`` or ``"draining"``."""
+        """Its client was asked to come later: ``"full"``, ``"draining"``, ``"client"`` or ``"unknown client"``."""
 
 
 class Stream:
@@ -111,6 +121,7 @@ class Stream:
         settings (Settings): Time-outs and limits.
         info (StreamInfo): Told to the observer.
         observer (Observer): Told of opening, closing and refusal.
+        place (Place): What it takes from its client's share while it is open.
     """
 
     __slots__ = (
@@ -121,11 +132,13 @@ class Stream:
         "_closed",
         "_end_by",
         "_ending",
+        "_ends_abruptly",
         "_info",
         "_is_body",
         "_lane",
         "_limit",
         "_observer",
+        "_place",
         "_response",
         "_retry_milliseconds",
         "_silent_since",
@@ -140,7 +153,7 @@ class Stream:
         "writing_since",
     )
 
-    def __init__(self, source: Source, settings: Settings, info: StreamInfo, observer: Observer) -> None:
+    def __init__(self, source: Source, settings: Settings, info: StreamInfo, observer: Observer, place: Place = ANYBODY) -> None:
         self.server = UNKNOWN_SERVER
         """What sends it; told by :meth:`bind`."""
         self.sock: socket.socket | None = None
@@ -157,7 +170,9 @@ class Stream:
         self._source = source
         self._info = info
         self._observer = observer
+        self._place = place
         self._retry_milliseconds = settings.retry_milliseconds
+        self._ends_abruptly = settings.abrupt_end and bool(source.channels)
         self._limit = 1
         self._response: Any = None
         self._close_connection: Callable[[], None] = _nothing_to_close
@@ -297,13 +312,34 @@ class Stream:
         self.writing_since = None
         self._silent_since = time.monotonic()
 
+    def _enter(self, heartbeat: Heartbeat) -> str | None:
+        """Be counted and looked after from now on, or return why not."""
+        if self.server.stopping:
+            return "draining"
+        if (refused := self._place.take()) is not None:
+            return refused
+        is_in = False
+        try:
+            is_in = heartbeat.add(self, self._limit)
+        finally:
+            if not is_in:
+                self._place.give_back()
+        return None if is_in else "full"
+
     def _refusal(self, reason: str) -> bytes:
         """Return what is said to a client that is to come later, and let its connection go: it is no use to it until then."""
         self._close_connection()
         if reason == "draining":
             low, high = _retry_range(self._retry_milliseconds)
-            return soft_refusal("This server is stopping. Come back.", low, high)
-        return soft_refusal("This server has as many streams as it may have. Come back later.", *_FULL_RETRY_MILLISECONDS)
+            return soft_refusal(_REFUSALS[reason], low, high)
+        return soft_refusal(_REFUSALS[reason], *_FULL_RETRY_MILLISECONDS)
+
+    def _cut_short(self) -> None:
+        """Let a planned end look like a fault, where that was chosen: to the server this is a client that left, so it sends no last chunk."""
+        if self._ends_abruptly and self._ending == "draining":
+            if self.sock is not None:
+                servers.hang_up(self.sock)
+            raise BrokenPipeError(errno.EPIPE, "SSE_PUSH_ABRUPT_END: this stream ends without its last chunk")
 
     def _run(self) -> Generator[bytes, None, None]:
         heartbeat = process_heartbeat.get()
@@ -311,7 +347,7 @@ class Stream:
         is_direct = self._lane is not None
         self._silent_since = time.monotonic()
         try:
-            refused = "draining" if self.server.stopping else None if heartbeat.add(self, self._limit) else "full"
+            refused = self._enter(heartbeat)
         except BaseException:
             self._source.abandon()
             raise
@@ -338,6 +374,7 @@ class Stream:
                 elif self._ending is not None:
                     # No blank line behind it: see soft_refusal().
                     yield source.farewell() + _retry_line(self._retry_milliseconds)
+                    self._cut_short()
                     return
                 else:
                     bell.wait()
@@ -345,6 +382,7 @@ class Stream:
                         self._send_rest()
         finally:
             heartbeat.remove(self)
+            self._place.give_back()
             source.close() if opened else source.abandon()
             # Still writing means that the server came no more: its write failed.
             left = "closed" if self.writing_since is None else "gone"
