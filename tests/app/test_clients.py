@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import re
 import threading
+from pathlib import Path
 
 import pytest
 from flask import abort, request
@@ -72,6 +74,18 @@ def test_client_is_who_the_key_says(sse):
     unix = {"REMOTE_ADDR": ""}
     with open_stream(client, "/events", environ_base=unix), open_stream(client, "/events", environ_base=unix):
         pass
+
+
+def test_documented_key_counts_networks_of_ipv6(sse):
+    """The function that the documentation shows: one key per address, and one per network of IPv6."""
+    text = (Path(__file__).parents[2] / "docs/deployment.md").read_text(encoding="utf-8")
+    names = {}
+    exec(re.search(r"```python\n(import ipaddress\n.*?)```", text, re.DOTALL)[1], names)
+    client = make_app(blueprint=sse, max_streams_per_client=1, client_key=names["client_key"]).test_client()
+    with open_stream(client, "/events", environ_base={"REMOTE_ADDR": "2001:db8::1"}), open_stream(client, "/events", environ_base=ADA):
+        assert is_refused(client, environ_base={"REMOTE_ADDR": "2001:db8::2"})
+        assert not is_refused(client, environ_base={"REMOTE_ADDR": "2001:db8:0:1::1"})
+        assert not is_refused(client, environ_base=BOB)
 
 
 def fails(request):
