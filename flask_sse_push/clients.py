@@ -111,7 +111,8 @@ def key_of(request: Request, key: ClientKey | None) -> str | None:
 
     Args:
         request (Request): The current one.
-        key (ClientKey | None): ``SSE_PUSH_CLIENT_KEY``; ``None`` for the address. Over a Unix socket there is none, so nobody is limited.
+        key (ClientKey | None): ``SSE_PUSH_CLIENT_KEY``; ``None`` for the address. Over a Unix socket there is none,
+            so nobody is limited.
 
     Raises:
         TypeError: The function returned something else.
@@ -121,5 +122,7 @@ def key_of(request: Request, key: ClientKey | None) -> str | None:
         return request.remote_addr or None
     client = key(request)
     if client is not None and not isinstance(client, str):
-        raise TypeError(f"SSE_PUSH_CLIENT_KEY must return a str or None, got {client!r}. Return None for a client that is not limited.")
+        raise TypeError(
+            f"SSE_PUSH_CLIENT_KEY must return a str or None, got {client!r}. Return None for a client that is not limited."
+        )
     return client
