@@ -7,16 +7,18 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask, Request, Response, abort, current_app, has_app_context, jsonify, request
+from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
 
 from .access import Rules, check_access
 from .boot import told_in_one_line
 from .core.channels import DEFAULT_CHANNEL, Pattern, check_channels
+from .core.values import shown
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
 from .errors import ConfigurationError, InvalidChannel, NotRegistered
 from .pump import FINAL_ID, close_iterable
 from .query import find_misspelt
-from .refusals import Refusal, shown, soft_refusal
+from .refusals import Refusal, soft_refusal
+from .response import RefusalResponse
 from .rule import Rule
 from .state import AppState
 
@@ -160,11 +162,13 @@ class SSEPush(Blueprint):
             UnsupportedServer: The server cannot stream.
         """
         state, asked = self._state(), _current_request()
-        self._refuse_foreign(state, asked)
+        refusal = self._refuse_foreign(state, asked)
+        if refusal is not None:
+            return refusal
         try:
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
-            abort(self._refuse(state, _no_name(error, channels)))
+            return self._refuse(state, _no_name(error, channels))
         if DEFAULT_CHANNEL in names:
             state.serves_default = True
         return state.subscribe(asked, names)
@@ -195,8 +199,7 @@ class SSEPush(Blueprint):
             raise TypeError(f'"iterable" must give one item after the other, got {iterable!r}. Put a single item into a list.')
         try:
             state, asked = self._state(), _current_request()
-            self._refuse_foreign(state, asked)
-            refusal = self._refuse_response(state)
+            refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)
             if refusal is None:
                 return state.respond(asked, iterable)
         except BaseException:
@@ -313,7 +316,9 @@ class SSEPush(Blueprint):
             response.headers["Allow"] = "GET, HEAD, OPTIONS"
             add_preflight_headers(response.headers)
             return response
-        self._refuse_foreign(state, asked)
+        refused = self._refuse_foreign(state, asked)
+        if refused is not None:
+            return refused
         if (misspelt := find_misspelt(asked)) is not None:
             if current_app.debug:
                 return self._refuse(state, misspelt)
@@ -328,38 +333,35 @@ class SSEPush(Blueprint):
             return self._answer_refusal(state, refusal)
         return state.subscribe(asked, channels)
 
-    def _refuse_foreign(self, state: AppState, asked: Request) -> None:
-        if is_foreign(asked, state.settings):
-            origin = asked.headers.get("Origin")
-            page = "a page of another site"
-            if origin is not None:
-                page = f"a page of another origin, {shown(origin)},"
-            refusal = Refusal(
-                403,
-                "Pages of this origin may not read streams. "
-                "SSE_PUSH_CORS_ORIGINS lists the origins that may.",
-                f"{page} asked {shown(asked.host)}",
-                "List it in SSE_PUSH_CORS_ORIGINS if it may; behind a proxy, pass the Host header on.",
-                "origin",
-                origin,
-            )
-            abort(self._refuse(state, refusal))
+    def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
+        if not is_foreign(asked, state.settings):
+            return None
+        origin = asked.headers.get("Origin")
+        page = "a page of another site" if origin is None else f"a page of another origin, {shown(origin)},"
+        refusal = Refusal(
+            403,
+            "Pages of this origin may not open streams. SSE_PUSH_CORS_ORIGINS lists the origins that may.",
+            f"{page} asked {shown(asked.host)}",
+            "List it in SSE_PUSH_CORS_ORIGINS if it may; behind a proxy, pass the Host header on.",
+            "origin",
+            origin,
+        )
+        return self._refuse(state, refusal)
 
     def _refuse_response(self, state: AppState) -> Response | None:
         if request.method == "GET":
             return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
-        if not state.is_full(request):
+        reason = state.why_not(request)
+        if reason is None:
             return None
-        message = "This server has as many streams as it may have. Try again later."
+        state.stream_refused(reason)
+        message = "This server or this client has as many streams as it may have. Try again later."
         full = self._answer(state, 503, {"error": "full", "message": message})
         full.headers["Retry-After"] = "15"
         return full
 
     def _no_content(self, state: AppState) -> Response:
-        response = Response(status=204)
-        del response.headers["Content-Type"]
-        add_cors_headers(response.headers, request, state.settings)
-        return response
+        return self._finish(state, RefusalResponse(204))
 
     def _refuse(self, state: AppState, refusal: Refusal) -> Response:
         state.refusals.note(refusal)
@@ -384,17 +386,13 @@ class SSEPush(Blueprint):
     def _come_back(self, state: AppState, refusal: Refusal) -> Response:
         text = f"{refusal.reason}. {refusal.cure}" if current_app.debug else refusal.message
         body = soft_refusal(text, *_SOFT_RETRY_MILLISECONDS)
-        return self._unstored(state, Response(body, content_type="text/event-stream; charset=utf-8"))
+        return self._finish(state, RefusalResponse(200, body, "text/event-stream; charset=utf-8"))
 
     def _answer(self, state: AppState, status: int, body: dict[str, str]) -> Response:
         """A refusal for good is JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
-        response = jsonify(body)
-        response.status_code = status
-        return self._unstored(state, response)
+        return self._finish(state, RefusalResponse(status, state.app.json.dumps(body), "application/json"))
 
-    def _unstored(self, state: AppState, response: Response) -> Response:
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
+    def _finish(self, state: AppState, response: RefusalResponse) -> Response:
         add_cors_headers(response.headers, request, state.settings)
         return response
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from .concurrency import Bell, current_mode, short_lock, when_free
 from .core.event import Event, encode
+from .core.ids import is_token
 from .core.log import MAX_BATCH_BYTES
 from .core.values import shown, text_of
 from .errors import InvalidEvent
@@ -35,17 +36,19 @@ class Pump:
         iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that ``dumps`` can encode.
         dumps (Callable): Encodes values as JSON.
         max_event_bytes (int): Larger events fail the stream.
+        last_event_id (str | None): Where the client stopped; anything at all.
     """
 
     channels: tuple[str, ...] = ()
     has_more = False
     rung_in_turns = False  # an iterable that never waits would write, and nobody else come to run
 
-    def __init__(self, iterable: Iterable[Any], dumps: Callable[[Any], str], max_event_bytes: int) -> None:
+    def __init__(self, iterable: Iterable[Any], dumps: Callable[[Any], str], max_event_bytes: int, last_event_id: str | None = None) -> None:
         self.outcome: str | None = None
         self._iterable = iterable
         self._dumps = dumps
         self._max_event_bytes = max_event_bytes
+        self._last_event_id = last_event_id if last_event_id != FINAL_ID and is_token(last_event_id) else None
         self._lock = short_lock()
         self._ready: deque[bytes] = deque()
         self._ready_bytes = 0
@@ -82,8 +85,12 @@ class Pump:
         close_iterable(self._iterable)
 
     def prelude(self) -> bytes:
-        """End the block that ``retry:`` began."""
-        return b"\n"
+        """
+        Return the id that the client came with, if an item of ours can have had it.
+
+        Items need no ids, and the first blank line on a connection without one lets a client that reads the standard by the letter forget its own.
+        """
+        return b"id: %s\n\n" % self._last_event_id.encode() if self._last_event_id is not None else b"\n"
 
     def read(self) -> bytes:
         """Return what the iterable has given since."""

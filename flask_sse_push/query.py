@@ -7,7 +7,8 @@ from functools import lru_cache
 
 from flask import Request
 
-from .refusals import Refusal, shown
+from .core.values import shown
+from .refusals import Refusal
 
 __all__ = ["find_misspelt"]
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-__all__ = ["Refusal", "RefusalLog", "shown", "soft_refusal"]
+__all__ = ["Refusal", "RefusalLog", "soft_refusal"]
 
 MOST_KEYS = 64
 """How many reasons of one kind are logged: channels, origins and names in a query come from outside."""
@@ -15,28 +15,26 @@ MOST_KEYS = 64
 logger = logging.getLogger(__package__)
 
 
-def soft_refusal(reason: str, low_ms: float, high_ms: float) -> bytes:
+def soft_refusal(reason: str, low_ms: int, high_ms: int) -> bytes:
     """
-    Return the body of a 200 that asks a browser to come back: others stop an ``EventSource`` for ever.
+    Return the whole body of an answer, with status 200, that asks a client to come back.
 
-    It ends with one line feed. A second one would end a block without an id, and a client that follows the
-    standard by the letter would forget its place (WHATWG HTML, 9.2.6).
+    Any other status would stop an ``EventSource`` for ever.
 
     Args:
-        reason (str): One line for whoever looks at the bytes, sent as a comment.
-        low_ms (float): Milliseconds that the client waits at least.
-        high_ms (float): Milliseconds that it waits at most. The time is random, so that clients come apart.
+        reason (str): One line of plain text for people, sent as a comment.
+        low_ms (int): The client waits for a time between this, in milliseconds, and ``high_ms``: a different
+            one for each, so that clients refused together come back apart.
+        high_ms (int): At least ``low_ms``.
+
+    See:
+        WHATWG HTML, 9.2.6 "Interpreting an event stream"
+        https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
     """
-    return f": {reason}\nretry: {random.uniform(low_ms, high_ms):.0f}\n".encode()
-
-
-def shown(value: object, most: int = 160) -> str:
-    """Return ``repr(value)``, shortened: safe in a log, because it escapes line breaks and controls."""
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001  # a foreign object; it must not turn a refusal into an error
-        text = f"<{type(value).__qualname__} without a repr>"
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    # One line feed ends the line, a second one would end a block. At a blank line "set the last event ID string
+    # of the event source to the value of the last event ID buffer", which is empty on a connection that had no
+    # "id" yet: a client that follows the standard by the letter would forget where it stands.
+    return b": %b\nretry: %d\n" % (reason.encode(), random.randint(low_ms, high_ms))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
+from .server import close_after_answer, hush_timeout
 from .stream import Stream
 
-__all__ = ["ENVIRON_KEY", "EventStreamResponse"]
+__all__ = ["ENVIRON_KEY", "EventStreamResponse", "RefusalResponse"]
 
 ENVIRON_KEY = "flask_sse_push.stream"
 """Where the WSGI environment of a test holds a list, to which the stream that answers is added."""
@@ -19,11 +20,13 @@ ENVIRON_KEY = "flask_sse_push.stream"
 _ENDLESS = "An event stream has no end, so its body cannot be {}. Leave responses with is_streamed alone, in after_request as in middleware."
 
 
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
+
 _HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-store, no-transform"),  # no-transform is for proxies that compress, and thereby hold back
     ("X-Accel-Buffering", "no"),  # turns off nginx' buffer for this response
-    ("X-Content-Type-Options", "nosniff"),
+    _NOSNIFF,
 )
 
 
@@ -60,9 +63,10 @@ class EventStreamResponse(Response):
             return ClosingIterator((), self.close)
         if self.response is not self._stream:
             # Somebody wrapped the body: theirs is sent, and the stream within is closed too, which a generator around it would forget.
-            return ClosingIterator(super().get_app_iter(environ), self._stream.close)
+            return _Body(super().get_app_iter(environ), self._stream.close)
         if self._on_close:
-            return ClosingIterator(self._stream, self.close)
+            return _Body(self._stream, self.close)
+        self._stream.is_bare = True
         return self._stream
 
     def get_data(self, as_text: bool = False) -> NoReturn:
@@ -84,3 +88,36 @@ class EventStreamResponse(Response):
     def freeze(self) -> NoReturn:
         """Refuse: it would wait for ever."""
         raise RuntimeError(_ENDLESS.format("frozen"))
+
+
+class _Body(ClosingIterator):
+    """A stream, and others that want to know of its end."""
+
+    def close(self) -> None:
+        super().close()
+        hush_timeout()
+
+
+class RefusalResponse(Response):
+    """
+    An answer that opens no stream. It is this client's alone, and the last one on its connection.
+
+    A cache that kept a 204 would stop the ``EventSource`` of the next visitor for ever; and a client that was refused and
+    keeps its connection open would hold one that ordinary pages need.
+
+    Args:
+        status (int): 204, 400 and above, or 200 with a body that asks the client to come back.
+        body (str | bytes | None): ``None`` for no body.
+        content_type (str): Of the body.
+    """
+
+    def __init__(self, status: int, body: str | bytes | None = None, content_type: str = "application/json") -> None:
+        super().__init__(body, status, headers=[("Cache-Control", "no-store"), _NOSNIFF], content_type=content_type)
+        if body is None:
+            del self.headers["Content-Type"]
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer as a WSGI application."""
+        if environ["REQUEST_METHOD"] != "OPTIONS":  # whose answer is a permission more often than a refusal
+            close_after_answer(environ, start_response)
+        return super().__call__(environ, start_response)

@@ -14,8 +14,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from .core.channels import Pattern
+from .core.values import shown
 from .errors import ConfigurationError
-from .refusals import Refusal, shown
+from .refusals import Refusal
 
 __all__ = ["FORBIDDEN", "Rule", "ask", "check_rule", "name_of"]
 

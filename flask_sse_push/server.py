@@ -6,6 +6,7 @@ Everything that depends on a server's insides is here, and ends in "unknown" whe
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import sys
@@ -22,8 +23,11 @@ __all__ = [
     "bound_buffer",
     "bound_waits",
     "client_socket",
+    "close_after_answer",
     "cut",
     "forget_error",
+    "hang_up",
+    "hush_timeout",
     "inspect_server",
     "is_gevent_patched",
     "is_server_asking",
@@ -40,7 +44,7 @@ KEEPALIVE_SECONDS = 5
 """How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is missed within 30 s."""
 
 USER_TIMEOUT_MARGIN_SECONDS = 2
-"""How much later than our watchdog the kernel gives up: its error would be logged by gunicorn with a traceback."""
+"""How much later than our watchdog the kernel gives up a client that stops reading in the middle of a large write: whose clock is first says why it ended."""
 
 # Not on every system.
 _KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(getattr(socket, name) for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL") if hasattr(socket, name))
@@ -134,6 +138,29 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
     return None
 
 
+def close_after_answer(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> None:
+    """
+    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and lets itself be told.
+
+    A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's server closes every connection.
+
+    Args:
+        environ (dict): The request's. A request with a body is left alone: to close before it was read resets the connection, and may take
+            the answer with it.
+        start_response (Callable | None): What the server gave; behind a middleware's own, nothing is known.
+    """
+    if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+        return
+    handler: Any = getattr(start_response, "__self__", None)
+    module = type(handler).__module__  # gunicorn's response over HTTP/2, whose connection carries others, is in a module of its own
+    if module == "gunicorn.http.wsgi" and hasattr(handler, "force_close"):
+        handler.force_close()
+        # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it sees that at once.
+        _shut(handler.sock, socket.SHUT_RD)
+    elif module == "gevent.pywsgi":
+        handler.close_connection = True
+
+
 def plain_response(worker: Any, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Any:
     """
     Return gunicorn's response object where its gevent worker (:attr:`Server.worker`) writes a body as it is to a plain socket of its own.
@@ -212,6 +239,24 @@ def forget_error(sock: socket.socket) -> None:
         pass
 
 
+def hush_timeout() -> None:
+    """
+    Raise ``EPIPE`` in place of a time-out of the kernel's that is on its way through the server; return if there is none.
+
+    Called last where a server closes a body, which it does in a ``finally``. The kernel may give a client up before our watchdog does: its clock
+    starts with the first byte that is not acknowledged, ours with the first write that waits. The write then fails with ``ETIMEDOUT``, which servers
+    take for a fault and log with a traceback; ``EPIPE`` they know as a client that left.
+
+    Raises:
+        BrokenPipeError: In place of that error, and from it.
+    """
+    error = sys.exc_info()[1]
+    if isinstance(error, GeneratorExit):
+        error = error.__context__  # middleware that is a generator is closed on the way
+    if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
+        raise BrokenPipeError(errno.EPIPE, "the client takes nothing, and the kernel has given it up") from error
+
+
 def cut(sock: socket.socket) -> None:
     """
     End a connection whose other end takes nothing: a write that waits for it raises ``EPIPE``, which every server takes quietly.
@@ -221,8 +266,25 @@ def cut(sock: socket.socket) -> None:
     inner = getattr(sock, "_sock", sock)
     try:
         inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    except OSError:
+        pass  # closed already
+    _shut(sock, socket.SHUT_RDWR)
+
+
+def hang_up(sock: socket.socket) -> None:
+    """
+    End a connection behind what was sent.
+
+    The server closes it too; but gthread's accepting thread would first wait for each other end to do so.
+    """
+    _shut(sock, socket.SHUT_RDWR)
+
+
+def _shut(sock: socket.socket, how: int) -> None:
+    inner = getattr(sock, "_sock", sock)
+    try:
         # The plain method: TLS would first forget its state, under the feet of the write that waits.
-        socket.socket.shutdown(inner, socket.SHUT_RDWR) if isinstance(inner, socket.socket) else inner.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(inner, how) if isinstance(inner, socket.socket) else inner.shutdown(how)
     except OSError:
         pass  # closed or reset already
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .bus.base import MAX_STORED_EVENTS, BusFactory, BusOptions, Retention
+from .clients import ClientKey
 from .core.channels import DEFAULT_CHANNEL, Pattern
 from .core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
 from .core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
@@ -59,6 +60,12 @@ class Settings:
     """``SSE_PUSH_DIRECT_WRITE`` (bool, default ``True``): write straight to the client's socket where the server is known (gunicorn's gevent worker)."""
     max_streams: int | None
     """``SSE_PUSH_MAX_STREAMS`` (streams per process, default 80 % of what the server can hold): more are asked to come later."""
+    max_streams_per_client: int | None
+    """``SSE_PUSH_MAX_STREAMS_PER_CLIENT`` (streams per client and process, default no limit): more are asked to come later."""
+    client_key: ClientKey | None
+    """``SSE_PUSH_CLIENT_KEY`` (function of the request, default its ``remote_addr``): names the client; ``None`` for one that is not limited."""
+    abrupt_end: bool
+    """``SSE_PUSH_ABRUPT_END`` (bool, default ``False``): a server that stops cuts channel streams off instead of ending them cleanly."""
     max_channels: int
     """``SSE_PUSH_MAX_CHANNELS`` (channels per stream, default 32)."""
     max_event_bytes: int
@@ -99,7 +106,10 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         retry_milliseconds=reader.integer("RETRY_MILLISECONDS", 2000, MIN_RETRY_MILLISECONDS, MAX_RETRY_MILLISECONDS),
         write_timeout_seconds=reader.number("WRITE_TIMEOUT_SECONDS", 10, 0.5, 600),
         direct_write=reader.boolean("DIRECT_WRITE", True),
-        max_streams=reader.optional_integer("MAX_STREAMS", 1, 1_000_000),
+        max_streams=reader.optional_integer("MAX_STREAMS", 1, 1_000_000, "what fits the server"),
+        max_streams_per_client=reader.optional_integer("MAX_STREAMS_PER_CLIENT", 1, 1_000_000, "no limit"),
+        client_key=reader.optional_function("CLIENT_KEY", "a function of the request", "its remote_addr"),
+        abrupt_end=reader.boolean("ABRUPT_END", False),
         max_channels=reader.integer("MAX_CHANNELS", 32, 1, 10_000),
         max_event_bytes=reader.integer("MAX_EVENT_BYTES", 64 * 1024, 64, 64 * 1024 * 1024),
         cors_origins=reader.origins("CORS_ORIGINS"),
@@ -152,31 +162,37 @@ class _Reader:
     def number(self, name: str, default: float, least: float, most: float) -> float:
         value = self._get(name, default)
         if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-            raise _wrong(name, f"a number from {least:g} to {most:g}", value, default)
+            raise _wrong(name, f"a number from {least:g} to {most:g}", value, repr(default))
         return float(value)
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         value = self._get(name, default)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise _wrong(name, f"a whole number from {least} to {most}", value, default)
+            raise _wrong(name, f"a whole number from {least} to {most}", value, repr(default))
         return value
 
-    def optional_integer(self, name: str, least: int, most: int) -> int | None:
+    def optional_integer(self, name: str, least: int, most: int, usual: str) -> int | None:
         value = self._get(name, None)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most):
-            raise _wrong(name, f"a whole number from {least} to {most}", value, None)
+            raise _wrong(name, f"a whole number from {least} to {most}", value, usual)
+        return value
+
+    def optional_function(self, name: str, wanted: str, usual: str) -> Any:
+        value = self._get(name, None)
+        if value is not None and not callable(value):
+            raise _wrong(name, wanted, value, usual)
         return value
 
     def boolean(self, name: str, default: bool) -> bool:
         value = self._get(name, default)
         if not isinstance(value, bool):
-            raise _wrong(name, "True or False", value, default)
+            raise _wrong(name, "True or False", value, repr(default))
         return value
 
     def text_or_function(self, name: str, default: str) -> Any:
         value = self._get(name, default)
         if not callable(value) and (not isinstance(value, str) or not value):
-            raise _wrong(name, "a URL, or a function that makes a bus", value, default)
+            raise _wrong(name, "a URL, or a function that makes a bus", value, repr(default))
         return value
 
     def _texts(self, name: str, example: str) -> list[str]:
@@ -211,6 +227,5 @@ class _Reader:
                 raise ConfigurationError(f"{key} is not a setting of flask_sse_push. {cure}")
 
 
-def _wrong(name: str, wanted: str, value: object, default: object) -> ConfigurationError:
-    usual = "what fits the server" if default is None else repr(default)
+def _wrong(name: str, wanted: str, value: object, usual: str) -> ConfigurationError:
     return ConfigurationError(f"{PREFIX}{name} must be {wanted}, got {value!r}. Leave it out for {usual}.")

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from flask import Flask, Request
@@ -17,6 +18,7 @@ from . import checks, signals
 from .access import Rules
 from .bus import Bus, BusOptions, Report, open_bus
 from .children import Children
+from .clients import ANYBODY, CUT_OFF, NOBODY, ClientStreams, Place, key_of
 from .concurrency import PerProcess, forks, reentrant_lock
 from .core.channels import DEFAULT_CHANNEL
 from .core.event import Event
@@ -31,7 +33,7 @@ from .refusals import RefusalLog
 from .reports import Reporter, summarize
 from .response import EventStreamResponse
 from .runtime import private_folder
-from .server import Server, client_socket, inspect_server, is_gevent_patched, plain_response
+from .server import Server, client_socket, close_after_answer, inspect_server, is_gevent_patched, plain_response
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
 from .stream import Source, Stream, StreamInfo
 from .subscription import Subscription
@@ -50,6 +52,14 @@ _serving: dict[tuple[int, str, str], weakref.ref[AppState]] = {}  # of each name
 
 _told: set[tuple[int, str, str]] = set()  # the names of which it was said that there are several
 
+_REFUSED = {
+    "full": "Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow.",
+    "client": (
+        "Streams are refused: a client has as many as SSE_PUSH_MAX_STREAMS_PER_CLIENT allows. "
+        "If all of them seem to be one client, wrap the app in Werkzeug's ProxyFix, or set SSE_PUSH_CLIENT_KEY."
+    ),
+}
+
 logger = logging.getLogger(__package__)
 
 
@@ -62,6 +72,8 @@ class _Process:
         self.hub = Hub(self.bus, state.settings, lambda: state.report(self))
         self.lock = reentrant_lock()  # a finalizer may publish while something is counted
         self.counts: Counter[str] = Counter()
+        most = state.settings.max_streams_per_client
+        self.clients = ClientStreams(most) if most is not None else None
         self.published = 0
         self.reporter = Reporter()
         self.findings: list[checks.Finding] | None = None
@@ -247,17 +259,20 @@ class AppState:
         last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or (query["last_event_id"] if "last_event_id" in query else None)  # noqa: SIM401
         process = self._processes.get()
         process.hub.wait_until_ready(self.settings.publish_timeout_seconds)
-        refusal = "bus" if process.bus.health().is_refused else None
-        return self._respond(request, Subscription(process.hub, channels, last_event_id), last_event_id, refusal)
+        place = CUT_OFF if process.bus.health().is_refused else self._place(request)
+        return self._respond(request, Subscription(process.hub, channels, last_event_id), last_event_id, place)
 
     def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
         """Return the response that streams an iterable to a request."""
-        pump = Pump(iterable, lambda value: to_json(value, self.dumps), self.settings.max_event_bytes)
-        return self._respond(request, pump, request.headers.get("Last-Event-ID"))
+        last_event_id = request.headers.get("Last-Event-ID")
+        pump = Pump(iterable, lambda value: to_json(value, self.dumps), self.settings.max_event_bytes, last_event_id)
+        return self._respond(request, pump, last_event_id, self._place(request))
 
-    def is_full(self, request: Request) -> bool:
-        """Say whether a stream would be refused now."""
-        return len(process_heartbeat.get()) >= self._max_streams(self._server(request.environ))
+    def why_not(self, request: Request) -> str | None:
+        """Return why a stream would be refused now, as :meth:`stream_refused` is told; ``None`` when it would not."""
+        if len(process_heartbeat.get()) >= self._max_streams(self._server(request.environ)):
+            return "full"
+        return self._place(request).why_not()
 
     def stats(self) -> dict[str, Any]:
         """Return what this process knows; see :meth:`SSEPush.stats`."""
@@ -269,7 +284,7 @@ class AppState:
             **_count_streams(counts),
             "max_streams": self._max_streams(self._server(None)),
             "opened": counts["opened"] + counts["opened direct"],
-            "refused": counts["refused full"] + counts["refused draining"] + counts["refused bus"],
+            "refused": sum(count for what, count in counts.items() if what.startswith("refused ")),
             "published": process.published,
             "bus": process.bus.name,
             "bus_state": health.state,
@@ -307,8 +322,8 @@ class AppState:
 
     def stream_refused(self, reason: str) -> None:
         """Count, and say it the first time."""
-        if self._count(f"refused {reason}") == 1 and reason == "full":
-            logger.warning("Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow. stats()['refused'] counts them.")
+        if self._count(f"refused {reason}") == 1 and reason in _REFUSED:
+            logger.warning("%s stats()['refused'] counts them.", _REFUSED[reason])
 
     def _count(self, what: str) -> int:
         return self._processes.get().count(what)
@@ -383,17 +398,33 @@ class AppState:
     def _bus_options(self) -> BusOptions:
         return self.settings.bus_options()._replace(identity=lambda: identify(self.app))
 
-    def _respond(self, request: Request, source: Source, last_event_id: str | None, refusal: str | None = None) -> EventStreamResponse:
+    def _respond(
+        self, request: Request, source: Source, last_event_id: str | None, place: Place
+    ) -> EventStreamResponse:
         self.check_server(self._server(request.environ))
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
-        response = EventStreamResponse(Stream(source, self.settings, info, self, refusal), self._bind)
+        response = EventStreamResponse(Stream(source, self.settings, info, self, place), self._bind)
         add_cors_headers(response.headers, request, self.settings)
         return response
+
+    def _place(self, request: Request) -> Place:
+        """Return the place that a stream of this request takes among those of its client."""
+        process = self._processes.get()
+        if process.clients is None:
+            return ANYBODY
+        try:
+            client = key_of(request, self.settings.client_key)
+        except Exception:
+            if process.count("unknown clients") == 1:
+                logger.exception("Streams are refused: SSE_PUSH_CLIENT_KEY failed. Each client is asked to come later until it works.")
+            return NOBODY
+        return ANYBODY if client is None else process.clients.place_of(client)
 
     def _bind(self, stream: Stream, environ: dict[str, Any], start_response: Any) -> None:
         server = self._server(environ)
         response = plain_response(server.worker, environ, start_response) if self.settings.direct_write else None
-        stream.bind(server, client_socket(environ, start_response), self._max_streams(server), response)
+        close_connection = partial(close_after_answer, environ, start_response)
+        stream.bind(server, client_socket(environ, start_response), self._max_streams(server), response, close_connection)
 
 
 def _read_settings(app: Flask) -> Settings:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import server as servers
+from .clients import ANYBODY, Place
 from .concurrency import Bell, current_mode
 from .core import ids
-from .heartbeat import process_heartbeat
+from .heartbeat import Heartbeat, process_heartbeat
+from .refusals import soft_refusal
 from .server import Server
 from .settings import Settings
 
@@ -31,6 +34,19 @@ _HARD_ENDINGS = frozenset({"gone", "stalled"})  # there is nobody to send anythi
 
 # A browser that is told to come later waits this long: long enough for room, and not all at once.
 _LATER_MILLISECONDS = (15_000, 60_000)
+
+
+_REFUSALS = {
+    "draining": "This server is stopping. Come back.",
+    "full": "This server has as many streams as it may have. Come back later.",
+    "client": "This client has as many streams as it may have. Come back later.",
+    "unknown client": "This server cannot tell whose stream this would be. Come back later.",
+    "bus": "This server cannot read the events of its app. Come back later.",
+}
+
+
+def _nothing_to_close() -> None:
+    """The stream has begun, or its server cannot be told."""
 
 
 class Source(Protocol):
@@ -101,7 +117,7 @@ class Observer(Protocol):
         """It is over and holds nothing any more."""
 
     def stream_refused(self, reason: str) -> None:
-        """Its client was asked to come later: ``"full"``, ``"draining"`` or ``"bus"``."""
+        """Its client was asked to come later: ``"full"``, ``"draining"``, ``"client"``, ``"unknown client"`` or ``"bus"``."""
 
 
 class Stream:
@@ -116,28 +132,31 @@ class Stream:
         settings (Settings): Time-outs and limits.
         info (StreamInfo): Told to the observer.
         observer (Observer): Told of opening, closing and refusal.
-        refusal (str | None): Why its client is asked to come later whatever the server says: ``"bus"``.
+        place (Place): What it takes from its client's share while it is open.
     """
 
     __slots__ = (
         "_beat",
         "_bell",
         "_chunks",
+        "_close_connection",
         "_closed",
         "_end_by",
         "_ending",
+        "_ends_abruptly",
         "_info",
         "_is_body",
         "_lane",
         "_limit",
         "_observer",
-        "_refusal",
+        "_place",
         "_response",
         "_retry_milliseconds",
         "_silent_since",
         "_source",
         "_wake",
         "heartbeat_seconds",
+        "is_bare",
         "rest",
         "server",
         "sock",
@@ -145,7 +164,7 @@ class Stream:
         "writing_since",
     )
 
-    def __init__(self, source: Source, settings: Settings, info: StreamInfo, observer: Observer, refusal: str | None = None) -> None:
+    def __init__(self, source: Source, settings: Settings, info: StreamInfo, observer: Observer, place: Place = ANYBODY) -> None:
         self.server = UNKNOWN_SERVER
         """What sends it; told by :meth:`bind`."""
         self.sock: socket.socket | None = None
@@ -157,13 +176,17 @@ class Stream:
         self.writing_since: float | None = None
         self.rest = b""
         """What the express lane could not send, framed: its greenlet sends it before anything else."""
+        self.is_bare = False
+        """Whether nothing of this package is around it: then its :meth:`close` is the last that the server hears of it."""
         self._source = source
         self._info = info
         self._observer = observer
-        self._refusal = refusal
+        self._place = place
         self._retry_milliseconds = settings.retry_milliseconds
+        self._ends_abruptly = settings.abrupt_end and bool(source.channels)
         self._limit = 1
         self._response: Any = None
+        self._close_connection: Callable[[], None] = _nothing_to_close
         self._is_body = False
         self._lane: DirectBell | None = None
         self._wake: Bell | None = None
@@ -173,7 +196,14 @@ class Stream:
         self._end_by = 0.0
         self._chunks = self._run()
 
-    def bind(self, server: Server, sock: socket.socket | None, limit: int, response: Any = None) -> None:
+    def bind(
+        self,
+        server: Server,
+        sock: socket.socket | None,
+        limit: int,
+        response: Any = None,
+        close_connection: Callable[[], None] = _nothing_to_close,
+    ) -> None:
         """
         Say what sends this stream, before the first chunk.
 
@@ -182,8 +212,9 @@ class Stream:
             sock (socket.socket | None): The client's socket, where the server shows it.
             limit (int): How many streams the process may have with this one.
             response (Any): What :func:`server.plain_response` returned.
+            close_connection (Callable): Called before the answer to a client that is refused: its connection is to end with that.
         """
-        self.server, self.sock, self._limit, self._response = server, sock, limit, response
+        self.server, self.sock, self._limit, self._response, self._close_connection = server, sock, limit, response, close_connection
 
     def __eq__(self, other: object) -> bool:
         if self._response is not None and servers.is_server_asking(self):
@@ -204,7 +235,12 @@ class Stream:
         return chunk
 
     def close(self) -> None:
-        """Give everything back. Any number of times, before the first chunk or after the last."""
+        """Give everything back. Any number of times, before the first chunk or after the last. Called by the server, or by what stands before it."""
+        self._give_back()
+        if self.is_bare:
+            servers.hush_timeout()
+
+    def _give_back(self) -> None:
         if self._bell is None and not self._closed:
             self._source.abandon()
         self._closed = True
@@ -250,7 +286,7 @@ class Stream:
     def abandon(self) -> None:
         """Give everything back though the server has not called ``close``. From any thread."""
         try:
-            self.close()
+            self._give_back()
         except ValueError:
             pass  # it runs at this moment, so it is not abandoned
 
@@ -287,21 +323,51 @@ class Stream:
         self.writing_since = None
         self._silent_since = time.monotonic()
 
+    def _enter(self, heartbeat: Heartbeat) -> str | None:
+        """Be counted and looked after from now on, or return why not."""
+        if self.server.stopping:
+            return "draining"
+        if (refused := self._place.take()) is not None:
+            return refused
+        is_in = False
+        try:
+            is_in = heartbeat.add(self, self._limit)
+        finally:
+            if not is_in:
+                self._place.give_back()
+        return None if is_in else "full"
+
+    def _refusal(self, reason: str) -> bytes:
+        """Return what is said to a client that is to come later, and let its connection go: it is no use to it until then."""
+        self._close_connection()
+        if reason == "draining":
+            low, high = _retry_range(self._retry_milliseconds)
+            return soft_refusal(_REFUSALS[reason], low, high)
+        return soft_refusal(_REFUSALS[reason], *_LATER_MILLISECONDS)
+
+    def _cut_short(self) -> None:
+        """Let a planned end look like a fault, where that was chosen: to the server this is a client that left, so it sends no last chunk."""
+        if self._ends_abruptly and self._ending == "draining":
+            if self.sock is not None:
+                servers.hang_up(self.sock)
+            raise BrokenPipeError(errno.EPIPE, "SSE_PUSH_ABRUPT_END: this stream ends without its last chunk")
+
     def _run(self) -> Generator[bytes, None, None]:
         heartbeat = process_heartbeat.get()
         bell = self._hang_bells()
         is_direct = self._lane is not None
         self._silent_since = time.monotonic()
         try:
-            refused = self._refusal or ("draining" if self.server.stopping else None if heartbeat.add(self, self._limit) else "full")
+            refused = self._enter(heartbeat)
         except BaseException:
             self._source.abandon()
             raise
         if refused is not None:
             self._source.abandon()
             self._observer.stream_refused(refused)
-            yield _goodbye(refused, self._retry_milliseconds)
+            yield self._refusal(refused)
             return
+        self._close_connection = _nothing_to_close
         source = self._source
         opened = False
         try:
@@ -317,7 +383,9 @@ class Stream:
                 elif source.outcome is not None:
                     return
                 elif self._ending is not None:
-                    yield source.farewell() + _retry_line(self._retry_milliseconds) + b"\n"
+                    # No blank line behind it: see soft_refusal().
+                    yield source.farewell() + _retry_line(self._retry_milliseconds)
+                    self._cut_short()
                     return
                 else:
                     bell.wait()
@@ -325,6 +393,7 @@ class Stream:
                         self._send_rest()
         finally:
             heartbeat.remove(self)
+            self._place.give_back()
             source.close() if opened else source.abandon()
             # Still writing means that the server came no more: its write failed.
             left = "closed" if self.writing_since is None else "gone"
@@ -339,17 +408,10 @@ def _direct_bell() -> type[DirectBell]:
     return DirectBell
 
 
-def _retry_line(milliseconds: int) -> bytes:
+def _retry_range(milliseconds: int) -> tuple[int, int]:
     """Within half of it, so that clients cut off together come back apart: browsers add nothing of their own."""
-    return b"retry: %d\n" % random.uniform(milliseconds * 0.5, milliseconds * 1.5)
+    return milliseconds // 2, milliseconds + milliseconds // 2
 
 
-def _goodbye(reason: str, retry_milliseconds: int) -> bytes:
-    """
-    The answer to a client that is to come later. Any status but 200 would stop an ``EventSource`` for ever.
-    """
-    if reason == "full":
-        return b": This server has as many streams as it may have. Come back later.\nretry: %d\n\n" % random.uniform(*_LATER_MILLISECONDS)
-    if reason == "bus":
-        return b": This server cannot read the events of its app. Come back later.\nretry: %d\n\n" % random.uniform(*_LATER_MILLISECONDS)
-    return b": This server is stopping. Come back.\n" + _retry_line(retry_milliseconds) + b"\n"
+def _retry_line(milliseconds: int) -> bytes:
+    return b"retry: %d\n" % random.uniform(*_retry_range(milliseconds))

@@ -64,10 +64,13 @@ class Subscription(Cursor):
     def prelude(self) -> bytes:
         """Return the position as an ``id:`` alone: browsers keep it and dispatch nothing, so that even a stream cut off before its first event resumes."""
         if self.epoch is _NOWHERE:
+            if not self._last_event_id:
+                return b"\n"
             # "Set the last event ID string of the event source to the value of the last event ID buffer" (WHATWG 9.2.6): a blank line alone would
-            # let a strict client forget where it stands, and come back as if it were new.
-            id = ids.parse(self._last_event_id or "")
-            return b"id: %s\n\n" % str(id).encode() if id is not None else b"\n"
+            # let a strict client forget where it stands, and come back as if it were new. One that none of our logs has sent is not repeated,
+            # and its client hears of the gap when the log is there: no blank line comes before that.
+            id = ids.parse(self._last_event_id)
+            return b"id: %s\n\n" % str(id).encode() if id is not None else b""
         if self._reason is not None:
             return b""  # the reset follows at once, and says where it stands; a client that knew that before and not the reset would miss the gap
         return self._id_block()
@@ -80,6 +83,7 @@ class Subscription(Cursor):
             if not self._last_event_id:
                 # Nobody knows what came since the client began to listen.
                 self._reason = "unavailable"
+        before, epoch = self.position, self.epoch
         batch = self._hub.read(self)
         self.has_more = batch.has_more
         wire, last = batch.wire, batch.last
@@ -91,10 +95,12 @@ class Subscription(Cursor):
         self._reason = None
         # Nobody knows in which of its channels a client has lost something whose position means nothing here.
         lost = batch.lost if reason == "evicted" else self.channels
+        # While old events follow, the reset says where its client stands before them: cut behind it, the client comes back there. It says so
+        # in any case, for a blank line on a connection without an id would let a strict client forget its own.
         if last:
-            return resume.reset(reason, lost, None) + wire
+            return resume.reset(reason, lost, self._id(before if epoch == self.epoch else 0)) + wire
         self._told = self.position
-        return resume.reset(reason, lost, f"{self.epoch}-{self.position}")
+        return resume.reset(reason, lost, self._id(self.position))
 
     def heartbeat(self) -> bytes:
         """
@@ -102,6 +108,8 @@ class Subscription(Cursor):
 
         A quiet stream's position would fall out of the history beside busy channels, and its client be told of a gap that is none.
         """
+        if self.epoch is _NOWHERE:
+            return b":\n"  # maybe no id was sent here: see prelude()
         if self.position > self._told:
             self._told = self.position
             return self._id_block()
@@ -119,5 +127,8 @@ class Subscription(Cursor):
         self._told = self.position
         return True
 
+    def _id(self, position: int) -> str:
+        return f"{self.epoch}-{position}"
+
     def _id_block(self) -> bytes:
-        return b"id: %s-%d\n\n" % (self.epoch.encode(), self._told)
+        return b"id: %s\n\n" % self._id(self._told).encode()

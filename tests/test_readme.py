@@ -624,7 +624,7 @@ def test_readme_nginx_passes_events_on_and_hides_a_restart(serve, tmp_path):
             assert httpx.get(f"{url}/events?channel=closed").status_code == 403
             served.stop()
         away = httpx.get(f"{url}/events?channel=orders", timeout=5 * FACTOR)
-        assert (away.status_code, away.headers["Content-Type"], away.text) == (200, "text/event-stream", "retry: 2000\n\n")
+        assert (away.status_code, away.headers["Content-Type"], away.text) == (200, "text/event-stream", "retry: 2000\n")
         assert status("/") == 502
         served.start()
         eventually(lambda: status("/") == 200, 20_000 * MS, "nginx finds the app again")

@@ -55,13 +55,13 @@ def is_epoch(value: object) -> bool:
     return isinstance(value, str) and _EPOCH.fullmatch(value) is not None
 
 
-def is_token(text: str) -> bool:
+def is_token(text: object) -> bool:
     """
     Say whether a text is 1 to 64 of the letters, digits and ``. _ ~ -``.
 
     Ids of :meth:`SSEPush.response` are made of these, and every position is one.
     """
-    return _TOKEN.fullmatch(text) is not None
+    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 def check_token(id: object) -> str:

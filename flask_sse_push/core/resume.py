@@ -54,15 +54,14 @@ def start(log: Log, last_event_id: str | None, lag: int = 0) -> Start:
     return Start(log.epoch, id.sequence, None)
 
 
-def reset(reason: str, channels: tuple[str, ...], id: str | None) -> bytes:
+def reset(reason: str, channels: tuple[str, ...], id: str) -> bytes:
     """
     Return the bytes of the event that tells of a gap.
 
     Args:
         reason (str): ``"evicted"``, ``"epoch"``, ``"future"``, ``"malformed"`` or ``"unavailable"``.
         channels (tuple[str, ...]): In which the client may have missed events.
-        id (str | None): Where the client stands now; ``None`` when events with ids of their own follow at once.
+        id (str): Where the client stands now: before the events that follow at once, if there are any.
     """
-    cursor = f"id: {id}\n" if id else ""
     data = json.dumps({"reason": reason, "channels": channels})
-    return f"{cursor}event: {RESET_TYPE}\ndata: {data}\n\n".encode()
+    return f"id: {id}\nevent: {RESET_TYPE}\ndata: {data}\n\n".encode()

@@ -71,6 +71,62 @@ def test_own_origin_is_not_what_the_browser_calls_another(client, site):
     assert client.get("/events", headers={"Origin": "https://evil.example", "Sec-Fetch-Site": site}).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("site", "dest", "is_served"),
+    [
+        ("same-origin", "empty", True),
+        ("same-origin", "iframe", True),
+        ("none", "document", True),
+        ("none", None, True),
+        ("none", "empty", True),
+        ("none", "iframe", False),
+        ("none", "image", False),
+        ("cross-site", "document", False),
+        ("cross-site", "iframe", False),
+        ("cross-site", "image", False),
+        ("cross-site", "script", False),
+        ("cross-site", "empty", False),
+        ("cross-site", None, False),
+        ("same-site", "empty", False),
+        ("same-site", "iframe", False),
+        ("something new", "empty", False),
+        ("", "iframe", True),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_request_without_an_origin_is_judged_by_what_the_browser_says_of_it(client, site, dest, is_served, method):
+    """A browser sends no Origin for what a page embeds, and says all the same whose page it is; an empty header says nothing."""
+    headers = {"Sec-Fetch-Site": site} if dest is None else {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": dest}
+    with client.open("/events", method=method, headers=headers) as response:
+        assert response.status_code == (200 if is_served else 403)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_configured_origin_is_served_whatever_site_it_is_of(client, site):
+    """A configured origin is one of another site, or a neighbour."""
+    with client.get("/events", headers={"Origin": THERE, "Sec-Fetch-Site": site}) as response:
+        assert response.status_code == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_own_host_is_foreign_where_the_browser_says_so(client, site):
+    """A page of the same host with another scheme or port is another origin: the browser knows, and the host alone does not tell."""
+    assert client.get("/events", headers={"Origin": "http://localhost", "Sec-Fetch-Site": site}).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["chrome-extension://localhost", "file://localhost", "ftp://localhost", "//localhost", "localhost"])
+def test_own_host_under_another_scheme_is_foreign(client, origin):
+    """Only pages that came by HTTP can be the app's own."""
+    assert client.get("/events", headers={"Origin": origin}).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["null", "", "http://", "https://shop.example"])
+def test_request_without_a_host_has_no_own_origin(client, origin):
+    """An empty Host is nobody's: an Origin without a host does not match it."""
+    response = client.get("/events", headers={"Origin": origin}, environ_overrides={"HTTP_HOST": ""})
+    assert response.status_code == 403
+
+
 def test_no_origin_is_configured_by_default():
     """Without a setting other origins are refused, own ones served, and nothing varies."""
     client = make_app().test_client()
@@ -131,6 +187,12 @@ def test_own_view_can_be_read_by_a_configured_origin(views, path):
     with views.get(path, headers={"Origin": THERE}) as response:
         assert response.status_code == 200
         assert cors_of(response) == {"Access-Control-Allow-Origin": THERE}
+
+
+@pytest.mark.parametrize("path", ["/mine", "/answer"])
+def test_own_view_refuses_what_a_foreign_page_embeds(views, path):
+    """A view of one's own streams into no iframe of another site."""
+    assert views.get(path, headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"}).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/mine", "/answer"])

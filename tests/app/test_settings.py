@@ -30,6 +30,9 @@ WRONG = {
     "WRITE_TIMEOUT_SECONDS": [0, 0.4, 601, "10", True, None, NAN],
     "DIRECT_WRITE": [1, 0, "true", None],
     "MAX_STREAMS": [0, -1, 1_000_001, 2.5, "10", True, False],
+    "MAX_STREAMS_PER_CLIENT": [0, -1, 1_000_001, 2.5, "10", True, False],
+    "CLIENT_KEY": ["remote_addr", 7, True],
+    "ABRUPT_END": [1, 0, "true", None],
     "MAX_CHANNELS": [0, 10_001, 2.5, "32", True, None],
     "MAX_EVENT_BYTES": [0, 63, 64 * 1024 * 1024 + 1, 2.5, "64", True, None],
     "CORS_ORIGINS": ["*", "https://a.example", None, 7, [7], ["*"], ["a.example"], ["https://a.example/"], ["https://A.example"], ["ftp://a.example"], ["https://"], [""], ["null"], ["https://a.example/path"], ["https://[x"]],
@@ -49,6 +52,9 @@ RIGHT = {
     "WRITE_TIMEOUT_SECONDS": [0.5, 600],
     "DIRECT_WRITE": [True, False],
     "MAX_STREAMS": [None, 1, 1_000_000],
+    "MAX_STREAMS_PER_CLIENT": [None, 1, 1_000_000],
+    "CLIENT_KEY": [None, str],
+    "ABRUPT_END": [True, False],
     "MAX_CHANNELS": [1, 10_000],
     "MAX_EVENT_BYTES": [64, 1 << 20],
     "CORS_ORIGINS": [[], ["https://a.example"], ("http://localhost:5173", "https://a.example"), {"https://xn--bcher-kva.example"}],
@@ -99,6 +105,16 @@ def test_setting_of_max_streams_names_its_real_default(value):
     assert not str(caught.value).endswith("Leave it out for 1.")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "usual"),
+    [("MAX_STREAMS", 0, "what fits the server"), ("MAX_STREAMS_PER_CLIENT", 0, "no limit"), ("CLIENT_KEY", 7, "its remote_addr"), ("ABRUPT_END", 1, "False")],
+)
+def test_setting_that_is_refused_says_what_it_is_without(key, value, usual):
+    """The cure tells what happens when the setting is left out."""
+    with pytest.raises(ConfigurationError, match=f"Leave it out for {usual}\\.$"):
+        read_settings({PREFIX + key: value})
+
+
 @pytest.mark.parametrize(("key", "value"), table(RIGHT))
 def test_setting_of_a_right_value_is_taken(key, value):
     """Every key takes the ends of its range, and every collection that makes sense."""
@@ -127,6 +143,9 @@ def test_settings_have_defaults():
         write_timeout_seconds=10,
         direct_write=True,
         max_streams=None,
+        max_streams_per_client=None,
+        client_key=None,
+        abrupt_end=False,
         max_channels=32,
         max_event_bytes=64 * 1024,
         cors_origins=frozenset(),
@@ -162,7 +181,7 @@ def test_unknown_setting_is_refused_with_a_suggestion(key, suggestion):
 
 def test_unknown_setting_like_no_other_is_refused_with_the_list():
     """When nothing is near, all keys are listed."""
-    with pytest.raises(ConfigurationError, match=r"There are SSE_PUSH_BUS_URL, .*SSE_PUSH_WRITE_TIMEOUT_SECONDS\.$"):
+    with pytest.raises(ConfigurationError, match=r"There are SSE_PUSH_ABRUPT_END, .*SSE_PUSH_WRITE_TIMEOUT_SECONDS\.$"):
         read_settings({"SSE_PUSH_" + "Q" * 60: 1})
 
 

@@ -115,7 +115,7 @@ EXTENSION = {"blueprint", "state", "response", "access", "rule", "cors", "testin
         (["checks"], EXTENSION | {"hub", "stream", "subscription", "pump", "heartbeat", "bus", "signals", "decoder"}),
         (["decoder"], set(MODULES) - {"errors"}),
         (["refusals"], set(MODULES)),
-        (["query"], set(MODULES) - {"refusals"}),
+        (["query"], set(MODULES) - {"refusals", "core", "core.values"}),
         (["rule"], {"access", "settings"}),
         (["response", "access", "rule", "cors"], {"blueprint", "state", "testing", "cli", "publisher", "__init__", "hub", "bus"}),
         (["state"], {"blueprint", "testing", "cli", "publisher", "__init__", "decoder"}),

@@ -50,12 +50,11 @@ def test_start_in_an_empty_log_is_its_beginning():
     assert start(log, "now-1") == Start("now", 0, "future")
 
 
-@pytest.mark.parametrize("id", [None, "now-5"])
-def test_reset_is_an_event_with_reason_and_channels(id):
-    """A reset is dispatched as sse.reset with JSON data, and moves the client's position only when it has an id."""
+def test_reset_is_an_event_with_reason_and_channels():
+    """A reset is dispatched as sse.reset with JSON data, and says where its client stands."""
     assert RESET_TYPE == "sse.reset"
-    event = decode(reset("evicted", ("a", "b"), id))[0]
-    assert event == DecodedEvent("sse.reset", event.data, id or "")
+    event = decode(reset("evicted", ("a", "b"), "now-5"))[0]
+    assert event == DecodedEvent("sse.reset", event.data, "now-5")
     assert json.loads(event.data) == {"reason": "evicted", "channels": ["a", "b"]}
 
 
