@@ -402,7 +402,7 @@ def test_readme_two_machines_share_a_redis(serve, redis_server, tmp_path):
     [command] = [code.strip() for code in bus_blocks("sh") if "gunicorn" in code]
     assert command.endswith(shell_block("gunicorn"))
     url = redis_server.url + "?prefix=readme"
-    command = replaced(command, redis=("redis://127.0.0.1:6379/0", url)).replace(" gunicorn", " exec gunicorn")
+    command = replaced(command, redis=("redis://127.0.0.1:6379/0?prefix=shop", url)).replace(" gunicorn", " exec gunicorn")
     one, other = (serve(APPLICATION, command=command) for _ in range(2))
     assert one.port != other.port
     with listening(f"{one.url}/events?channel=orders") as (_, read_one), listening(f"{other.url}/events?channel=orders") as (_, read_other):
