@@ -49,7 +49,7 @@ def spread(server, path="/events", workers=2):
     clients = []
 
     def enough():
-        client = Client(server, path).begun()
+        client = Client(server, path).until(lambda client: client.body.endswith(b"\n\n") or client.clean)
         if b"Come back later" not in client.body:  # the threads of that worker are taken; another has some
             clients.append(client)
         return len(clients) >= 8 and len(pids(server)) >= workers
