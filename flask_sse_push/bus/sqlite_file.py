@@ -15,6 +15,10 @@ __all__ = ["DatabaseFile"]
 
 _PARENT_CURE = "Name a file in a folder of this user's own (mkdir -m 700)."
 
+# What SQLite reads into the file. A journal too: it is played back whoever wrote it, also where the file keeps a
+# write-ahead log and needs none.
+_ENDINGS = ("-wal", "-shm", "-journal")
+
 
 class DatabaseFile:
     """
@@ -64,7 +68,7 @@ class DatabaseFile:
             return True
 
     def _look(self) -> tuple[int, int, int, int] | None:
-        for ending in ("-wal", "-shm"):
+        for ending in _ENDINGS:
             check_file(self._beside(ending))
         found = check_file(self._path)
         return None if found is None else _identity(found)
@@ -82,7 +86,7 @@ class DatabaseFile:
         with _locked(self._beside("-lock")):
             if self._look() is not None:
                 return
-            for ending in ("-wal", "-shm"):
+            for ending in _ENDINGS:
                 self._beside(ending).unlink(missing_ok=True)
             # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when
             # it is closed: to close the file itself would drop the locks of a thread that has opened it

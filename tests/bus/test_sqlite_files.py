@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -174,7 +175,7 @@ def test_database_that_is_opened_up_later_is_given_up(make, path):
     eventually(lambda: follower.entries[-1].wire.endswith(b"data: after\n\n"), 10_000 * MS)
 
 
-@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
 def test_link_is_not_followed(make, path, tmp_path, ending):
     """A link in the place of a file is refused, wherever it leads, and what it leads to stays as it is."""
     elsewhere = tmp_path / "elsewhere"
@@ -195,7 +196,7 @@ def test_file_with_two_names_is_refused(make, path):
     refused(make(), str(path), "with 2 names")
 
 
-@pytest.mark.parametrize("ending", ["-wal", "-shm"])
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
 def test_write_ahead_log_of_another_user_is_refused(make, path, ending):
     """What lies beside the file is read into it, so it must be ours too."""
     needs(root=True)
@@ -204,6 +205,25 @@ def test_write_ahead_log_of_another_user_is_refused(make, path, ending):
     planted.write_bytes(b"")
     os.chown(planted, NOBODY, NOBODY)
     refused(make(), str(planted), "(65534)")
+
+
+def test_rollback_journal_of_another_user_forges_nothing(make, path):
+    """SQLite plays a journal that it finds back into the file, whoever wrote it and though the file needs none."""
+    needs(root=True)
+    stored = plant(path).read_bytes()
+    page = int.from_bytes(stored[16:18], "big")
+    pages = [stored[start : start + page] for start in range(0, len(stored), page)]
+    numbers = struct.pack(">IIIII", len(pages), 0, len(pages), 512, page)
+    journal = (b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + numbers).ljust(512, b"\0")
+    for number, content in enumerate(pages, 1):
+        forged = content.replace(b"data: forged", b"data: FORGED")
+        checksum = sum(forged[index] for index in range(page - 200, 0, -200))
+        journal += struct.pack(">I", number) + forged + struct.pack(">I", checksum)
+    planted = path.with_name("events.db-journal")
+    planted.write_bytes(journal)
+    os.chown(planted, NOBODY, NOBODY)
+    refused(make(), str(planted), "(65534)")
+    assert path.read_bytes() == stored
 
 
 def test_folder_that_others_may_write_is_refused(make, tmp_path):
