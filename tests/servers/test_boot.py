@@ -30,7 +30,7 @@ REFUSED = {
     "one-thread": ("gunicorn-gthread", ["--threads", "1"], {}, "SSE006: ", "--threads"),
     "setting": (
         "gunicorn-gevent",
-        ["-w", "2"],
+        [],
         {"TEST_APP_SSE_PUSH_HEARTBEAT_SECONDS": "-1"},
         "SSE_PUSH_HEARTBEAT_SECONDS must be",
         "got -1",
@@ -44,14 +44,14 @@ REFUSED = {
     ),
     "publisher": (
         "gunicorn-gevent",
-        ["-w", "2"],
+        [],
         {"TEST_APP_PUBLISHER": "memory://"},
         '"url" must name a bus that other',
         "redis://",
     ),
     "error-log": (
         "gunicorn-sync",
-        ["-w", "2", "--error-logfile", "{folder}/errors.log", "--log-level", "critical"],
+        ["--error-logfile", "{folder}/errors.log", "--log-level", "critical"],
         {},
         "SSE001: ",
         "gevent",
