@@ -1,6 +1,7 @@
 """Whose the files are: what others own, could write or could swap is not used."""
 
 import fcntl
+import grp
 import os
 import shutil
 import sqlite3
@@ -158,6 +159,14 @@ def test_database_that_the_group_of_its_owner_may_write_is_used(make, path):
     needs(root=True)
     plant(path).chmod(0o660)
     assert publish(make()).endswith("-2")
+
+
+def test_group_of_the_owner_with_other_members_is_others(make, path, monkeypatch):
+    """A group of the same name that somebody else was added to may not write either."""
+    needs(root=True)
+    plant(path).chmod(0o660)
+    monkeypatch.setattr(grp, "getgrgid", lambda number: grp.struct_group(("root", "x", number, ["root", "nobody"])))
+    refused(make(), str(path), "mode -rw-rw----", "chmod go-w")
 
 
 def test_database_that_is_opened_up_later_is_given_up(make, path):
@@ -322,6 +331,23 @@ def test_lock_that_a_killed_process_left_is_taken(make, path):
     """It is the lock that counts, and not that its file is there."""
     path.with_name("events.db-lock").touch(mode=0o600)
     assert publish(make()).endswith("-1")
+
+
+def test_lock_whose_file_has_gone_is_none(make, path, monkeypatch):
+    """Who waited for a lock and got it when its file was removed does not make the database: the next one has another lock."""
+    lock, flock, kept = path.with_name("events.db-lock"), fcntl.flock, []
+
+    def late(file, kind):
+        if lock.exists():
+            kept.append(path.exists())
+            lock.unlink()
+        return flock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(BusUnavailable, match="was locked by another process"):
+        publish(make())
+    assert kept and not any(kept)
+    assert not path.exists()
 
 
 def test_name_that_is_too_long_is_told(make, tmp_path):
