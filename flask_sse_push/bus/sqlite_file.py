@@ -6,7 +6,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..ownership import check_file, check_parent
@@ -41,9 +41,11 @@ class DatabaseFile:
             UnusablePathError: Others could have written what is there, or could swap it.
             sqlite3.OperationalError: Another process makes it just now.
         """
-        check_parent(self._path.parent, _PARENT_CURE)
+        is_open = check_parent(self._path.parent, _PARENT_CURE)
         if self._look() is None:
             self._make()
+        if is_open:
+            self._take_names()
         self._found = self._look()
 
     def confirm(self) -> None:
@@ -72,6 +74,16 @@ class DatabaseFile:
             check_file(self._beside(ending))
         found = check_file(self._path)
         return None if found is None else _identity(found)
+
+    def _take_names(self) -> None:
+        """
+        Make empty files where SQLite looks for more: else others could put theirs there between this look and
+        its own.
+        """
+        for ending in _ENDINGS:
+            with suppress(FileExistsError):
+                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+                os.close(os.open(self._beside(ending), flags, 0o600))
 
     def _make(self) -> None:
         """

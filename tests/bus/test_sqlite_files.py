@@ -269,6 +269,39 @@ def test_sticky_folder_is_used(common):
     assert as_nobody(PUBLISH, common / "events.db").strip().endswith("-1")
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_nobody_puts_a_file_beside_in_the_moment_of_the_opening(common, monkeypatch, is_there):
+    """In a folder like /tmp the names where SQLite looks for more are taken before it looks, and so the database stays whole."""
+    path = common / "events.db"
+    if is_there:
+        plant(path)
+    connect, said = sqlite3.connect, []
+
+    def late(*arguments, **options):
+        names = [path.with_name(path.name + ending) for ending in ("", "-wal", "-shm", "-journal")]
+        said.append(as_nobody(PLANT, *names).split())
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", late)
+    bus = SqliteBus(str(path), BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
+    try:
+        first, second = publish(bus), publish(bus)
+    finally:
+        bus.close()
+    assert said == [["PermissionError"] * 4]
+    assert (first[-2:], second[-2:]) == (("-2", "-3") if is_there else ("-1", "-2"))
+
+
+PLANT = """
+    for path in sys.argv[1:]:
+        try:
+            open(path, "ab").close()
+            print("planted")
+        except OSError as error:
+            print(type(error).__name__)
+"""
+
+
 def test_swap_between_the_look_and_the_opening_is_noticed(make, path, monkeypatch):
     """What SQLite has opened in the end must be the file that was found before."""
     plant(path)
