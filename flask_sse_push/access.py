@@ -47,21 +47,23 @@ class Rules:
             self._import_name = names[0]
         self._rules.append((pattern, rule))
 
-    def claim(self, app: Flask) -> None:
+    def refuse_unless_free(self, app: Flask) -> None:
         """
-        Use the rules for an app.
+        Go on when the rules may be used for an app.
 
         Raises:
             ConfigurationError: They are those of another one.
         """
-        if not self._rules:
-            return
-        if self._import_name is not None and self._import_name != app.import_name:
+        if self._rules and self._import_name not in (None, app.import_name):
             raise ConfigurationError(
                 f"This blueprint has rules of the app {self._import_name!r}, "
                 f"and they would open channels of the app {app.import_name!r} too. {_ONE_EACH}"
             )
-        self._import_name = app.import_name
+
+    def claim(self, app: Flask) -> None:
+        """Use the rules, if there are any, for an app and no other from now on."""
+        if self._rules:
+            self._import_name = app.import_name
 
     def cover(self, channel: str) -> bool:
         """Say whether one of the rules is about a channel."""

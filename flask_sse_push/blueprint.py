@@ -99,8 +99,9 @@ class SSEPush(Blueprint):
         if EXTENSION_KEY in app.extensions:
             raise ConfigurationError(f"This blueprint is already registered on app {app.name!r}. Import and use it instead of registering another.")
         state = AppState(app, self._rules)
-        self._rules.claim(app)
+        self._rules.refuse_unless_free(app)
         super().register(app, options)
+        self._rules.claim(app)
         app.before_request(state.request_came)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)

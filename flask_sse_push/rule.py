@@ -97,10 +97,9 @@ def _layers(rule: Any) -> Iterator[Any]:
         yield layer
         if isinstance(layer, functools.partial):
             waiting.append(layer.func)
-        for name in ("__wrapped__", "__func__"):
-            inside = getattr(layer, name, None)
-            if inside is not None:
-                waiting.append(inside)
+        inside = getattr(layer, "__wrapped__", None)
+        if inside is not None:
+            waiting.append(inside)
         if not inspect.isroutine(layer) and not isinstance(layer, type):
             waiting.append(type(layer).__call__)
 

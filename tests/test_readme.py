@@ -653,7 +653,8 @@ def test_readme_deployment_nginx_is_valid(tmp_path):
 @pytest.mark.parametrize("options", ["", "--preload"])
 def test_readme_deployment_gunicorn_file_serves(serve, tmp_path, options):
     """The gunicorn.conf.py of the page on deployment serves streams, also with --preload, and no check has anything to say."""
-    (tmp_path / "gunicorn.conf.py").write_text(block("gunicorn", "python", DEPLOYMENT), encoding="utf-8")
+    file, *_ = blocks("gunicorn", "python", DEPLOYMENT)  # the others there belong to an app
+    (tmp_path / "gunicorn.conf.py").write_text(file, encoding="utf-8")
     command = "gunicorn -c gunicorn.conf.py app:app"
     assert command in DEPLOYMENT
     served = serve(APPLICATION, command=command, options=options)

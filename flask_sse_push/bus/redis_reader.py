@@ -121,7 +121,7 @@ class RedisReader:
 
     def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
         """Return what comes behind a position; see :meth:`Reader.read`."""
-        changes = 0
+        changes, until = 0, time.monotonic() + seconds
         while epoch == self._epoch:
             page = self._wait(b"%s%d" % (self._prefix, position), seconds)
             if page is None:
@@ -144,6 +144,7 @@ class RedisReader:
                 return entries
             else:
                 position = page[-1].sequence  # none of it can be read; what comes behind it may
+                seconds = max(0.0, until - time.monotonic())
         raise LogChanged
 
     def wake(self) -> None:

@@ -6,7 +6,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..ownership import check_file, check_parent
@@ -14,6 +14,10 @@ from ..ownership import check_file, check_parent
 __all__ = ["DatabaseFile"]
 
 _PARENT_CURE = "Name a file in a folder of this user's own (mkdir -m 700)."
+
+# What SQLite reads into the file. A journal too: it is played back whoever wrote it, also where the file keeps a
+# write-ahead log and needs none.
+_ENDINGS = ("-wal", "-shm", "-journal")
 
 
 class DatabaseFile:
@@ -37,9 +41,11 @@ class DatabaseFile:
             UnusablePathError: Others could have written what is there, or could swap it.
             sqlite3.OperationalError: Another process makes it just now.
         """
-        check_parent(self._path.parent, _PARENT_CURE)
+        is_open = check_parent(self._path.parent, _PARENT_CURE)
         if self._look() is None:
             self._make()
+        if is_open:
+            self._take_names()
         self._found = self._look()
 
     def confirm(self) -> None:
@@ -64,10 +70,20 @@ class DatabaseFile:
             return True
 
     def _look(self) -> tuple[int, int, int, int] | None:
-        for ending in ("-wal", "-shm"):
+        for ending in _ENDINGS:
             check_file(self._beside(ending))
         found = check_file(self._path)
         return None if found is None else _identity(found)
+
+    def _take_names(self) -> None:
+        """
+        Make empty files where SQLite looks for more: else others could put theirs there between this look and
+        its own.
+        """
+        for ending in _ENDINGS:
+            with suppress(FileExistsError):
+                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+                os.close(os.open(self._beside(ending), flags, 0o600))
 
     def _make(self) -> None:
         """
@@ -82,7 +98,7 @@ class DatabaseFile:
         with _locked(self._beside("-lock")):
             if self._look() is not None:
                 return
-            for ending in ("-wal", "-shm"):
+            for ending in _ENDINGS:
                 self._beside(ending).unlink(missing_ok=True)
             # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when
             # it is closed: to close the file itself would drop the locks of a thread that has opened it

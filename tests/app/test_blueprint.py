@@ -59,6 +59,19 @@ def test_rules_before_the_first_app_are_of_that_app():
         assert response.status_code == 200
 
 
+def test_rules_are_not_of_an_app_that_refused_the_blueprint():
+    """Where the registration fails, the next app of whatever name gets the rules."""
+    sse = SSEPush()
+    sse.authorize("orders")(lambda channel: True)
+    first = Flask("first")
+    first.register_blueprint(Blueprint("sse", "another"))
+    with pytest.raises(ValueError, match="already registered"):
+        first.register_blueprint(sse)
+    second = Flask("second")
+    second.register_blueprint(sse)
+    assert "flask_sse_push" in second.extensions
+
+
 def test_rules_cannot_be_added_on_several_apps():
     """A rule for a blueprint that is on apps of different import names is refused; when one of them is gone, it is not."""
     sse = SSEPush()

@@ -76,16 +76,30 @@ def test_client_is_who_the_key_says(sse):
         pass
 
 
-def test_documented_key_counts_networks_of_ipv6(sse):
-    """The function that the documentation shows: one key per address, and one per network of IPv6."""
+def documented_key():
     text = (Path(__file__).parents[2] / "docs/deployment.md").read_text(encoding="utf-8")
     names = {}
     exec(re.search(r"```python\n(import ipaddress\n.*?)```", text, re.DOTALL)[1], names)
-    client = make_app(blueprint=sse, max_streams_per_client=1, client_key=names["client_key"]).test_client()
+    return names["client_key"]
+
+
+def test_documented_key_counts_networks_of_ipv6(sse):
+    """The function that the documentation shows: one key per address, and one per network of IPv6."""
+    client = make_app(blueprint=sse, max_streams_per_client=1, client_key=documented_key()).test_client()
     with open_stream(client, "/events", environ_base={"REMOTE_ADDR": "2001:db8::1"}), open_stream(client, "/events", environ_base=ADA):
         assert is_refused(client, environ_base={"REMOTE_ADDR": "2001:db8::2"})
         assert not is_refused(client, environ_base={"REMOTE_ADDR": "2001:db8:0:1::1"})
         assert not is_refused(client, environ_base=BOB)
+
+
+def test_documented_key_knows_ipv4_on_a_socket_of_ipv6_and_a_socket_without_addresses(sse):
+    """A server that listens on [::] writes IPv4 as IPv6, all of it in one network; over a Unix socket there is no address."""
+    client = make_app(blueprint=sse, max_streams_per_client=1, client_key=documented_key()).test_client()
+    unix = {"REMOTE_ADDR": ""}
+    with open_stream(client, "/events", environ_base={"REMOTE_ADDR": "::ffff:192.0.2.1"}), open_stream(client, "/events", environ_base=unix):
+        assert is_refused(client, environ_base={"REMOTE_ADDR": "192.0.2.1"})
+        assert not is_refused(client, environ_base={"REMOTE_ADDR": "::ffff:192.0.2.2"})
+        assert not is_refused(client, environ_base=unix)
 
 
 def fails(request):

@@ -93,6 +93,32 @@ def test_poison_is_a_hole_and_no_outage(server, make, caplog, where):
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+def test_poison_that_keeps_coming_ends_a_read_in_time(server, make):
+    """What cannot be read begins no wait anew: a follower reports, and sees that it is to stop, all the same."""
+    bus = make()
+    position = publish(bus).sequence
+    is_over = threading.Event()
+
+    def poison():
+        for _ in range(40):
+            if not is_over.wait(100 * MS):
+                add(server, b="data: x\n")
+
+    thread = threading.Thread(target=poison)
+    with contextlib.closing(bus._open_reader()) as reader:
+        epoch = reader.epoch()
+        thread.start()
+        try:
+            began = time.monotonic()
+            assert reader.read(epoch, position, 0.5 * FACTOR) == []
+            assert 0.4 * FACTOR < time.monotonic() - began < 2 * FACTOR
+            behind = publish(bus).sequence
+            assert [entry.sequence for entry in reader.read(epoch, position, 0)] == [behind]
+        finally:
+            is_over.set()
+            thread.join()
+
+
 def test_hole_is_told_to_streams(server, make):
     """A stream that waits gets sse.reset in the place of what cannot be read, and then the next event."""
     bus = make()

@@ -1,10 +1,12 @@
 """Whose the files are: what others own, could write or could swap is not used."""
 
 import fcntl
+import grp
 import os
 import shutil
 import sqlite3
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -159,6 +161,14 @@ def test_database_that_the_group_of_its_owner_may_write_is_used(make, path):
     assert publish(make()).endswith("-2")
 
 
+def test_group_of_the_owner_with_other_members_is_others(make, path, monkeypatch):
+    """A group of the same name that somebody else was added to may not write either."""
+    needs(root=True)
+    plant(path).chmod(0o660)
+    monkeypatch.setattr(grp, "getgrgid", lambda number: grp.struct_group(("root", "x", number, ["root", "nobody"])))
+    refused(make(), str(path), "mode -rw-rw----", "chmod go-w")
+
+
 def test_database_that_is_opened_up_later_is_given_up(make, path):
     """What others may write from now on is not used any more by who has it open."""
     bus, other = make(), make()
@@ -174,7 +184,7 @@ def test_database_that_is_opened_up_later_is_given_up(make, path):
     eventually(lambda: follower.entries[-1].wire.endswith(b"data: after\n\n"), 10_000 * MS)
 
 
-@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
 def test_link_is_not_followed(make, path, tmp_path, ending):
     """A link in the place of a file is refused, wherever it leads, and what it leads to stays as it is."""
     elsewhere = tmp_path / "elsewhere"
@@ -195,7 +205,7 @@ def test_file_with_two_names_is_refused(make, path):
     refused(make(), str(path), "with 2 names")
 
 
-@pytest.mark.parametrize("ending", ["-wal", "-shm"])
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
 def test_write_ahead_log_of_another_user_is_refused(make, path, ending):
     """What lies beside the file is read into it, so it must be ours too."""
     needs(root=True)
@@ -204,6 +214,25 @@ def test_write_ahead_log_of_another_user_is_refused(make, path, ending):
     planted.write_bytes(b"")
     os.chown(planted, NOBODY, NOBODY)
     refused(make(), str(planted), "(65534)")
+
+
+def test_rollback_journal_of_another_user_forges_nothing(make, path):
+    """SQLite plays a journal that it finds back into the file, whoever wrote it and though the file needs none."""
+    needs(root=True)
+    stored = plant(path).read_bytes()
+    page = int.from_bytes(stored[16:18], "big")
+    pages = [stored[start : start + page] for start in range(0, len(stored), page)]
+    numbers = struct.pack(">IIIII", len(pages), 0, len(pages), 512, page)
+    journal = (b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + numbers).ljust(512, b"\0")
+    for number, content in enumerate(pages, 1):
+        forged = content.replace(b"data: forged", b"data: FORGED")
+        checksum = sum(forged[index] for index in range(page - 200, 0, -200))
+        journal += struct.pack(">I", number) + forged + struct.pack(">I", checksum)
+    planted = path.with_name("events.db-journal")
+    planted.write_bytes(journal)
+    os.chown(planted, NOBODY, NOBODY)
+    refused(make(), str(planted), "(65534)")
+    assert path.read_bytes() == stored
 
 
 def test_folder_that_others_may_write_is_refused(make, tmp_path):
@@ -238,6 +267,39 @@ def test_folder_of_another_user_is_refused(make, tmp_path):
 def test_sticky_folder_is_used(common):
     """In a folder like /tmp nobody can take away what is ours."""
     assert as_nobody(PUBLISH, common / "events.db").strip().endswith("-1")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_nobody_puts_a_file_beside_in_the_moment_of_the_opening(common, monkeypatch, is_there):
+    """In a folder like /tmp the names where SQLite looks for more are taken before it looks, and so the database stays whole."""
+    path = common / "events.db"
+    if is_there:
+        plant(path)
+    connect, said = sqlite3.connect, []
+
+    def late(*arguments, **options):
+        names = [path.with_name(path.name + ending) for ending in ("", "-wal", "-shm", "-journal")]
+        said.append(as_nobody(PLANT, *names).split())
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", late)
+    bus = SqliteBus(str(path), BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
+    try:
+        first, second = publish(bus), publish(bus)
+    finally:
+        bus.close()
+    assert said == [["PermissionError"] * 4]
+    assert (first[-2:], second[-2:]) == (("-2", "-3") if is_there else ("-1", "-2"))
+
+
+PLANT = """
+    for path in sys.argv[1:]:
+        try:
+            open(path, "ab").close()
+            print("planted")
+        except OSError as error:
+            print(type(error).__name__)
+"""
 
 
 def test_swap_between_the_look_and_the_opening_is_noticed(make, path, monkeypatch):
@@ -302,6 +364,23 @@ def test_lock_that_a_killed_process_left_is_taken(make, path):
     """It is the lock that counts, and not that its file is there."""
     path.with_name("events.db-lock").touch(mode=0o600)
     assert publish(make()).endswith("-1")
+
+
+def test_lock_whose_file_has_gone_is_none(make, path, monkeypatch):
+    """Who waited for a lock and got it when its file was removed does not make the database: the next one has another lock."""
+    lock, flock, kept = path.with_name("events.db-lock"), fcntl.flock, []
+
+    def late(file, kind):
+        if lock.exists():
+            kept.append(path.exists())
+            lock.unlink()
+        return flock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(BusUnavailable, match="was locked by another process"):
+        publish(make())
+    assert kept and not any(kept)
+    assert not path.exists()
 
 
 def test_name_that_is_too_long_is_told(make, tmp_path):

@@ -2,14 +2,21 @@
 
 import os
 
-from tests.servers.app import app, create_app, native_thread, publish
+from tests.servers.app import app, create_app, native_thread, pause, publish
 
 
 @app.post("/job")
 def job():
+    ended = []
+
     def work():
-        with create_app().app_context():
-            publish("from the job")
+        try:
+            with create_app().app_context():
+                publish("from the job")
+        finally:
+            ended.append(True)
 
     native_thread(work)
+    while not ended:  # a process that is forked beside a thread inherits the locks which that holds, for ever
+        pause(0.005)
     return {"pid": os.getpid()}

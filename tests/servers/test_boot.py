@@ -30,7 +30,7 @@ REFUSED = {
     "one-thread": ("gunicorn-gthread", ["--threads", "1"], {}, "SSE006: ", "--threads"),
     "setting": (
         "gunicorn-gevent",
-        ["-w", "2"],
+        [],
         {"TEST_APP_SSE_PUSH_HEARTBEAT_SECONDS": "-1"},
         "SSE_PUSH_HEARTBEAT_SECONDS must be",
         "got -1",
@@ -39,19 +39,19 @@ REFUSED = {
         "gunicorn-gevent",
         ["-w", "2"],
         {},
-        "'{folder}/flask_sse_push-",
-        "SSE_PUSH_BUS_URL to sqlite://",
+        "The workers of this server cannot share events: the folder '{folder}' must",
+        "--worker-tmp-dir",
     ),
     "publisher": (
         "gunicorn-gevent",
-        ["-w", "2"],
+        [],
         {"TEST_APP_PUBLISHER": "memory://"},
         '"url" must name a bus that other',
         "redis://",
     ),
     "error-log": (
         "gunicorn-sync",
-        ["-w", "2", "--error-logfile", "{folder}/errors.log", "--log-level", "critical"],
+        ["--error-logfile", "{folder}/errors.log", "--log-level", "critical"],
         {},
         "SSE001: ",
         "gevent",
@@ -78,8 +78,7 @@ def refused(tmp_path_factory):
         options = [option.format(folder=folder) for option in options]
         environment = {**os.environ, **environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
         if case == "folder":
-            (folder / f"flask_sse_push-{os.geteuid()}").mkdir(mode=0o777)
-            (folder / f"flask_sse_push-{os.geteuid()}").chmod(0o777)
+            folder.chmod(0o777)
         with (folder / "stderr").open("wb") as file:
             processes[case] = subprocess.Popen(
                 command(kind, free_port(), *options), cwd=ROOT, env=environment, stdout=file, stderr=file

@@ -27,9 +27,7 @@ def is_new(server, old):
         return False
 
 
-@pytest.mark.parametrize(
-    ("kind", "stop"), [("gunicorn-gevent", stop_by_hup), ("gunicorn-gevent-portable", stop_by_requests), ("gunicorn-gthread", stop_by_hup)]
-)
+@pytest.mark.parametrize(("kind", "stop"), [("gunicorn-gevent", stop_by_hup), ("gunicorn-gevent-portable", stop_by_requests)])
 def test_letter_client_resumes_across_a_planned_end(kind, stop, tmp_path):
     """The last words of a stream leave its client the id, which has moved on with the last event."""
     with Server(kind, *(["--max-requests", "20"] if stop is stop_by_requests else []), bus_url=f"sqlite:///{tmp_path}/events.db") as server:
@@ -49,10 +47,9 @@ def test_letter_client_resumes_across_a_planned_end(kind, stop, tmp_path):
         assert [data for _, data, _ in letter.events] == ["seen", "missed"]
 
 
-@pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
-def test_letter_client_of_a_stopping_worker_that_never_saw_its_bus_keeps_its_id(kind, tmp_path):
+def test_letter_client_of_a_stopping_worker_that_never_saw_its_bus_keeps_its_id(tmp_path):
     """Neither heartbeats nor the last words take an id that could not be looked up."""
-    with Server(kind, bus_url=f"sqlite:///{tmp_path}/later/events.db", heartbeat_seconds=0.3, publish_timeout_seconds=0.1) as server:
+    with Server("gunicorn-gevent", bus_url=f"sqlite:///{tmp_path}/later/events.db", heartbeat_seconds=0.3, publish_timeout_seconds=0.1) as server:
         letter = LetterClient()
         letter.last_event_id = "of-another-log"
         client = Client(server, headers=letter.headers()).until(lambda client: client.body.count(b":\n") > 2)

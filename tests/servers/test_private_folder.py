@@ -15,7 +15,7 @@ import pytest
 
 from tests.needs import lacking, needs
 from tests.servers.harness import FACTOR, ROOT, Client, Server, eventually
-from tests.servers.test_workers import files, workers_of
+from tests.servers.test_workers import workers_of
 
 NOBODY = 65534
 
@@ -70,13 +70,14 @@ def common():
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
-def test_folder_that_is_tidied_away_comes_back(kind, tmp_path):
+def test_folder_that_is_tidied_away_comes_back(tmp_path):
     """
     Publishing works again at once, the streams of all workers are told of the gap and get what comes, and the
     folder goes with the server.
     """
-    with Server(kind, "-w", "2", environ={"TMPDIR": str(tmp_path)}, heartbeat_seconds=0.5) as server:
+    with Server(
+        "gunicorn-gevent", "-w", "2", environ={"TMPDIR": str(tmp_path)}, heartbeat_seconds=0.5
+    ) as server:
         clients = spread(server, tmp_path)
         (before,) = server.publish("before")
         for client in clients:
@@ -212,8 +213,7 @@ def test_folder_where_workers_may_not_write_is_told(common):
     assert server.process.returncode != 0
     told = f"in {str(closed)!r} user 'nobody' (65534) can make no folder (Permission denied). "
     told += "Give gunicorn --worker-tmp-dir with"
-    assert told in log
-    assert log.count(told) <= 2 * 2, log  # gunicorn says twice why a worker did not boot
+    assert log.count(told) == 1, log
     assert "PermissionError" not in log
     assert not list(closed.iterdir())
 
@@ -230,16 +230,3 @@ def test_planted_folder_does_not_keep_the_server_from_starting(tmp_path):
             client.wait(1)
     assert private_folders(tmp_path) == [planted]
     assert not list(planted.iterdir())
-
-
-def test_temporary_folder_that_is_open_to_all_is_told(tmp_path):
-    """
-    Where others could swap the folder of a server, it does not start, and says what to do.
-    """
-    tmp_path.chmod(0o777)
-    with Server("gunicorn-gevent", "-w", "2", environ={"TMPDIR": str(tmp_path)}, wait=False) as server:
-        server.process.wait(20 * FACTOR)
-        log = server.log
-    assert f"the folder {str(tmp_path)!r} must belong to user" in log
-    assert "--worker-tmp-dir" in log
-    assert not files(tmp_path)
