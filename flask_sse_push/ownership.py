@@ -29,7 +29,7 @@ class UnusablePathError(OSError):
     """
 
 
-def check_parent(folder: Path, cure: str) -> None:
+def check_parent(folder: Path, cure: str) -> bool:
     """
     Refuse a folder in which others could swap this user's files. A folder that is missing is left to whoever
     opens it.
@@ -38,6 +38,9 @@ def check_parent(folder: Path, cure: str) -> None:
         folder (Path): A link is followed: what counts is whose the folder is in the end.
         cure (str): What to do instead, as a sentence.
 
+    Returns:
+        bool: Whether others may make files of their own there, as in ``/tmp``.
+
     Raises:
         UnusablePathError: It belongs to another user than this one or root, or others may write in it and it
         is not sticky.
@@ -45,15 +48,15 @@ def check_parent(folder: Path, cure: str) -> None:
     try:
         found = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return
-    is_safe = found.st_uid in (0, os.geteuid()) and (
-        bool(found.st_mode & stat.S_ISVTX) or not _others_may_write(found)
-    )
+        return False
+    is_common = _others_may_write(found)
+    is_safe = found.st_uid in (0, os.geteuid()) and (bool(found.st_mode & stat.S_ISVTX) or not is_common)
     if not is_safe:
         raise UnusablePathError(
             f"the folder {str(folder)!r} must belong to {_this_user()} or root, and nobody else may write in it "
             f"unless it is sticky, got {_describe(found)}: others could swap the files in it. {cure}"
         )
+    return is_common
 
 
 def check_file(path: Path) -> os.stat_result | None:

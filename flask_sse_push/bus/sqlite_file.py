@@ -6,7 +6,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..ownership import check_file, check_parent
@@ -14,6 +14,9 @@ from ..ownership import check_file, check_parent
 __all__ = ["DatabaseFile"]
 
 _PARENT_CURE = "Name a file in a folder of this user's own (mkdir -m 700)."
+
+# What SQLite reads into the file, whoever made it: a journal of another user would overwrite all of it.
+_BESIDE = ("-journal", "-wal", "-shm")
 
 
 class DatabaseFile:
@@ -37,9 +40,11 @@ class DatabaseFile:
             UnusablePathError: Others could have written what is there, or could swap it.
             sqlite3.OperationalError: Another process makes it just now.
         """
-        check_parent(self._path.parent, _PARENT_CURE)
+        is_common = check_parent(self._path.parent, _PARENT_CURE)
         if self._look() is None:
             self._make()
+        if is_common:
+            self._take_names()
         self._found = self._look()
 
     def confirm(self) -> None:
@@ -64,7 +69,7 @@ class DatabaseFile:
             return True
 
     def _look(self) -> tuple[int, int, int, int] | None:
-        for ending in ("-wal", "-shm"):
+        for ending in _BESIDE:
             check_file(self._beside(ending))
         found = check_file(self._path)
         return None if found is None else _identity(found)
@@ -82,7 +87,7 @@ class DatabaseFile:
         with _locked(self._beside("-lock")):
             if self._look() is not None:
                 return
-            for ending in ("-wal", "-shm"):
+            for ending in _BESIDE:
                 self._beside(ending).unlink(missing_ok=True)
             # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when
             # it is closed: to close the file itself would drop the locks of a thread that has opened it
@@ -90,6 +95,18 @@ class DatabaseFile:
             new = self._beside(f"-{secrets.token_hex(4)}")
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
             new.rename(self._path)
+
+    def _take_names(self) -> None:
+        """
+        Make what is not there beside the file, empty, in a folder where others may make files too. To SQLite
+        an empty one is none.
+
+        To look is not enough there: who makes one between the look and the opening has it read, and in a
+        sticky folder nobody can do so while there is one of ours.
+        """
+        for ending in _BESIDE:
+            with suppress(OSError):  # it is there; or there is no file to open, which SQLite says
+                os.close(os.open(self._beside(ending), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
 
     def _beside(self, ending: str) -> Path:
         return self._path.with_name(self._path.name + ending)
