@@ -75,8 +75,14 @@ def check_rule(pattern: Pattern, rule: Rule) -> None:
                 f"{name} must take the channel's name and nothing else, "
                 f"got the signature {signature} ({error}). {_WRITE}"
             ) from None
-    if isinstance(rule, FunctionType) and not isinstance(rule.__dict__, _Attributes):
+    if isinstance(rule, _DECORATED) and not isinstance(rule.__dict__, _Attributes):
         rule.__dict__ = _Attributes(rule.__dict__)
+
+
+_DECORATED = (FunctionType, functools.partial, type(functools.cache(str)))
+"""What stands below a decorator: functions, and what the decorators of the standard library make of them."""
+
+_MOST_LAYERS = 100
 
 
 _NO_ORDINARY_FUNCTIONS: tuple[Callable[[Any], bool], ...] = (
@@ -88,12 +94,13 @@ _NO_ORDINARY_FUNCTIONS: tuple[Callable[[Any], bool], ...] = (
 
 def _layers(rule: Any) -> Iterator[Any]:
     """Return a callable and what shows inside: what wrappers wrap, partials call, objects do when called."""
-    waiting, seen = [rule], set[int]()
-    while waiting:
+    waiting, seen = [rule], dict[int, Any]()
+    # Some objects have an attribute of every name, within that another one, and so on: nothing is wrapped in those.
+    while waiting and len(seen) < _MOST_LAYERS:
         layer = waiting.pop()
         if id(layer) in seen:
             continue
-        seen.add(id(layer))
+        seen[id(layer)] = layer  # kept, or another one could get its number
         yield layer
         if isinstance(layer, functools.partial):
             waiting.append(layer.func)

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import traceback
+import unittest.mock
 import warnings
 
 import pytest
@@ -307,14 +308,39 @@ def test_rule_may_be_any_callable_of_one_argument(client, sse, rule):
         assert response.status_code == 200
 
 
-def test_decorator_above_authorize_is_refused(sse):
-    """A decorator above would wrap a rule that was taken already, and never be asked: the error names the rule and the order."""
+@pytest.mark.parametrize(
+    "below",
+    [lambda rule: rule, functools.cache, functools.lru_cache(3), functools.singledispatch, functools.partial, _wrapped],
+)
+def test_decorator_above_authorize_is_refused(sse, below):
+    """
+    A decorator above would wrap a rule that was taken already, and never be asked: the error names the rule
+    and the order, whatever stands below.
+    """
     with pytest.raises(ConfigurationError, match=r"above the @sse\.authorize of the rule .*may_read, .*Put @sse\.authorize on top"):
 
         @_wrapped
         @sse.authorize("orders")
+        @below
         def may_read(channel):
             return True
+
+
+class Anything:
+    """An attribute of every name, as xmlrpc.client's proxies and unittest.mock.call have it."""
+
+    def __getattr__(self, name):
+        return Anything()
+
+    def __call__(self, channel):
+        return Anything()
+
+
+def test_rule_that_has_every_attribute_does_not_hold_up_the_start(client, sse):
+    """What is looked for inside of a rule ends, and what such a rule returns is not True."""
+    for rule in (Anything(), unittest.mock.call, unittest.mock.Mock()):
+        sse.authorize("orders")(rule)
+    assert client.get("/events?channel=orders").status_code == 403
 
 
 def test_rule_may_be_for_several_patterns(client, sse):
