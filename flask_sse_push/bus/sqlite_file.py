@@ -31,6 +31,7 @@ class DatabaseFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: tuple[int, int, int, int] | None = None
+        self._is_common = False
 
     def prepare(self) -> None:
         """
@@ -40,10 +41,10 @@ class DatabaseFile:
             UnusablePathError: Others could have written what is there, or could swap it.
             sqlite3.OperationalError: Another process makes it just now.
         """
-        is_common = check_parent(self._path.parent, _PARENT_CURE)
+        self._is_common = check_parent(self._path.parent, _PARENT_CURE)
         if self._look() is None:
             self._make()
-        if is_common:
+        if self._is_common:
             self._take_names()
         self._found = self._look()
 
@@ -55,6 +56,8 @@ class DatabaseFile:
             UnusablePathError: Others came in between.
             sqlite3.OperationalError: Another process of this user replaced it in between.
         """
+        if self._is_common:
+            self._take_names()  # again: SQLite has used up the journal's, if it made the tables
         if self._found is None or self._look() != self._found:
             raise sqlite3.OperationalError("locked by another process that replaces it")
 
@@ -69,9 +72,9 @@ class DatabaseFile:
             return True
 
     def _look(self) -> tuple[int, int, int, int] | None:
+        found = check_file(self._path)
         for ending in _BESIDE:
             check_file(self._beside(ending))
-        found = check_file(self._path)
         return None if found is None else _identity(found)
 
     def _make(self) -> None:

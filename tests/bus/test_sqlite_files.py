@@ -245,8 +245,9 @@ def test_folder_of_another_user_is_refused(make, tmp_path):
 
 
 def test_sticky_folder_is_used(common):
-    """In a folder like /tmp nobody can take away what is ours."""
+    """In a folder like /tmp nobody can take away what is ours, and the name of the journal stays taken."""
     assert as_nobody(PUBLISH, common / "events.db").strip().endswith("-1")
+    assert sorted(os.listdir(common)) == ["events.db", "events.db-journal"]
 
 
 def test_swap_between_the_look_and_the_opening_is_noticed(make, path, monkeypatch):
