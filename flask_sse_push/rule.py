@@ -152,7 +152,8 @@ def ask(pattern: Pattern, rule: Rule, channel: str) -> Refusal | None:
         return _refusal(pattern, rule, 403, f"returned {outcome}", f"returned {outcome}", _ORDINARY)
     key = f"returned {type(outcome).__qualname__}"
     refusal = _judge(pattern, rule, _answer_of(outcome), f"returned {shown(outcome)}", key)
-    _close(outcome)
+    if not isinstance(outcome, Response):  # that was closed when it was read
+        _close(outcome)
     return refusal
 
 
@@ -173,6 +174,7 @@ def _judge_error(pattern: Pattern, rule: Rule, error: BaseException) -> Refusal:
     key = f"raised {type(error).__qualname__}"
     if answer is not None and _grade(answer.status_code) in (401, 403):
         return _judge(pattern, rule, answer, f"raised {shown(error)}", key)
+    _close(answer)
     return _refusal(pattern, rule, 503, key, key, _COME_BACK, error=error)
 
 
@@ -185,6 +187,7 @@ def _judge(
     error: HTTPException | None = None,
 ) -> Refusal:
     """Read an answer of HTTP, or what is neither that nor ``True``."""
+    _close(answer)
     status = None if answer is None else _grade(answer.status_code)
     if answer is None or status is None:
         return _refusal(pattern, rule, 403, text, key, _ONLY_TRUE, is_fault=True)

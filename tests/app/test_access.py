@@ -527,3 +527,29 @@ def test_own_view_with_a_wrong_name_answers_400(app, client, sse):
     app.add_url_rule("/room/<path:room>", view_func=lambda room: sse.stream(f"room.{room}"), endpoint="room")
     assert client.get("/room/a b").status_code == 400
     assert client.get("/room/" + "x" * 200).json["error"] == "bad request"
+
+
+def _answering(sse, how):
+    closed = []
+    answer = Response("no", 500 if how == "handled as a fault" else 403)
+    answer.call_on_close(lambda: closed.append(how))
+
+    def may_read(channel):
+        if how.startswith("handled"):
+            raise KeyError(channel)
+        if how == "aborted":
+            abort(answer)
+        return answer if how == "returned" else (answer, 403)
+
+    app = make_app(blueprint=sse)
+    app.register_error_handler(KeyError, lambda error: answer)
+    sse.authorize("orders")(may_read)
+    return app.test_client(), closed
+
+
+@pytest.mark.parametrize("how", ["returned", "returned in a tuple", "aborted", "handled", "handled as a fault"])
+def test_answer_of_a_rule_is_closed(sse, how):
+    """An answer that is read and not sent may hold a file: it is given back, wherever the answer came from."""
+    client, closed = _answering(sse, how)
+    assert client.get("/events?channel=orders").status_code == (200 if how == "handled as a fault" else 403)
+    assert closed == [how]
