@@ -8,6 +8,7 @@ from typing import Protocol
 from flask import Request
 
 from .concurrency import short_lock, when_free
+from .core.values import shown, text_of
 
 __all__ = ["ANYBODY", "CUT_OFF", "NOBODY", "ClientKey", "ClientStreams", "Place", "key_of"]
 
@@ -124,8 +125,14 @@ def key_of(request: Request, key: ClientKey | None) -> str | None:
     if key is None:
         return request.remote_addr or None
     client = key(request)
-    if client is not None and not isinstance(client, str):
+    if client is None:
+        return None
+    # A subclass may have another hash each time, and a proxy none behind the request: its place would never
+    # be given back.
+    name = text_of(client)
+    if name is None:
         raise TypeError(
-            f"SSE_PUSH_CLIENT_KEY must return a str or None, got {client!r}. Return None for a client that is not limited."
+            f"SSE_PUSH_CLIENT_KEY must return a str or None, got {shown(client)} ({type(client).__qualname__}). "
+            "Return None for a client that is not limited."
         )
-    return client
+    return name

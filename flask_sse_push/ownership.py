@@ -39,7 +39,7 @@ def check_parent(folder: Path, cure: str) -> bool:
         cure (str): What to do instead, as a sentence.
 
     Returns:
-        bool: Whether others may put files of their own into it, as into a sticky one.
+        bool: Whether others may make files of their own there, as in ``/tmp``.
 
     Raises:
         UnusablePathError: It belongs to another user than this one or root, or others may write in it and it
@@ -49,13 +49,14 @@ def check_parent(folder: Path, cure: str) -> bool:
         found = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    is_open = _others_may_write(found)
-    if found.st_uid not in (0, os.geteuid()) or (is_open and not found.st_mode & stat.S_ISVTX):
+    is_common = _others_may_write(found)
+    is_safe = found.st_uid in (0, os.geteuid()) and (bool(found.st_mode & stat.S_ISVTX) or not is_common)
+    if not is_safe:
         raise UnusablePathError(
             f"the folder {str(folder)!r} must belong to {_this_user()} or root, and nobody else may write in it "
             f"unless it is sticky, got {_describe(found)}: others could swap the files in it. {cure}"
         )
-    return is_open
+    return is_common
 
 
 def check_file(path: Path) -> os.stat_result | None:

@@ -75,8 +75,14 @@ def check_rule(pattern: Pattern, rule: Rule) -> None:
                 f"{name} must take the channel's name and nothing else, "
                 f"got the signature {signature} ({error}). {_WRITE}"
             ) from None
-    if isinstance(rule, FunctionType) and not isinstance(rule.__dict__, _Attributes):
+    if isinstance(rule, _DECORATED) and not isinstance(rule.__dict__, _Attributes):
         rule.__dict__ = _Attributes(rule.__dict__)
+
+
+_DECORATED = (FunctionType, functools.partial, type(functools.cache(str)))
+"""What stands below a decorator: functions, and what the decorators of the standard library make of them."""
+
+_MOST_LAYERS = 100
 
 
 _NO_ORDINARY_FUNCTIONS: tuple[Callable[[Any], bool], ...] = (
@@ -88,12 +94,13 @@ _NO_ORDINARY_FUNCTIONS: tuple[Callable[[Any], bool], ...] = (
 
 def _layers(rule: Any) -> Iterator[Any]:
     """Return a callable and what shows inside: what wrappers wrap, partials call, objects do when called."""
-    waiting, seen = [rule], set[int]()
-    while waiting:
+    waiting, seen = [rule], dict[int, Any]()
+    # Some objects have an attribute of every name, within that another one, and so on: nothing is wrapped in those.
+    while waiting and len(seen) < _MOST_LAYERS:
         layer = waiting.pop()
         if id(layer) in seen:
             continue
-        seen.add(id(layer))
+        seen[id(layer)] = layer  # kept, or another one could get its number
         yield layer
         if isinstance(layer, functools.partial):
             waiting.append(layer.func)
@@ -144,7 +151,8 @@ def ask(pattern: Pattern, rule: Rule, channel: str) -> Refusal | None:
         return _refusal(pattern, rule, 403, f"returned {outcome}", f"returned {outcome}", _ORDINARY)
     key = f"returned {type(outcome).__qualname__}"
     refusal = _judge(pattern, rule, _answer_of(outcome), f"returned {shown(outcome)}", key)
-    _close(outcome)
+    if not isinstance(outcome, Response):  # that was closed when it was read
+        _close(outcome)
     return refusal
 
 
@@ -165,6 +173,7 @@ def _judge_error(pattern: Pattern, rule: Rule, error: BaseException) -> Refusal:
     key = f"raised {type(error).__qualname__}"
     if answer is not None and _grade(answer.status_code) in (401, 403):
         return _judge(pattern, rule, answer, f"raised {shown(error)}", key)
+    _close(answer)
     return _refusal(pattern, rule, 503, key, key, _COME_BACK, error=error)
 
 
@@ -177,6 +186,7 @@ def _judge(
     error: HTTPException | None = None,
 ) -> Refusal:
     """Read an answer of HTTP, or what is neither that nor ``True``."""
+    _close(answer)
     status = None if answer is None else _grade(answer.status_code)
     if answer is None or status is None:
         return _refusal(pattern, rule, 403, text, key, _ONLY_TRUE, is_fault=True)

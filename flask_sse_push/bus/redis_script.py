@@ -68,7 +68,7 @@ local function begin()
     )
     redis.call('UNLINK', KEYS[1], KEYS[3])
 end
-local is_sound = epoch and #epoch <= 40 and string.find(epoch, '^[%w._~]+$') and generation and head
+local is_sound = epoch and #epoch <= 40 and string.find(epoch, '^[%w._~]+$') and generation and head and head < 9007199254740991
 if not is_sound or (server ~= '' and meta[5] ~= server) then
     begin()
 else
@@ -105,12 +105,17 @@ end
 if who ~= '' and not string.find(apps, who, 1, true) then
     local known = redis.call('HMGET', KEYS[2], 'owner', 'routes', 'served_at')
     local owner, served_at = known[1], count(known[3]) or 0
+    if owner == '' then
+        owner = false -- no app has this name: there would be nobody to tell of
+    end
+    -- Where the clock was put back, the owner that lives says within seconds when it was seen.
+    local absent = math.abs(now - served_at)
     if owner and is_same(owner, known[2] or '') then
         if ends(owner, name) then
             name = owner -- the longer one says more: else "shop.app" and "chat.app" would meet as "app"
         end
     elseif owner then
-        if not wanted or now - served_at <= math.max(horizon, lease) then
+        if not wanted or absent <= math.max(horizon, lease) then
             return {'', '', 0, now, owner}
         end
         apps = ''

@@ -6,10 +6,10 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..core.channels import MAX_CHANNELS_PER_EVENT
 from ..core.ids import is_epoch
@@ -137,8 +137,15 @@ class Database:
             self._connection.close()
             raise
 
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(statement, values)
+        except UnicodeDecodeError as error:
+            # SQLite quotes what it does not understand of a damaged schema, and the standard library wants UTF-8.
+            raise sqlite3.DatabaseError("malformed: its schema is damaged") from error
+
     def _prepare(self, *, volatile: bool) -> None:
-        execute = self._connection.execute
+        execute = self._execute
         # A schema is code: what it calls may do no more than compute, until it is known to be ours.
         execute("PRAGMA trusted_schema = OFF")
         execute("PRAGMA cell_size_check = ON")  # a damaged page is met as such, and not by what it looks like
@@ -175,7 +182,7 @@ class Database:
         Say whether our tables are there; False where nothing is. Anything else is refused: a trigger or a
         view of others would run.
         """
-        execute = self._connection.execute
+        execute = self._execute
         ((marked,), (version,)) = (*execute("PRAGMA application_id"), *execute("PRAGMA user_version"))
         found = {
             (_text(name), None if sql is None else _text(sql))
@@ -199,20 +206,20 @@ class Database:
         return True
 
     def _boot(self) -> str | None:
-        row = self._connection.execute("SELECT CAST(boot AS BLOB) FROM log").fetchone()
+        row = self._execute("SELECT CAST(boot AS BLOB) FROM log").fetchone()
         return None if row is None else _text(row[0])
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
         """Commit at the end of the block, or undo all of it; ``kind`` is SQLite's: ``"IMMEDIATE"`` writes, ``"DEFERRED"`` reads."""
-        self._connection.execute(f"BEGIN {kind}")
+        self._execute(f"BEGIN {kind}")
         try:
             yield
-            self._connection.execute("COMMIT")
+            self._execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
                 if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                    self._execute("ROLLBACK")
             raise
 
     def is_replaced(self) -> bool:
@@ -226,7 +233,7 @@ class Database:
         Raises:
             sqlite3.DatabaseError: It is none of ours.
         """
-        row = self._connection.execute(
+        row = self._execute(
             "SELECT epoch, head, events, bytes, history_seconds, history_bytes, history_events FROM log LIMIT 1"
         ).fetchone()
         if row is not None:
@@ -242,7 +249,7 @@ class Database:
 
     def append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
         """Number an event and store it, and remove a few old ones; see :meth:`Bus.publish`."""
-        execute = self._connection.execute
+        execute = self._execute
         with self.transaction():
             epoch, head, events, total, (seconds, most_bytes, most_events) = self._head()
             now = time.monotonic()
@@ -284,7 +291,7 @@ class Database:
         """Remove some of what is too old or too much, never the newest; return what is left."""
         trimmed, is_damaged = None, False
         self._look_at_age = now + _AGE_LOOK_SECONDS
-        for sequence, size, appended_at in self._connection.execute(
+        for sequence, size, appended_at in self._execute(
             "SELECT sequence, size, appended_at FROM entries WHERE sequence < ? ORDER BY sequence LIMIT ?",
             (head, MAX_TRIMMED),
         ).fetchall():
@@ -298,7 +305,7 @@ class Database:
         else:
             self._look_at_age = 0.0  # there may be more
         if trimmed is not None:
-            self._connection.execute("DELETE FROM entries WHERE sequence <= ?", (trimmed,))
+            self._execute("DELETE FROM entries WHERE sequence <= ?", (trimmed,))
         if is_damaged or events < 1 or total < 0:
             return self._count(head)
         return events, total
@@ -308,7 +315,7 @@ class Database:
         Return how many entries there are and what they count for, by looking at all: the row of the log said
         what cannot be.
         """
-        ((events, total),) = self._connection.execute(
+        ((events, total),) = self._execute(
             "SELECT count(*), total(size) FROM entries "
             "WHERE sequence BETWEEN 1 AND ? AND typeof(size) = 'integer' AND size BETWEEN 0 AND ?",
             (head, _MAX_NUMBER),
@@ -320,7 +327,7 @@ class Database:
         log = self._head()
         if log.retention != self._retention:
             with self.transaction():
-                self._connection.execute(
+                self._execute(
                     "UPDATE log SET history_seconds = ?, history_bytes = ?, history_events = ?",
                     self._retention,
                 )
@@ -333,7 +340,7 @@ class Database:
         with self.transaction("DEFERRED"):
             log = self._head()
             oldest = time.monotonic() - log.retention.seconds
-            rows = self._connection.execute(
+            rows = self._execute(
                 f"{_ENTRIES} AND appended_at >= ? ORDER BY sequence", (*self._limits(), 1, log.head, oldest)
             )
             while some := rows.fetchmany(_READ_AT_ONCE):
@@ -349,7 +356,7 @@ class Database:
             log = self._head()
             if log.head <= position:
                 return Page(log.epoch, entries, position, refused)
-            rows = self._connection.execute(
+            rows = self._execute(
                 f"{_ENTRIES} ORDER BY sequence LIMIT ?",
                 (*self._limits(), position + 1, log.head, _READ_AT_ONCE),
             ).fetchall()
@@ -385,12 +392,12 @@ class Database:
         """Store what a process says of itself; ``None`` takes it back."""
         now = time.monotonic()
         with self.transaction():
-            self._connection.execute(
+            self._execute(
                 "DELETE FROM reports WHERE process = ? OR expires_at NOT BETWEEN ? AND ?",
                 (process, now, now + LEASE_SECONDS + _CLOCK_TOLERANCE_SECONDS),
             )
             if report is not None:
-                self._connection.execute(
+                self._execute(
                     "INSERT INTO reports VALUES (?, ?, ?)", (process, json.dumps(report), now + LEASE_SECONDS)
                 )
 
@@ -399,7 +406,7 @@ class Database:
         now = time.monotonic()
         with self.transaction("DEFERRED"):
             log = self._head()
-            rows = self._connection.execute(
+            rows = self._execute(
                 "SELECT CAST(report AS BLOB) FROM reports WHERE expires_at BETWEEN ? AND ? AND length(report) <= ?",
                 (now, now + LEASE_SECONDS + _CLOCK_TOLERANCE_SECONDS, MAX_REPORT_BYTES),
             ).fetchall()

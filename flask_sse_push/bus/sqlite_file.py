@@ -15,9 +15,8 @@ __all__ = ["DatabaseFile"]
 
 _PARENT_CURE = "Name a file in a folder of this user's own (mkdir -m 700)."
 
-# What SQLite reads into the file. A journal too: it is played back whoever wrote it, also where the file keeps a
-# write-ahead log and needs none.
-_ENDINGS = ("-wal", "-shm", "-journal")
+# What SQLite reads into the file, whoever made it: a journal of another user would overwrite all of it.
+_BESIDE = ("-journal", "-wal", "-shm")
 
 
 class DatabaseFile:
@@ -32,6 +31,7 @@ class DatabaseFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: tuple[int, int, int, int] | None = None
+        self._is_common = False
 
     def prepare(self) -> None:
         """
@@ -41,10 +41,10 @@ class DatabaseFile:
             UnusablePathError: Others could have written what is there, or could swap it.
             sqlite3.OperationalError: Another process makes it just now.
         """
-        is_open = check_parent(self._path.parent, _PARENT_CURE)
+        self._is_common = check_parent(self._path.parent, _PARENT_CURE)
         if self._look() is None:
             self._make()
-        if is_open:
+        if self._is_common:
             self._take_names()
         self._found = self._look()
 
@@ -56,6 +56,8 @@ class DatabaseFile:
             UnusablePathError: Others came in between.
             sqlite3.OperationalError: Another process of this user replaced it in between.
         """
+        if self._is_common:
+            self._take_names()  # again: SQLite has used up the journal's, if it made the tables
         if self._found is None or self._look() != self._found:
             raise sqlite3.OperationalError("locked by another process that replaces it")
 
@@ -70,20 +72,10 @@ class DatabaseFile:
             return True
 
     def _look(self) -> tuple[int, int, int, int] | None:
-        for ending in _ENDINGS:
-            check_file(self._beside(ending))
         found = check_file(self._path)
+        for ending in _BESIDE:
+            check_file(self._beside(ending))
         return None if found is None else _identity(found)
-
-    def _take_names(self) -> None:
-        """
-        Make empty files where SQLite looks for more: else others could put theirs there between this look and
-        its own.
-        """
-        for ending in _ENDINGS:
-            with suppress(FileExistsError):
-                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
-                os.close(os.open(self._beside(ending), flags, 0o600))
 
     def _make(self) -> None:
         """
@@ -98,7 +90,7 @@ class DatabaseFile:
         with _locked(self._beside("-lock")):
             if self._look() is not None:
                 return
-            for ending in _ENDINGS:
+            for ending in _BESIDE:
                 self._beside(ending).unlink(missing_ok=True)
             # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when
             # it is closed: to close the file itself would drop the locks of a thread that has opened it
@@ -106,6 +98,18 @@ class DatabaseFile:
             new = self._beside(f"-{secrets.token_hex(4)}")
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
             new.rename(self._path)
+
+    def _take_names(self) -> None:
+        """
+        Make what is not there beside the file, empty, in a folder where others may make files too. To SQLite
+        an empty one is none.
+
+        To look is not enough there: who makes one between the look and the opening has it read, and in a
+        sticky folder nobody can do so while there is one of ours.
+        """
+        for ending in _BESIDE:
+            with suppress(OSError):  # it is there; or there is no file to open, which SQLite says
+                os.close(os.open(self._beside(ending), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
 
     def _beside(self, ending: str) -> Path:
         return self._path.with_name(self._path.name + ending)

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import traceback
+import unittest.mock
 import warnings
 
 import pytest
@@ -307,14 +308,39 @@ def test_rule_may_be_any_callable_of_one_argument(client, sse, rule):
         assert response.status_code == 200
 
 
-def test_decorator_above_authorize_is_refused(sse):
-    """A decorator above would wrap a rule that was taken already, and never be asked: the error names the rule and the order."""
+@pytest.mark.parametrize(
+    "below",
+    [lambda rule: rule, functools.cache, functools.lru_cache(3), functools.singledispatch, functools.partial, _wrapped],
+)
+def test_decorator_above_authorize_is_refused(sse, below):
+    """
+    A decorator above would wrap a rule that was taken already, and never be asked: the error names the rule
+    and the order, whatever stands below.
+    """
     with pytest.raises(ConfigurationError, match=r"above the @sse\.authorize of the rule .*may_read, .*Put @sse\.authorize on top"):
 
         @_wrapped
         @sse.authorize("orders")
+        @below
         def may_read(channel):
             return True
+
+
+class Anything:
+    """An attribute of every name, as xmlrpc.client's proxies and unittest.mock.call have it."""
+
+    def __getattr__(self, name):
+        return Anything()
+
+    def __call__(self, channel):
+        return Anything()
+
+
+def test_rule_that_has_every_attribute_does_not_hold_up_the_start(client, sse):
+    """What is looked for inside of a rule ends, and what such a rule returns is not True."""
+    for rule in (Anything(), unittest.mock.call, unittest.mock.Mock()):
+        sse.authorize("orders")(rule)
+    assert client.get("/events?channel=orders").status_code == 403
 
 
 def test_rule_may_be_for_several_patterns(client, sse):
@@ -501,3 +527,29 @@ def test_own_view_with_a_wrong_name_answers_400(app, client, sse):
     app.add_url_rule("/room/<path:room>", view_func=lambda room: sse.stream(f"room.{room}"), endpoint="room")
     assert client.get("/room/a b").status_code == 400
     assert client.get("/room/" + "x" * 200).json["error"] == "bad request"
+
+
+def _answering(sse, how):
+    closed = []
+    answer = Response("no", 500 if how == "handled as a fault" else 403)
+    answer.call_on_close(lambda: closed.append(how))
+
+    def may_read(channel):
+        if how.startswith("handled"):
+            raise KeyError(channel)
+        if how == "aborted":
+            abort(answer)
+        return answer if how == "returned" else (answer, 403)
+
+    app = make_app(blueprint=sse)
+    app.register_error_handler(KeyError, lambda error: answer)
+    sse.authorize("orders")(may_read)
+    return app.test_client(), closed
+
+
+@pytest.mark.parametrize("how", ["returned", "returned in a tuple", "aborted", "handled", "handled as a fault"])
+def test_answer_of_a_rule_is_closed(sse, how):
+    """An answer that is read and not sent may hold a file: it is given back, wherever the answer came from."""
+    client, closed = _answering(sse, how)
+    assert client.get("/events?channel=orders").status_code == (200 if how == "handled as a fault" else 403)
+    assert closed == [how]

@@ -1,13 +1,15 @@
 """How many streams one client may have."""
 
 import contextlib
+import itertools
 import logging
 import re
 import threading
 from pathlib import Path
 
 import pytest
-from flask import abort, request
+from flask import abort, has_request_context, request
+from werkzeug.local import LocalProxy
 
 from flask_sse_push import SSEPush
 from flask_sse_push.clients import ClientStreams
@@ -110,7 +112,36 @@ def aborts(request):
     abort(401)
 
 
-@pytest.mark.parametrize("key", [fails, aborts, lambda request: 7, lambda request: b"ada", lambda request: ["ada"]])
+class OtherEachTime(str):
+    """A text that is found in no table."""
+
+    __slots__ = ()
+
+    def __hash__(self):
+        return next(NUMBERS)
+
+    def __eq__(self, other):
+        return False
+
+
+NUMBERS = itertools.count()
+
+
+def test_key_of_a_subclass_is_the_text_that_it_is(sse):
+    """What its methods say does not matter: each place is counted for the same client, and given back."""
+    key = lambda asked: OtherEachTime("ada")  # noqa: E731
+    client = make_app(blueprint=sse, max_streams_per_client=1, client_key=key).test_client()
+    with open_stream(client, "/events"):
+        assert is_refused(client)
+    assert not is_refused(client)
+    assert sse.stats()["channels"] == {}
+
+
+def proxy(request):
+    return LocalProxy(lambda: "ada" if has_request_context() else abort(500))
+
+
+@pytest.mark.parametrize("key", [proxy, fails, aborts, lambda request: 7, lambda request: b"ada", lambda request: ["ada"]])
 def test_key_that_fails_refuses_softly_and_is_logged_once(sse, key, caplog):
     """A mistake in the key must not stop browsers for ever, nor let anybody in without a limit."""
     client = make_app(blueprint=sse, max_streams_per_client=5, client_key=key).test_client()

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from flask_sse_push import InvalidChannel, InvalidEvent, SSEPush
 from flask_sse_push.decoder import decode
+from flask_sse_push.query import _nearest
 from flask_sse_push.testing import open_stream
 
 from .helpers import first_bytes, make_app, read_events, reset_of
@@ -168,3 +169,13 @@ def test_everything_that_is_sent_can_be_decoded():
     for text in (None, "x", "gone-1", sse.stats()["last_event_id"].split("-")[0] + "-1"):
         with client.get("/events", headers={} if text is None else {"Last-Event-ID": text}) as response:
             decode(first_bytes(response) + first_bytes(response))
+
+
+def test_query_of_many_names_costs_little(shop):
+    """Names that are nearly, and not quite, like ours are compared a few times per request, not hundreds of times."""
+    _, client, _, _ = shop
+    names = [f"l{number:03}eventid" for number in range(330)]
+    _nearest.cache_clear()
+    with client.get("/events?" + "&".join(names)) as response:
+        assert response.status_code == 200
+    assert 0 < _nearest.cache_info().misses <= 16

@@ -156,6 +156,7 @@ META_POISON = {
     "an endless head": {"head": "inf"},
     "a head below zero": {"head": -1},
     "a head past counting": {"head": "9" * 30},
+    "a head at the end of counting": {"head": (1 << 53) - 1},
     "a generation that is none": {"generation": "nan"},
     "a generation past counting": {"generation": "9" * 30},
     "bytes that are none": {"bytes": "x"},

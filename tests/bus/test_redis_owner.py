@@ -262,6 +262,26 @@ def test_owner_that_is_gone_for_long_gives_way(server, make_app):
             stream.read(1, timeout=0.2)
 
 
+def test_owner_that_was_seen_in_the_future_gives_way(server, make_bus):
+    """A clock that was ahead and was put right keeps nobody out for years, and the owner that is there goes on."""
+    shop, chat = make_bus("shop"), make_bus("chat")
+    for bus in (shop, chat):
+        seconds, _ = server.client().time()
+        server.client().hset(META, "served_at", 1000 * (seconds + 301))
+        assert is_let_in(bus)
+        assert not is_let_in(make_bus("intruder"))
+    assert not is_let_in(shop)
+
+
+def test_owner_without_a_name_is_none(server, make_bus):
+    """An empty field names no app that could be told of, and the log is free."""
+    shop, chat = make_bus("shop"), make_bus("chat")
+    assert is_let_in(shop)
+    server.client().hset(META, mapping={"owner": "", "apps": ""})
+    assert is_let_in(chat)
+    assert not is_let_in(shop)
+
+
 def test_owner_that_only_looks_is_refused_without_taking_over(server, make_app):
     """Looking at the statistics takes nobody's log, however long the owner is gone."""
     publish(make_app("shop"), "x")

@@ -1,5 +1,6 @@
 """Whose the files are: what others own, could write or could swap is not used."""
 
+import contextlib
 import fcntl
 import grp
 import os
@@ -100,6 +101,14 @@ PUBLISH = """
             print(error)
 """
 
+PLANT = """
+    try:
+        os.close(os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o666))
+        print("planted")
+    except PermissionError:
+        print("in vain")
+"""
+
 
 def refused(bus, *words):
     """Neither publishing nor looking nor following uses it, and each says what is wrong."""
@@ -184,7 +193,7 @@ def test_database_that_is_opened_up_later_is_given_up(make, path):
     eventually(lambda: follower.entries[-1].wire.endswith(b"data: after\n\n"), 10_000 * MS)
 
 
-@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("ending", ["", "-journal", "-wal", "-shm"])
 def test_link_is_not_followed(make, path, tmp_path, ending):
     """A link in the place of a file is refused, wherever it leads, and what it leads to stays as it is."""
     elsewhere = tmp_path / "elsewhere"
@@ -205,7 +214,7 @@ def test_file_with_two_names_is_refused(make, path):
     refused(make(), str(path), "with 2 names")
 
 
-@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("ending", ["-journal", "-wal", "-shm"])
 def test_write_ahead_log_of_another_user_is_refused(make, path, ending):
     """What lies beside the file is read into it, so it must be ours too."""
     needs(root=True)
@@ -265,8 +274,9 @@ def test_folder_of_another_user_is_refused(make, tmp_path):
 
 
 def test_sticky_folder_is_used(common):
-    """In a folder like /tmp nobody can take away what is ours."""
+    """In a folder like /tmp nobody can take away what is ours, and the name of the journal stays taken."""
     assert as_nobody(PUBLISH, common / "events.db").strip().endswith("-1")
+    assert sorted(os.listdir(common)) == ["events.db", "events.db-journal"]
 
 
 @pytest.mark.parametrize("is_there", [False, True])
@@ -320,6 +330,57 @@ def test_swap_between_the_look_and_the_opening_is_noticed(make, path, monkeypatc
     assert opened
     monkeypatch.undo()
     assert publish(make()).endswith("-2")
+
+
+def forged_journal(path):
+    """What SQLite keeps beside a file in the middle of a change: rolled back, it brings the pages of this one."""
+    forged = shutil.copy(path, path.with_name("forged.db"))
+    with contextlib.closing(sqlite3.connect(forged, isolation_level=None)) as connection:
+        for statement in (
+            "PRAGMA journal_mode = DELETE",
+            "PRAGMA synchronous = OFF",
+            "UPDATE entries SET block = CAST('data: FORGED' AS BLOB)",
+            "BEGIN",
+            "DELETE FROM entries",
+        ):
+            connection.execute(statement)
+        journal = Path(f"{forged}-journal").read_bytes()
+    Path(forged).unlink()
+    return journal
+
+
+def test_journal_of_another_user_is_not_rolled_back(make, common):
+    """
+    SQLite writes what is in a file of that name over the database, whoever has put it there: the events of a
+    stranger were read as ours.
+    """
+    path = plant(common / "events.db")
+    before, journal = path.read_bytes(), path.with_name("events.db-journal")
+    journal.unlink(missing_ok=True)  # as who published with an older version has left it
+    journal.write_bytes(forged_journal(path))
+    journal.chmod(0o666)
+    os.chown(journal, NOBODY, NOBODY)
+    refused(make(path), str(journal), "(65534)", "run this one as user 'nobody'")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("ending", ["-journal", "-wal", "-shm"])
+def test_nothing_is_planted_between_the_look_and_the_opening(make, common, monkeypatch, ending):
+    """
+    In a folder like /tmp the names beside the file are taken when SQLite opens it, and nobody else can have
+    them.
+    """
+    path = plant(common / "events.db")
+    path.with_name("events.db-journal").unlink(missing_ok=True)
+    connect, tried = sqlite3.connect, []
+
+    def planted(*arguments, **options):
+        tried.append(as_nobody(PLANT, f"{path}{ending}"))
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", planted)
+    assert publish(make(path)).endswith("-2")
+    assert tried == ["in vain\n"]
 
 
 def test_lock_of_the_folder_holds_up_nobody(make, path):

@@ -339,6 +339,26 @@ def test_schema_that_was_written_by_hand_is_refused(make, path):
             file.unlink()
 
 
+@pytest.mark.parametrize("damaged", [b"ABLE entries", b"NIQUE INDEX", b"ULL, boot"])
+def test_damaged_schema_that_is_no_text_is_told(make, path, damaged):
+    """
+    SQLite quotes a byte of it that is no UTF-8, which the standard library cannot read: one fault like all
+    others.
+    """
+    publish(make())
+    make().close()
+    tamper(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(path.read_bytes().replace(damaged, b"\xff" + damaged[1:]))
+    bus = make()
+    for use in (lambda: publish(bus), bus.inspect):
+        with pytest.raises(BusUnavailable, match=r"malformed.*delete it, with its -wal and -shm"):
+            use()
+    follower = Follower(bus)
+    eventually(lambda: bus.health().error, 5000 * MS)
+    assert "malformed" in bus.health().error
+    assert not follower.begun
+
+
 def test_file_of_another_version_is_refused(make, path):
     """
     A file that a later version of this package made is left alone, and the message names both formats and the
