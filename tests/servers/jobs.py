@@ -2,6 +2,8 @@
 
 import os
 
+from flask import request
+
 from tests.servers.app import app, create_app, native_thread, publish
 
 
@@ -13,3 +15,11 @@ def job():
 
     native_thread(work)
     return {"pid": os.getpid()}
+
+
+@app.post("/apps")
+def apps():
+    """Make the app as often as the request says, and say how many files are open."""
+    for _ in range(request.get_json()["count"]):
+        create_app()
+    return {"files": len(os.listdir("/proc/self/fd"))}

@@ -103,6 +103,19 @@ def test_folder_that_is_tidied_away_comes_back(kind, tmp_path):
     assert not private_folders(tmp_path)
 
 
+def test_apps_of_a_worker_share_its_hold_on_the_folder(tmp_path):
+    """
+    An app that is made again and again, as a job or a request may, costs a worker no open file each time.
+    """
+    options = {"app": "tests.servers.jobs:app", "environ": {"TMPDIR": str(tmp_path)}}
+    with Server("gunicorn-gevent", "-w", "2", **options) as server:
+        for _ in range(4):
+            assert server.post("/apps", count=40)["files"] < 40
+        server.process.terminate()
+        server.process.wait(15 * FACTOR)
+    assert not private_folders(tmp_path)
+
+
 def test_folder_that_is_tidied_away_while_nobody_publishes_is_told(tmp_path):
     """
     Streams hear of the gap though nothing is published, and workers meet in one new database: also below a
