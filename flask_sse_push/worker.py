@@ -134,16 +134,17 @@ class MasterWatch:
             worker.alive = False
         elif self._sockets and self._master_stopped():
             handler = signal.getsignal(signal.SIGTERM)
-            logger.warning(
-                "gunicorn's master stops, but its worker %d was not told, because %s handles SIGTERM. "
-                "Streams end now all the same. Let the app's handler call the one that "
-                "signal.getsignal(signal.SIGTERM) returned before it was set.",
-                worker.pid,
-                # gevent's own handlers do not show there.
-                "one of gevent.signal_handler()"
-                if getattr(handler, "__self__", None) is worker
-                else repr(handler),
-            )
+            is_own = getattr(handler, "__self__", None) is worker
+            # A sync worker that waits runs its handler later: nobody keeps the signal from it.
+            if not is_own or "gevent" in sys.modules:
+                logger.warning(
+                    "gunicorn's master stops, but its worker %d was not told, because %s handles SIGTERM. "
+                    "Streams end now all the same. Let the app's handler call the one that "
+                    "signal.getsignal(signal.SIGTERM) returned before it was set.",
+                    worker.pid,
+                    # gevent's own handlers do not show there.
+                    "one of gevent.signal_handler()" if is_own else repr(handler),
+                )
             worker.handle_exit(signal.SIGTERM, None)
 
     def _master_stopped(self) -> bool:
