@@ -101,7 +101,8 @@ class SSEPush(Blueprint):
         state = AppState(app, self._rules)
         self._rules.claim(app)
         super().register(app, options)
-        app.before_request(state.request_came)
+        # Before the app's own: they may publish, or answer in the view's place.
+        app.before_request_funcs.setdefault(None, []).insert(0, state.request_came)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)
 
