@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from flask_sse_push import BusUnavailable
+from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.doorbell import Bells
-from flask_sse_push.bus.sqlite import SqliteBus
+from flask_sse_push.bus.sqlite import MAX_PATH_BYTES, SqliteBus
 from flask_sse_push.bus.sqlite_reader import bells_folder
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
@@ -308,6 +308,18 @@ def test_name_that_is_too_long_is_told(make, tmp_path):
     """What is made beside the file has longer names, and the message says so."""
     with pytest.raises(BusUnavailable, match=r"File name too long.*Give the file a shorter name"):
         publish(make(tmp_path / ("x" * 252)))
+
+
+def test_path_that_is_too_long_for_sqlite_is_told_at_once(make, tmp_path):
+    """The longest path that SQLite takes works; one byte more is a ConfigurationError where the bus is made."""
+    folder = tmp_path / ("x" * 200)
+    rest = MAX_PATH_BYTES - len(os.fsencode(folder)) - 1
+    folder = folder / ("y" * (rest - 10)) if rest > 200 else folder
+    folder.mkdir(parents=True)
+    longest = folder / ("z" * (MAX_PATH_BYTES - len(os.fsencode(folder)) - 1))
+    assert publish(make(longest)).endswith("-1")
+    with pytest.raises(ConfigurationError, match=r"at most 504 bytes, got 505: .*--worker-tmp-dir"):
+        make(longest.with_name(longest.name + "z"))
 
 
 @pytest.mark.parametrize("kind", ["folder", "link"])
