@@ -84,6 +84,7 @@ class PrivateFolder:
         """A file that says that this process uses the folder."""
         self._lock: int | None = None
         self._is_to_be_left = False
+        self._has_left = False
         self._making = reentrant_lock()  # a finalizer may publish, and so open another app's database
 
     def database(self, app: str) -> str:
@@ -109,6 +110,9 @@ class PrivateFolder:
         parent = self._path.parent
         try:
             check_parent(parent, _CURE)
+            if self._has_left:  # nobody would remove it again
+                self._check_after_end()
+                return
             with contextlib.suppress(FileExistsError):
                 self._path.mkdir(mode=0o700)
                 self._remove_dead()
@@ -125,6 +129,15 @@ class PrivateFolder:
         if not self._is_to_be_left:
             self._is_to_be_left = True
             atexit.register(self._leave)
+
+    def _check_after_end(self) -> None:
+        try:
+            check_private_folder(self._path, "Remove it.")
+        except FileNotFoundError:
+            raise UnusablePathError(
+                f"{str(self._path)!r} went with the last worker of the server, which stops. Publish earlier: an "
+                "atexit function that is registered after the blueprint runs before that."
+            ) from None
 
     def _hold(self) -> None:
         """
@@ -148,6 +161,7 @@ class PrivateFolder:
         """A worker ends: with the last of a server that stops, the folder goes."""
         if self.presence.name != str(os.getpid()):
             return  # a fork inherits what is to be done at the end of its parent
+        self._has_left = True
         self.presence.unlink(missing_ok=True)
         if os.getppid() == self._master:
             # Where the master is another user's, often root's, it shows from outside whether it listens, as
