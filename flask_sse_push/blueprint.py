@@ -102,7 +102,8 @@ class SSEPush(Blueprint):
         self._rules.refuse_unless_free(app)
         super().register(app, options)
         self._rules.claim(app)
-        app.before_request(state.request_came)
+        # Before the app's own: they may publish, or answer in the view's place.
+        app.before_request_funcs.setdefault(None, []).insert(0, state.request_came)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)
 

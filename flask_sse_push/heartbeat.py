@@ -17,7 +17,7 @@ from typing import Protocol
 from .concurrency import Mode, PerProcess, current_mode, forks, in_turns, short_lock, when_free
 from .hangups import Hangups
 from .server import Server, bound_waits
-from .worker import MasterWatch
+from .worker import MasterWatch, lost_master
 
 __all__ = ["Heartbeat", "Kept", "process_heartbeat"]
 
@@ -129,11 +129,12 @@ class Heartbeat:
         """
         End the streams of a gunicorn worker whose process ends though nobody told it to stop, and wait for them.
 
-        So ends a worker whose app raised SystemExit from a signal handler of its own. One that was told has ended its streams, or was not to wait.
+        So ends a worker whose app raised SystemExit from a signal handler of its own, or whose master was killed. One that was told has ended its
+        streams, or was not to wait.
         """
         with when_free(self._lock):
             worker = next(iter(self._streams)).server.worker if self._streams else None
-        if worker is None or not worker.alive:
+        if worker is None or not (worker.alive or lost_master(worker)):
             return
         worker.alive = False
         until = time.monotonic() + DRAIN_SECONDS + DRAIN_GRACE_SECONDS + 2 * TICK_SECONDS

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from .concurrency import reentrant_lock
 from .errors import ConfigurationError
 from .ownership import UnusablePathError, check_parent, check_private_folder, is_private_folder, user_name
 from .worker import listening_sockets, master_listens
@@ -31,6 +32,9 @@ _PREFIX = "flask_sse_push"
 _NAME = re.compile(rf"{_PREFIX}-(\d+)-(\d+)-(\d+)-(\d+)-[0-9a-f]{{8}}")
 
 _CURE = "Give gunicorn --worker-tmp-dir with a folder where the workers' user may write, such as /dev/shm."
+
+# By what shows their processes in them: all apps of a process share one, with its lock and its end.
+_folders: dict[Path, PrivateFolder] = {}
 
 _LISTENING = "0A"  # a socket's state in /proc/net/tcp
 _ACCEPTS = 0x10000  # a Unix socket's flag in /proc/net/unix
@@ -48,6 +52,7 @@ def private_folder(worker: Any) -> PrivateFolder:
     """
     try:
         folder = PrivateFolder(worker)
+        folder = _folders.setdefault(folder.presence, folder)
         folder.make()
     except OSError as error:
         # One sentence: gunicorn shows it once for each worker, below a traceback.
@@ -75,9 +80,12 @@ class PrivateFolder:
         # the same number, and nobody else does.
         secret = hash("flask_sse_push: the private folder of this server") & 0xFFFFFFFF
         self._path = parent / f"{self._prefix}-{self._master}-{_started_at(self._master)}-{secret:08x}"
-        self._presence = self._path / str(os.getpid())
+        self.presence = self._path / str(os.getpid())
+        """A file that says that this process uses the folder."""
         self._lock: int | None = None
         self._is_to_be_left = False
+        self._has_left = False
+        self._making = reentrant_lock()  # a finalizer may publish, and so open another app's database
 
     def database(self, app: str) -> str:
         """
@@ -90,20 +98,27 @@ class PrivateFolder:
 
     def make(self) -> None:
         """
-        Make the folder, unless it is there, and be seen in it. Not thread-safe.
+        Make the folder, unless it is there, and be seen in it. Thread-safe.
 
         Raises:
             UnusablePathError: It cannot be made, or what is there is not ours.
         """
+        with self._making:
+            self._make()
+
+    def _make(self) -> None:
         parent = self._path.parent
         try:
             check_parent(parent, _CURE)
+            if self._has_left:  # nobody would remove it again
+                self._check_after_end()
+                return
             with contextlib.suppress(FileExistsError):
                 self._path.mkdir(mode=0o700)
                 self._remove_dead()
             check_private_folder(self._path, "Remove it.")
             self._hold()
-            self._presence.touch(mode=0o600)
+            self.presence.touch(mode=0o600)
         except UnusablePathError:
             raise
         except OSError as error:
@@ -115,6 +130,15 @@ class PrivateFolder:
             self._is_to_be_left = True
             atexit.register(self._leave)
 
+    def _check_after_end(self) -> None:
+        try:
+            check_private_folder(self._path, "Remove it.")
+        except FileNotFoundError:
+            raise UnusablePathError(
+                f"{str(self._path)!r} went with the last worker of the server, which stops. Publish earlier: an "
+                "atexit function that is registered after the blueprint runs before that."
+            ) from None
+
     def _hold(self) -> None:
         """
         Lock the folder as long as this process lives: systemd-tmpfiles, which removes what was quiet for ten
@@ -124,18 +148,21 @@ class PrivateFolder:
         """
         import fcntl  # not on Windows
 
+        if self._lock is not None and os.path.samestat(os.fstat(self._lock), self._path.lstat()):
+            return
         folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         before, self._lock = self._lock, folder
         if before is not None:
-            os.close(before)  # of a folder that was removed, or of this one: then the new one holds it
+            os.close(before)  # of a folder that was removed
         with contextlib.suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def _leave(self) -> None:
         """A worker ends: with the last of a server that stops, the folder goes."""
-        if self._presence.name != str(os.getpid()):
+        if self.presence.name != str(os.getpid()):
             return  # a fork inherits what is to be done at the end of its parent
-        self._presence.unlink(missing_ok=True)
+        self._has_left = True
+        self.presence.unlink(missing_ok=True)
         if os.getppid() == self._master:
             # Where the master is another user's, often root's, it shows from outside whether it listens, as
             # this worker does no more.

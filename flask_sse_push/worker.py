@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["MasterWatch", "gunicorn_worker", "listening_sockets", "master_listens", "nearest_worker"]
+__all__ = ["MasterWatch", "gunicorn_worker", "listening_sockets", "lost_master", "master_listens", "nearest_worker"]
 
 # Those that the worker handles itself, from before it loads the app.
 _SIGNALS = tuple(
@@ -100,6 +100,11 @@ def master_listens(master: int, sockets: frozenset[str]) -> bool:
         return files.parent.exists() or not Path("/proc/self").exists()
 
 
+def lost_master(worker: Any) -> bool:
+    """Say whether gunicorn's master is gone without having told this worker, as when it was killed."""
+    return bool(os.getppid() != worker.ppid)
+
+
 class MasterWatch:
     """
     Tells gunicorn's worker to stop where the app keeps the signal from it.
@@ -124,20 +129,22 @@ class MasterWatch:
         worker = self._worker
         if not worker.alive:
             return
-        if _has_left(worker):
+        if _has_left(worker) or lost_master(worker):
+            # Without its master a worker leaves, and one of threads would wait for its streams for ever.
             worker.alive = False
         elif self._sockets and self._master_stopped():
             handler = signal.getsignal(signal.SIGTERM)
-            logger.warning(
-                "gunicorn's master stops, but its worker %d was not told, because %s handles SIGTERM. "
-                "Streams end now all the same. Let the app's handler call the one that "
-                "signal.getsignal(signal.SIGTERM) returned before it was set.",
-                worker.pid,
-                # gevent's own handlers do not show there.
-                "one of gevent.signal_handler()"
-                if getattr(handler, "__self__", None) is worker
-                else repr(handler),
-            )
+            is_own = getattr(handler, "__self__", None) is worker
+            # A sync worker that waits runs its handler later: nobody keeps the signal from it.
+            if not is_own or "gevent" in sys.modules:
+                logger.warning(
+                    "gunicorn's master stops, but its worker %d was not told, because %s handles SIGTERM. "
+                    "Streams end now all the same. Let the app's handler call the one that "
+                    "signal.getsignal(signal.SIGTERM) returned before it was set.",
+                    worker.pid,
+                    # gevent's own handlers do not show there.
+                    "one of gevent.signal_handler()" if is_own else repr(handler),
+                )
             worker.handle_exit(signal.SIGTERM, None)
 
     def _master_stopped(self) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from blinker import Signal
 
 from ..core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
-from ..errors import BusUnavailable
+from ..errors import BusUnavailable, ConfigurationError
 from ..ownership import UnusablePathError
 from .base import Accepted, BusOptions, Health, Report, Snapshot
 from .doorbell import Bells
@@ -27,6 +27,9 @@ from .sqlite_reader import SqliteReader, Told, bells_folder
 from .sqlite_turns import PATIENCE_SECONDS, Turn, is_busy, patiently
 
 __all__ = ["SqliteBus"]
+
+MAX_PATH_BYTES = 504
+"""SQLite opens no longer path, and says only that it is unable to."""
 
 
 class SqliteBus:
@@ -41,6 +44,9 @@ class SqliteBus:
         volatile (bool): Whether the file ends with the server: then nothing is forced to the disk.
         make_folder (Callable | None): Called each time before the file is opened: makes its folder where
             somebody has removed it.
+
+    Raises:
+        ConfigurationError: The path is too long for SQLite.
     """
 
     name = "sqlite"
@@ -58,6 +64,11 @@ class SqliteBus:
         self.entry_numbered = Signal("one entry was numbered")
         self.caught_up = Signal("all entries were handed on")
         self._path = Path(path).absolute()
+        if (size := len(os.fsencode(self._path))) > MAX_PATH_BYTES:
+            raise ConfigurationError(
+                f"The path of a SQLite bus must have at most {MAX_PATH_BYTES} bytes, got {size}: {str(self._path)!r}. "
+                'Name a shorter one in SSE_PUSH_BUS_URL; with "auto" give gunicorn a shorter --worker-tmp-dir.'
+            )
         self._options = options
         self._volatile = volatile
         self._make_folder = make_folder

@@ -70,6 +70,23 @@ def test_second_app_of_a_factory_says_that_clients_are_elsewhere(factory, caplog
         assert piece in warning
 
 
+def test_function_before_requests_may_publish_and_answer(caplog):
+    """
+    An app is served as soon as a request comes: also where a function of its own, set before the blueprint,
+    publishes then or answers in the view's place.
+    """
+    app, sse = Flask("early"), SSEPush()
+
+    @app.before_request
+    def count():
+        sse.publish("a visit")
+        return "closed today"
+
+    sse.init_app(app)
+    assert app.test_client().get("/").text == "closed today"
+    assert warnings(caplog) == []
+
+
 def test_thread_that_was_handed_the_app_is_heard(factory, caplog):
     """What the warning says to do works: a thread that has the app that serves reaches its clients."""
     app = factory()

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from flask_sse_push import BusUnavailable
+from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.doorbell import Bells
-from flask_sse_push.bus.sqlite import SqliteBus
+from flask_sse_push.bus.sqlite import MAX_PATH_BYTES, SqliteBus
 from flask_sse_push.bus.sqlite_reader import bells_folder
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
@@ -100,15 +100,6 @@ PUBLISH = """
         except BusUnavailable as error:
             print(error)
 """
-
-PLANT = """
-    try:
-        os.close(os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o666))
-        print("planted")
-    except PermissionError:
-        print("in vain")
-"""
-
 
 def refused(bus, *words):
     """Neither publishing nor looking nor following uses it, and each says what is wrong."""
@@ -364,25 +355,6 @@ def test_journal_of_another_user_is_not_rolled_back(make, common):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("ending", ["-journal", "-wal", "-shm"])
-def test_nothing_is_planted_between_the_look_and_the_opening(make, common, monkeypatch, ending):
-    """
-    In a folder like /tmp the names beside the file are taken when SQLite opens it, and nobody else can have
-    them.
-    """
-    path = plant(common / "events.db")
-    path.with_name("events.db-journal").unlink(missing_ok=True)
-    connect, tried = sqlite3.connect, []
-
-    def planted(*arguments, **options):
-        tried.append(as_nobody(PLANT, f"{path}{ending}"))
-        return connect(*arguments, **options)
-
-    monkeypatch.setattr(sqlite3, "connect", planted)
-    assert publish(make(path)).endswith("-2")
-    assert tried == ["in vain\n"]
-
-
 def test_lock_of_the_folder_holds_up_nobody(make, path):
     """Who may read the folder can lock it for ever, and nobody asks for that lock."""
     folder = os.open(path.parent, os.O_RDONLY)
@@ -448,6 +420,18 @@ def test_name_that_is_too_long_is_told(make, tmp_path):
     """What is made beside the file has longer names, and the message says so."""
     with pytest.raises(BusUnavailable, match=r"File name too long.*Give the file a shorter name"):
         publish(make(tmp_path / ("x" * 252)))
+
+
+def test_path_that_is_too_long_for_sqlite_is_told_at_once(make, tmp_path):
+    """The longest path that SQLite takes works; one byte more is a ConfigurationError where the bus is made."""
+    folder = tmp_path / ("x" * 200)
+    rest = MAX_PATH_BYTES - len(os.fsencode(folder)) - 1
+    folder = folder / ("y" * (rest - 10)) if rest > 200 else folder
+    folder.mkdir(parents=True)
+    longest = folder / ("z" * (MAX_PATH_BYTES - len(os.fsencode(folder)) - 1))
+    assert publish(make(longest)).endswith("-1")
+    with pytest.raises(ConfigurationError, match=r"at most 504 bytes, got 505: .*--worker-tmp-dir"):
+        make(longest.with_name(longest.name + "z"))
 
 
 @pytest.mark.parametrize("kind", ["folder", "link"])

@@ -2,6 +2,8 @@
 
 import os
 
+from flask import request
+
 from tests.servers.app import app, create_app, native_thread, pause, publish
 
 
@@ -20,3 +22,11 @@ def job():
     while not ended:  # a process that is forked beside a thread inherits the locks which that holds, for ever
         pause(0.005)
     return {"pid": os.getpid()}
+
+
+@app.post("/apps")
+def apps():
+    """Make the app as often as the request says, and say how many files are open."""
+    for _ in range(request.get_json()["count"]):
+        create_app()
+    return {"files": len(os.listdir("/proc/self/fd"))}

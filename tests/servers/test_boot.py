@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,8 +40,15 @@ REFUSED = {
         "gunicorn-gevent",
         ["-w", "2"],
         {},
-        "The workers of this server cannot share events: the folder '{folder}' must",
+        "The workers of this server cannot share events: the folder '{folder}' must belong to",
         "--worker-tmp-dir",
+    ),
+    "long-folder": (
+        "gunicorn-gevent",
+        ["-w", "2", "--worker-tmp-dir", "{folder}/" + "/".join(["long" * 50] * 2)],
+        {},
+        "The path of a SQLite bus must have at most 504 bytes",
+        "shorter --worker-tmp-dir",
     ),
     "publisher": (
         "gunicorn-gevent",
@@ -77,6 +85,8 @@ def refused(tmp_path_factory):
         folder = folders[case] = tmp_path_factory.mktemp(case)
         options = [option.format(folder=folder) for option in options]
         environment = {**os.environ, **environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+        if case == "long-folder":
+            Path(options[-1]).mkdir(parents=True)
         if case == "folder":
             folder.chmod(0o777)
         with (folder / "stderr").open("wb") as file:

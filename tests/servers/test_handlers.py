@@ -110,6 +110,23 @@ def test_sigterm_ends_every_stream_whatever_the_app_does_with_it(stopped, row):
     assert ("The app stops." in log) == ("docs" in row[0]), log
 
 
+def test_worker_that_handles_sigterm_itself_is_not_said_to_miss_it():
+    """
+    A sync worker (SSE_PUSH_STRICT=False) runs its own handler only when its stream sends something: the stream
+    ends before that, and nobody is blamed for it.
+    """
+    with Server("gunicorn-sync", "-w", "2", strict=False) as server:
+        client = Client(server).begun()
+        client.read(0.8)  # until the worker has seen its master listen
+        told = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        client.until(lambda client: client.clean, 5)
+        client.close()
+        server.process.wait(10 * FACTOR)
+        assert time.monotonic() - told < 5 * FACTOR
+        assert "handles SIGTERM" not in server.log
+
+
 def test_sighup_hands_over_whatever_the_app_does_with_sigterm():
     """
     On a reload the streams of the old worker end cleanly, and it is gone in 5 s, also where the app's handler

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +16,11 @@ GUNICORN = ["gunicorn-gevent", "gunicorn-gevent-preload", "gunicorn-gthread"]
 
 
 def is_running(pid):
+    """Whether a process lives; one that has ended and that nobody has asked for (Z) does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
         return False
-    return True
 
 
 @pytest.mark.parametrize("kind", GUNICORN)
@@ -59,6 +60,25 @@ def test_sigterm_does_not_wait_for_a_client_that_reads_nothing(kind):
         server.process.wait(10)
         assert time.monotonic() - told < 5 * FACTOR
         stuck.close()
+
+
+@pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
+def test_workers_whose_master_was_killed_end_their_streams_and_go(kind, tmp_path):
+    """
+    Nobody tells them to stop. Every stream gets a clean end all the same, and nothing is left after 5 s.
+    """
+    with Server(kind, "-w", "2", environ={"TMPDIR": str(tmp_path)}) as server:
+        seen = set()
+        # A worker that still boots knows its master no more, and has no streams.
+        eventually(lambda: seen.add(server.worker_pid()) or len(seen) == 2, 20)
+        clients = [Client(server).begun() for _ in range(6)]
+        killed = time.monotonic()
+        server.process.kill()
+        for client in clients:
+            client.until(lambda client: client.clean, 5)
+        eventually(lambda: not any(map(is_running, seen)), 5 - (time.monotonic() - killed), "workers live on")
+        assert "Traceback" not in server.log
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])

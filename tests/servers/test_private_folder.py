@@ -104,6 +104,57 @@ def test_folder_that_is_tidied_away_comes_back(tmp_path):
     assert not private_folders(tmp_path)
 
 
+def test_apps_of_a_worker_share_its_hold_on_the_folder(tmp_path):
+    """
+    An app that is made again and again, as a job or a request may, costs a worker no open file each time.
+    """
+    options = {"app": "tests.servers.jobs:app", "environ": {"TMPDIR": str(tmp_path)}}
+    with Server("gunicorn-gevent", "-w", "2", **options) as server:
+        for _ in range(4):
+            assert server.post("/apps", count=40)["files"] < 40
+        server.process.terminate()
+        server.process.wait(15 * FACTOR)
+    assert not private_folders(tmp_path)
+
+
+LATE = """
+import atexit
+
+from flask_sse_push import BusUnavailable, publish
+
+
+@atexit.register
+def late():
+    try:
+        publish("the last word")
+    except BusUnavailable as error:
+        print("not published:", error, flush=True)
+
+
+from tests.servers.app import app
+"""
+
+
+def test_event_at_the_very_end_does_not_bring_the_folder_back(tmp_path):
+    """
+    An event that an atexit function publishes when the last worker has left is refused, with the reason, and
+    nothing stays behind.
+    """
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    (tmp_path / "late.py").write_text(LATE)
+    environ = {"TMPDIR": str(folder), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    with Server("gunicorn-gevent", "-w", "2", environ=environ, app="late:app") as server:
+        wait_for_both(server)
+        server.process.terminate()
+        server.process.wait(15 * FACTOR)
+        log = server.log
+    assert "not published: The event was not stored: " in log
+    assert "went with the last worker of the server" in log
+    assert "Traceback" not in log
+    assert not private_folders(folder)
+
+
 def test_folder_that_is_tidied_away_while_nobody_publishes_is_told(tmp_path):
     """
     Streams hear of the gap though nothing is published, and workers meet in one new database: also below a
