@@ -152,9 +152,8 @@ class Database:
         boot = _boot_id()
         # First: to turn the write-ahead log on would already wait for the disk.
         execute(f"PRAGMA synchronous = {'OFF' if volatile else 'NORMAL' if boot else 'FULL'}")
-        with self.transaction(
-            "DEFERRED"
-        ):  # one look at all: another process may be making the tables in between
+        # One look at all: another process may be making the tables in between.
+        with self.transaction("DEFERRED"):
             known = self._check_schema()
         if execute("PRAGMA journal_mode = WAL").fetchall() != [(b"wal",)]:
             raise sqlite3.OperationalError("its folder takes no write-ahead log: name a file on a local disk")
