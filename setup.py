@@ -48,7 +48,7 @@ setup(
             "ruff>=0.8",
         ],
     },
-    entry_points={"flask.commands": ["sse=flask_sse_push.cli:sse_group"]},
+    entry_points={"flask.commands": ["sse=flask_sse_push.operations.cli:sse_group"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Environment :: Web Environment",

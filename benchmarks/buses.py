@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from flask_sse_push.bus import BusOptions, Retention, open_bus
-from flask_sse_push.concurrency import current_mode
-from flask_sse_push.hub import Hub
-from flask_sse_push.settings import read_settings
-from flask_sse_push.subscription import Subscription
+from flask_sse_push.platform.concurrency import current_mode
+from flask_sse_push.streams.hub import Hub
+from flask_sse_push.extension.settings import read_settings
+from flask_sse_push.streams.subscription import Subscription
 
 from .errors import BrokenRun
 from .peers import PACKAGE, Peer, gunicorn_gevent, version_of

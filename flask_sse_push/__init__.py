@@ -1,20 +1,11 @@
 """Push events from Flask to browsers: a blueprint and a helper, no async."""
 
-from .blueprint import SSEPush, publish, sse
 from .core.event import Event
-from .errors import (
-    BusUnavailable,
-    ConfigurationError,
-    InvalidChannel,
-    InvalidEvent,
-    InvalidStream,
-    NotRegistered,
-    SSEPushError,
-    UnsupportedServer,
-)
-from .publisher import Publisher
+from .errors import BusUnavailable, ConfigurationError, InvalidChannel, InvalidEvent, InvalidStream, NotRegistered, SSEPushError, UnsupportedServer
+from .extension.blueprint import SSEPush, publish, sse
+from .extension.publisher import Publisher
 from .signals import event_published, stream_closed, stream_opened
-from .stream import StreamInfo
+from .streams.stream import StreamInfo
 from .version import __version__
 
 __all__ = [

@@ -15,7 +15,7 @@ from blinker import Namespace
 __all__ = ["event_published", "stream_closed", "stream_opened"]
 
 _signals = Namespace()
-logger = logging.getLogger(__package__)
+logger = logging.getLogger("flask_sse_push")
 
 event_published = _signals.signal("sse-push-event-published")
 """

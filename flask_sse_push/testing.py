@@ -24,12 +24,12 @@ from typing import Any, cast
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
+from .core.decoder import DecodedEvent, Decoder, decode
 from .core.event import Event
 from .core.values import shown
-from .decoder import DecodedEvent, Decoder, decode
-from .response import ENVIRON_KEY
+from .extension.response import ENVIRON_KEY
 from .signals import event_published
-from .stream import Stream
+from .streams.stream import Stream
 
 __all__ = ["DecodedEvent", "Decoder", "OpenStream", "PublishedEvent", "StreamTimeout", "StreamedEvent", "capture", "decode", "open_stream"]
 

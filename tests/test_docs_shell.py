@@ -5,7 +5,7 @@ import shlex
 
 import click
 
-from flask_sse_push.cli import sse_group
+from flask_sse_push.operations.cli import sse_group
 from tests.servers.harness import ROOT
 
 PAGE = (ROOT / "docs/shell.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from flask.sessions import SecureCookieSessionInterface
 
 import flask_sse_push
 import flask_sse_push.testing
-from flask_sse_push.settings import Settings, read_settings
+from flask_sse_push.extension.settings import Settings, read_settings
 from flask_sse_push.testing import Decoder
 from tests.needs import needs
 from tests.servers.harness import free_port
@@ -295,7 +295,7 @@ def test_readme_configuration_table_is_that_of_the_settings():
 
 def test_readme_codes_are_those_of_the_checks():
     """The table of start-up checks has each code of the package with its level, and no other."""
-    source = (ROOT / "flask_sse_push/checks.py").read_text(encoding="utf-8")
+    source = (ROOT / "flask_sse_push/extension/checks.py").read_text(encoding="utf-8")
     levels = {code: "error" if is_error == "True" else "warning" for code, is_error in re.findall(r'Finding\(\s*"(SSE\d+)",\s*(True|False)', source)}
     assert set(levels) == set(re.findall(r'"(SSE\d+)"', source))
     assert {row[0]: row[1] for row in table("| code | level |")} == levels

@@ -5,7 +5,7 @@ import sys
 import threading
 
 from flask_sse_push.bus import Snapshot
-from flask_sse_push.reports import MAX_REPORTED_CHANNELS, Reporter, summarize
+from flask_sse_push.bus.reports import MAX_REPORTED_CHANNELS, Reporter, summarize
 
 
 def make(reporter, **changes):

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
-from ..concurrency import THREADS, Bell, current_mode, short_lock, when_free
 from ..core.log import Entry
 from ..core.values import printable
 from ..errors import ConfigurationError
+from ..platform.concurrency import THREADS, Bell, current_mode, short_lock, when_free
 from .base import REPORT_SECONDS, Bus, Health, Report
 
 __all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "Follower", "LogChanged", "Reader", "Tail", "backoff"]
@@ -29,7 +29,7 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _SHORTEST_RETRY_SECONDS = 0.5  # where publishing works and following does not, each publish says that the store is there
 _LOOK_SECONDS = 0.005
 
-logger = logging.getLogger(__package__.rpartition(".")[0])
+logger = logging.getLogger("flask_sse_push")
 
 
 class Tail(NamedTuple):

@@ -11,8 +11,8 @@ from typing import Any
 
 from blinker import Signal
 
-from ..concurrency import reentrant_lock
 from ..core.log import Entry
+from ..platform.concurrency import reentrant_lock
 from .base import Accepted, BusOptions, Health, Report, Snapshot
 
 __all__ = ["MemoryBus"]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ..errors import InvalidEvent
-from .ids import check_token
+from .positions import check_token
 from .values import number_of, shown, text_of
 
 __all__ = [

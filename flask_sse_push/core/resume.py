@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from . import ids
+from . import positions
 from .log import Log
 
 __all__ = ["RESET_TYPE", "Start", "reset", "start"]
@@ -44,7 +44,7 @@ def start(log: Log, last_event_id: str | None, lag: int = 0) -> Start:
     """
     if not last_event_id:
         return Start(log.epoch, log.head, None)
-    id = ids.parse(last_event_id)
+    id = positions.parse(last_event_id)
     if id is None:
         return Start(log.epoch, log.head, "malformed")
     if id.epoch != log.epoch:

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InvalidEvent
 from .channels import MAX_CHANNELS_PER_EVENT, check_channel, check_channels
 from .event import MAX_RETRY_MILLISECONDS, check_retry, check_type
-from .ids import MAX_ID_BYTES
+from .positions import MAX_ID_BYTES
 
 __all__ = ["MAX_REPORT_BYTES", "check_report", "check_stored"]
 

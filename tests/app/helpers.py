@@ -5,7 +5,7 @@ import json
 from flask import Flask
 
 from flask_sse_push import SSEPush
-from flask_sse_push.decoder import Decoder
+from flask_sse_push.core.decoder import Decoder
 
 __all__ = ["first_bytes", "make_app", "read_events", "read_whole", "reset_of"]
 

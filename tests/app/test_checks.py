@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from flask_sse_push import SSEPush, UnsupportedServer
-from flask_sse_push.checks import Finding, find_problems
-from flask_sse_push.server import Server
-from flask_sse_push.settings import read_settings
+from flask_sse_push.extension.checks import Finding, find_problems
+from flask_sse_push.platform.server import Server
+from flask_sse_push.extension.settings import read_settings
 
 from .helpers import make_app
 

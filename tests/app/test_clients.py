@@ -12,7 +12,7 @@ from flask import abort, has_request_context, request
 from werkzeug.local import LocalProxy
 
 from flask_sse_push import SSEPush
-from flask_sse_push.clients import ClientStreams
+from flask_sse_push.extension.clients import ClientStreams
 from flask_sse_push.testing import open_stream
 from tests.letter import LetterClient
 from tests.support import eventually

@@ -1,7 +1,7 @@
 """Who rings the bells: one thread that nothing ends but the last listener's leaving."""
 
-from flask_sse_push.concurrency import THREADS
-from flask_sse_push.fanout import Fanout
+from flask_sse_push.platform.concurrency import THREADS
+from flask_sse_push.streams.fanout import Fanout
 from tests.support import MS, eventually, own_threads
 
 

@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from flask_sse_push.heartbeat import Heartbeat
-from flask_sse_push.server import Server
+from flask_sse_push.streams.heartbeat import Heartbeat
+from flask_sse_push.platform.server import Server
 from tests.needs import needs
 from tests.support import FACTOR, eventually, own_threads
 
@@ -133,8 +133,8 @@ def test_stream_whose_watch_was_interrupted_is_watched_with_the_next_tick(caplog
 FORKS_IN_A_LOOK = """
 from gevent import monkey; monkey.patch_all()
 import gevent, os, socket, time
-from flask_sse_push.heartbeat import Heartbeat
-from flask_sse_push.server import Server
+from flask_sse_push.streams.heartbeat import Heartbeat
+from flask_sse_push.platform.server import Server
 
 class Kept:
     writing_since, heartbeat_seconds, write_timeout_seconds, server = None, 8.0, 100, Server("a test")

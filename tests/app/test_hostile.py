@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_sse_push import InvalidChannel, InvalidEvent, SSEPush
-from flask_sse_push.decoder import decode
-from flask_sse_push.query import _nearest
+from flask_sse_push.core.decoder import decode
+from flask_sse_push.extension.query import _nearest
 from flask_sse_push.testing import open_stream
 
 from .helpers import first_bytes, make_app, read_events, reset_of

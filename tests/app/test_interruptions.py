@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from flask_sse_push.core import ids
+from flask_sse_push.core import positions
 from flask_sse_push.testing import open_stream
 from tests.support import FACTOR, alarms, eventually
 
@@ -27,20 +27,20 @@ def test_signal_handler_can_publish(app, sse, client):
     numbers = []
 
     def handle(*_):
-        numbers.append(ids.parse(sse.publish("tick", channel="news")).sequence)
+        numbers.append(positions.parse(sse.publish("tick", channel="news")).sequence)
         if len(numbers) < 100:
             signal.setitimer(signal.ITIMER_REAL, 0.0002)
 
     with alarms(handle), app.app_context(), open_stream(client, "/events?channel=news") as stream:
         signal.setitimer(signal.ITIMER_REAL, 0.0002)
         while len(numbers) < 100:
-            numbers.append(ids.parse(sse.publish("x", channel="news")).sequence)
+            numbers.append(positions.parse(sse.publish("x", channel="news")).sequence)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         count = len(numbers)
         seen = stream.read(count)
     assert sorted(numbers) == list(range(1, count + 1))
-    assert [ids.parse(event.last_event_id).sequence for event in seen] == list(range(1, count + 1))
+    assert [positions.parse(event.last_event_id).sequence for event in seen] == list(range(1, count + 1))
 
 
 @main_thread_only
@@ -174,7 +174,7 @@ def test_stream_without_files_left_holds_no_place():
 import os, resource
 from flask import Flask
 from flask_sse_push import sse
-from flask_sse_push.heartbeat import process_heartbeat
+from flask_sse_push.streams.heartbeat import process_heartbeat
 from flask_sse_push.testing import open_stream
 app = Flask("full")
 app.register_blueprint(sse)
@@ -196,8 +196,8 @@ def test_signal_handler_that_raises_does_not_end_who_rings():
     """In greenlets a handler interrupts whichever runs: where that is the ringer, it rings on."""
     run_script("""
 import gevent, signal
-from flask_sse_push import fanout as fanouts
-from flask_sse_push.concurrency import current_mode
+from flask_sse_push.streams import fanout as fanouts
+from flask_sse_push.platform.concurrency import current_mode
 
 interrupted = []
 

@@ -7,7 +7,7 @@ import pytest
 
 from flask_sse_push import Event, SSEPush
 from flask_sse_push.bus.sqlite import SqliteBus
-from flask_sse_push.refusals import soft_refusal
+from flask_sse_push.extension.refusals import soft_refusal
 from flask_sse_push.testing import open_stream
 from tests.letter import LetterClient
 

@@ -7,7 +7,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from flask_sse_push import SSEPush
-from flask_sse_push.refusals import MOST_KEYS, soft_refusal
+from flask_sse_push.extension.refusals import MOST_KEYS, soft_refusal
 from tests.support import MS, eventually
 
 from .helpers import make_app
@@ -220,7 +220,7 @@ def test_publishing_to_a_default_channel_that_is_read_is_not_told(sse, caplog, h
 
 def test_browser_comes_back_to_a_rule_that_broke(sse, browser, monkeypatch):
     """An EventSource whose rule raises is asked to come back, and opens when the rule can answer again; after a 403 it stops for ever."""
-    monkeypatch.setattr("flask_sse_push.blueprint._SOFT_RETRY_MILLISECONDS", (500, 600))
+    monkeypatch.setattr("flask_sse_push.extension.blueprint._SOFT_RETRY_MILLISECONDS", (500, 600))
     app = make_app(blueprint=sse, heartbeat_seconds=0.2)
     asked = []
 

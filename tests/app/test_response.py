@@ -7,7 +7,7 @@ import pytest
 from flask import Flask, request
 
 from flask_sse_push import Event, NotRegistered, SSEPush, UnsupportedServer
-from flask_sse_push.decoder import Decoder
+from flask_sse_push.core.decoder import Decoder
 from flask_sse_push.testing import open_stream
 from tests.support import MS, eventually
 

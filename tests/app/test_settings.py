@@ -10,7 +10,7 @@ from flask import Flask
 
 from flask_sse_push import ConfigurationError, SSEPush
 from flask_sse_push.bus import MemoryBus
-from flask_sse_push.settings import PREFIX, Settings, read_settings
+from flask_sse_push.extension.settings import PREFIX, Settings, read_settings
 from tests.needs import needs
 from tests.support import FACTOR
 
@@ -258,7 +258,7 @@ def use_stats(app, sse):
 
 
 def use_command(app, sse):
-    from flask_sse_push.cli import EXTENSION_KEY
+    from flask_sse_push.operations.cli import EXTENSION_KEY
 
     app.extensions[EXTENSION_KEY].bus()
 

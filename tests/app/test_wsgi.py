@@ -183,7 +183,7 @@ def test_call_on_close_runs(app, sse, method, iterated):
 
 def test_stream_is_what_the_server_iterates(app):
     """Nothing is wrapped around the stream where nothing wants to know of its end."""
-    from flask_sse_push.stream import Stream
+    from flask_sse_push.streams.stream import Stream
 
     body = app.wsgi_app(environ(), lambda *_: None)
     assert type(body) is Stream

@@ -9,7 +9,7 @@ import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention, open_bus
-from flask_sse_push.core.ids import parse
+from flask_sse_push.core.positions import parse
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually

@@ -12,13 +12,13 @@ import pytest
 from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
 from flask_sse_push.bus.follower import LogChanged
-from flask_sse_push.core.ids import parse
+from flask_sse_push.core.positions import parse
 from flask_sse_push.core.stored import check_stored
-from flask_sse_push.decoder import Decoder
-from flask_sse_push.hub import Hub
-from flask_sse_push.reports import summarize
-from flask_sse_push.settings import read_settings
-from flask_sse_push.subscription import Subscription
+from flask_sse_push.core.decoder import Decoder
+from flask_sse_push.streams.hub import Hub
+from flask_sse_push.bus.reports import summarize
+from flask_sse_push.extension.settings import read_settings
+from flask_sse_push.streams.subscription import Subscription
 from tests.bus.test_contract import Follower, block
 from tests.bus.test_redis import OPTIONS, make, publish, server  # noqa: F401 - fixtures
 from tests.bus.test_redis_faults import META, REPORTS, Toy
@@ -290,7 +290,7 @@ class Fuzz:
     """
 
     def __init__(self, seed, share, always=None):
-        from flask_sse_push.bus import redis_script
+        from flask_sse_push.bus.redis import script as redis_script
 
         self.random, self.share, self.always = random.Random(seed), share, always or {}
         self.head = 0
@@ -394,7 +394,7 @@ def fuzzed():
 @pytest.mark.parametrize("epoch", [b"x\nid: forged", b"", b"x" * 41, b"\xff", b"a-b", 7, [b"x"]])
 def test_epoch_that_is_none_is_refused_wherever_it_comes_from(fuzzed, epoch):
     """An epoch is copied into every id: one that would begin another line, or that no client could send back, is no answer."""
-    from flask_sse_push.bus.redis_link import FAULTS
+    from flask_sse_push.bus.redis.link import FAULTS
 
     bus = fuzzed(0, 0, {"PUBLISH": [epoch, 1, 0], "TOUCH": [epoch, b"5-", 1, 1, b""], "HMGET": [epoch, b"1", b"7", None, None]})
     for call in (lambda: bus.publish(("a",), b"data: x\n\n"), bus.inspect):
@@ -424,7 +424,7 @@ def _page(*ids):
 )
 def test_entries_in_no_order_are_a_fault(fuzzed, entries):
     """Entries that do not rise, repeat themselves or belong to another log each time are told as a fault, and end every loop."""
-    from flask_sse_push.bus.redis_link import FAULTS
+    from flask_sse_push.bus.redis.link import FAULTS
 
     bus = fuzzed(0, 0, {"TOUCH": [b"abc", b"5-", 2000, 1700000000000, b""], "XRANGE": entries, "XREAD": [[b"log", entries]]})
     with contextlib.closing(bus._open_reader()) as reader:
@@ -461,7 +461,7 @@ def test_answers_of_every_shape_are_answers_or_bus_unavailable(fuzzed, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_reader_meets_faults_and_nothing_else(fuzzed, seed):
     """Following hands on entries that are some, or fails with what the follower knows as a fault."""
-    from flask_sse_push.bus.redis_link import FAULTS
+    from flask_sse_push.bus.redis.link import FAULTS
 
     bus = fuzzed(seed, 0.4)
     came = {"entries": 0, "faults": 0}

@@ -101,7 +101,7 @@ def test_pool_that_says_nothing_of_hosts_is_checked(secured):
     import redis
 
     from flask_sse_push.bus.redis import redis_bus
-    from flask_sse_push.bus.redis_clients import of_client
+    from flask_sse_push.bus.redis.clients import of_client
 
     pool = redis.ConnectionPool(connection_class=redis.SSLConnection, host="localhost", port=secured.port, ssl_ca_certs=secured.ca)
     client = redis.Redis(connection_pool=pool)

@@ -16,8 +16,8 @@ import pytest
 from flask_sse_push import BusUnavailable
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
-from flask_sse_push.bus.sqlite_reader import bells_folder
-from flask_sse_push.core.ids import parse
+from flask_sse_push.bus.sqlite.reader import bells_folder
+from flask_sse_push.core.positions import parse
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, alarms, eventually
@@ -558,7 +558,7 @@ def test_long_history_is_read_in_turns(path):
 
 def test_doorbell_wakes_without_the_poll(make, monkeypatch):
     """An event of another process arrives though the next look is far away."""
-    monkeypatch.setattr("flask_sse_push.bus.sqlite_reader.MAX_READ_SECONDS", 3600)
+    monkeypatch.setattr("flask_sse_push.bus.sqlite.reader.MAX_READ_SECONDS", 3600)
     monkeypatch.setattr("flask_sse_push.bus.follower.MAX_READ_SECONDS", 3600)
     follower = Follower(make()).up()
     publisher = make()
@@ -604,7 +604,7 @@ def test_socket_of_a_killed_process_is_removed(make, path):
 
 def test_doorbell_works_under_a_long_path(make, tmp_path, monkeypatch):
     """A path that is longer than the address of a socket may be is gone to all the same."""
-    monkeypatch.setattr("flask_sse_push.bus.sqlite_reader.MAX_READ_SECONDS", 3600)
+    monkeypatch.setattr("flask_sse_push.bus.sqlite.reader.MAX_READ_SECONDS", 3600)
     monkeypatch.setattr("flask_sse_push.bus.follower.MAX_READ_SECONDS", 3600)
     folder = tmp_path / ("long" * 20) / ("longer" * 10)
     folder.mkdir(parents=True)

@@ -18,9 +18,9 @@ import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention
-from flask_sse_push.bus.doorbell import Bells
-from flask_sse_push.bus.sqlite import MAX_PATH_BYTES, SqliteBus
-from flask_sse_push.bus.sqlite_reader import bells_folder
+from flask_sse_push.bus.sqlite.doorbell import Bells
+from flask_sse_push.bus.sqlite.bus import MAX_PATH_BYTES, SqliteBus
+from flask_sse_push.bus.sqlite.reader import bells_folder
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_sse_push.decoder import (
+from flask_sse_push.core.decoder import (
     MAX_COMMENT_CHARACTERS,
     MAX_COMMENTS,
     MAX_EVENT_BYTES,
@@ -16,7 +16,7 @@ from flask_sse_push.decoder import (
     decode,
 )
 from flask_sse_push.errors import ConfigurationError, InvalidStream
-from flask_sse_push.settings import read_settings
+from flask_sse_push.extension.settings import read_settings
 
 
 def events(stream):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flask_sse_push.core.ids import MAX_ID_BYTES, EventId, check_token, is_epoch, parse
+from flask_sse_push.core.positions import MAX_ID_BYTES, EventId, check_token, is_epoch, parse
 from flask_sse_push.errors import InvalidEvent
 
 

@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from flask_sse_push.core import resume
 from flask_sse_push.core.event import RESERVED_PREFIX, RESERVED_TYPES, Event, encode
-from flask_sse_push.core.ids import EventId, parse
+from flask_sse_push.core.positions import EventId, parse
 from flask_sse_push.core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Cursor, Entry, Log
-from flask_sse_push.decoder import Decoder, decode
+from flask_sse_push.core.decoder import Decoder, decode
 from flask_sse_push.errors import InvalidEvent
 
 text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)

@@ -6,7 +6,7 @@ import pytest
 
 from flask_sse_push.core.log import Entry, Log
 from flask_sse_push.core.resume import RESET_TYPE, Start, reset, start
-from flask_sse_push.decoder import DecodedEvent, decode
+from flask_sse_push.core.decoder import DecodedEvent, decode
 
 
 @pytest.fixture

@@ -276,8 +276,8 @@ def test_nothing_is_sent_after_a_failure():
     script = """
         import gevent.socket
         from types import SimpleNamespace
-        from flask_sse_push.direct import DirectBell
-        from flask_sse_push.greenlets import GREENLETS
+        from flask_sse_push.streams.direct import DirectBell
+        from flask_sse_push.platform.greenlets import GREENLETS
 
         class Stream:
             rest, writing_since, has_more = b"", None, False

@@ -71,7 +71,7 @@ class _Http:
 
 class _Bus:
     def __init__(self, url):
-        from flask_sse_push.publisher import Publisher
+        from flask_sse_push.extension.publisher import Publisher
 
         self._publisher = Publisher(url)
 

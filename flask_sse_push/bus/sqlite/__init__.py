@@ -1,0 +1,5 @@
+"""The bus of all processes of one machine."""
+
+from .bus import SqliteBus
+
+__all__ = ["SqliteBus"]

@@ -1,0 +1,196 @@
+"""
+The bus of all processes of a machine: a table as the log, and a doorbell for each process that listens.
+
+Numbers are given under SQLite's write lock, so their order is the order of the commits, and a number that is seen was stored. All times
+in the file are of the machine's monotonic clock, which its processes share: a wall clock that jumps does nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from blinker import Signal
+
+from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
+from ...errors import BusUnavailable, ConfigurationError
+from ...platform.ownership import UnusablePathError
+from ..base import Accepted, BusOptions, Health, Report, Snapshot
+from ..follower import Follower
+from .database import Database
+from .doorbell import Bells
+from .reader import SqliteReader, Told, bells_folder
+from .turns import PATIENCE_SECONDS, Turn, is_busy, patiently
+
+__all__ = ["SqliteBus"]
+
+MAX_PATH_BYTES = 504
+"""SQLite opens no longer path, and says only that it is unable to."""
+
+
+class SqliteBus:
+    """
+    Events live in a file, and reach every process of the machine that opens it. Thread-safe.
+
+    Publishing from within publishing on the same thread (a finalizer, a signal handler) is refused at once: its own transaction is in the way.
+
+    Args:
+        path (str): The file; made when it is missing, in a folder that is there. Nobody else's database.
+        options (BusOptions): See there.
+        volatile (bool): Whether the file ends with the server: then nothing is forced to the disk.
+        make_folder (Callable | None): Called each time before the file is opened: makes its folder where
+            somebody has removed it.
+
+    Raises:
+        ConfigurationError: The path is too long for SQLite.
+    """
+
+    name = "sqlite"
+    shared = True
+
+    def __init__(
+        self,
+        path: str,
+        options: BusOptions,
+        *,
+        volatile: bool = False,
+        make_folder: Callable[[], None] | None = None,
+    ) -> None:
+        self.log_begun = Signal("a log begins")
+        self.entry_numbered = Signal("one entry was numbered")
+        self.caught_up = Signal("all entries were handed on")
+        self._path = Path(path).absolute()
+        if (size := len(os.fsencode(self._path))) > MAX_PATH_BYTES:
+            raise ConfigurationError(
+                f"The path of a SQLite bus must have at most {MAX_PATH_BYTES} bytes, got {size}: {str(self._path)!r}. "
+                'Name a shorter one in SSE_PUSH_BUS_URL; with "auto" give gunicorn a shorter --worker-tmp-dir.'
+            )
+        self._options = options
+        self._volatile = volatile
+        self._make_folder = make_folder
+        self._told = Told()
+        self._turn = Turn()
+        self._database: Database | None = None
+        self._bells = Bells(bells_folder(self._path))
+        self._follower = Follower(
+            self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable)
+        )
+
+    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
+        """
+        Number an event, store it and wake the others; see :meth:`Bus.publish`.
+
+        The time-out bounds how long it waits for other writers. What no process can bound comes on top: its
+        own write to the disk, which waits for the disk once in about a thousand events, and the time until
+        the system or gevent's loop runs it again.
+        """
+        size = (
+            len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+        )
+        try:
+            accepted = patiently(
+                lambda left: self._turn.take(lambda: self._append(channels, block, size, key), left),
+                self._options.publish_timeout_seconds,
+            )
+        except (sqlite3.Error, OSError) as error:
+            if not is_busy(error):
+                raise BusUnavailable(f"The event was not stored: {_say(self._path, error)}") from error
+            seconds = self._options.publish_timeout_seconds
+            raise BusUnavailable(
+                f"The event was not stored: {str(self._path)!r} was locked by another process or thread for {seconds:g} s. "
+                "Find out which holds a transaction open or waits for the disk, "
+                "or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
+            ) from error
+        self._follower.retry_soon()
+        return accepted
+
+    def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
+        try:
+            if self._database is None or self._database.is_replaced():
+                self._close_database()
+                self._database = self._open_database()
+            accepted = self._database.append(channels, block, size, key)
+        except BaseException as error:
+            if not is_busy(error):
+                # Closed on the spot also behind an interruption: a transaction that waits for the collector locks every process out.
+                self._close_database()
+            raise
+        if not accepted.is_repeated:
+            self._bells.ring()
+        return accepted
+
+    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
+        """Begin to follow; see :meth:`Bus.start`."""
+        self._follower.start(report, wanted)
+
+    def close(self) -> None:
+        """Stop to follow and close the file; see :meth:`Bus.close`."""
+        self._follower.stop()
+        # Called in the middle of publish(), or while another thread stands still in there, it leaves the connection to the end of the process.
+        with suppress(BusUnavailable, sqlite3.Error):
+            self._turn.take(self._let_go)
+
+    def health(self) -> Health:
+        """Return how following goes; see :meth:`Bus.health`."""
+        return self._follower.health()
+
+    def inspect(self) -> Snapshot:
+        """Return what there is; see :meth:`Bus.inspect`. Makes no file."""
+        if not os.path.lexists(self._path):
+            return Snapshot("", 0, 0, 0, [])
+        try:
+            return patiently(
+                lambda left: self._turn.take(self._inspect, left), self._options.publish_timeout_seconds
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise BusUnavailable(f"The bus cannot be looked at: {_say(self._path, error)}") from error
+
+    def _inspect(self) -> Snapshot:
+        database = self._open_database()
+        try:
+            return database.inspect()
+        finally:
+            database.close()
+
+    def _let_go(self) -> None:
+        self._close_database()
+        self._bells.close()
+
+    def _close_database(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def _open_reader(self) -> SqliteReader:
+        return patiently(
+            lambda _: SqliteReader(self._path, self._open_database, self._turn, self._told), PATIENCE_SECONDS
+        )
+
+    def _open_database(self) -> Database:
+        if self._make_folder is not None:
+            self._make_folder()
+        return Database(self._path, self._options, volatile=self._volatile)
+
+
+def _say(path: Path, error: Exception) -> str:
+    if isinstance(error, UnusablePathError):
+        return str(error)
+    words = str(error)
+    cure = "See that the disk has room and that this user may write there."
+    if "another version" in words:
+        return f"{str(path)!r} cannot be used: {words}."
+    if "another program" in words or "write-ahead" in words:
+        cure = "Set SSE_PUSH_BUS_URL to another path."
+    elif "full" in words:
+        cure = "Make room on its disk; nothing else is needed."
+    elif "malformed" in words or "not a database" in words:
+        cure = "It is broken: delete it, with its -wal and -shm, and a new log begins."
+    elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        cure = "Give the file a shorter name: others of up to 20 characters more are made beside it."
+    elif "unable to open" in words:
+        cure = "Make its folder, where this user may write."
+    return f"{str(path)!r} says {words!r}. {cure}"

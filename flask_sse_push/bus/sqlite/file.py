@@ -1,0 +1,155 @@
+"""The database as a file: whose it is, how it is made, and whether it is still the one that was opened."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...platform.ownership import check_file, check_parent
+
+__all__ = ["DatabaseFile"]
+
+_PARENT_CURE = "Name a file in a folder of this user's own (mkdir -m 700)."
+
+# What SQLite reads into the file, whoever made it: a journal of another user would overwrite all of it.
+_BESIDE = ("-journal", "-wal", "-shm")
+
+
+class DatabaseFile:
+    """
+    One file, with what SQLite keeps beside it. Not thread-safe; nothing in it waits.
+
+    SQLite opens it by its name, and follows a link there. So its folder is one in which others cannot swap
+    it, it is looked at before SQLite opens it, and looked at again behind that: both times it must be the
+    same plain file of this user.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: tuple[int, int, int, int] | None = None
+        self._is_common = False
+
+    def prepare(self) -> None:
+        """
+        Make the file where there is none.
+
+        Raises:
+            UnusablePathError: Others could have written what is there, or could swap it.
+            sqlite3.OperationalError: Another process makes it just now.
+        """
+        self._is_common = check_parent(self._path.parent, _PARENT_CURE)
+        if self._look() is None:
+            self._make()
+        if self._is_common:
+            self._take_names()
+        self._found = self._look()
+
+    def confirm(self) -> None:
+        """
+        See that SQLite, which has opened it by now, has opened what was found before.
+
+        Raises:
+            UnusablePathError: Others came in between.
+            sqlite3.OperationalError: Another process of this user replaced it in between.
+        """
+        if self._is_common:
+            self._take_names()  # again: SQLite has used up the journal's, if it made the tables
+        if self._found is None or self._look() != self._found:
+            raise sqlite3.OperationalError("locked by another process that replaces it")
+
+    def is_replaced(self) -> bool:
+        """
+        Say whether it was deleted, and perhaps another made, or opened up to others: then it has to be opened
+        anew.
+        """
+        try:
+            return _identity(os.lstat(self._path)) != self._found  # of a Path it costs twice
+        except OSError:
+            return True
+
+    def _look(self) -> tuple[int, int, int, int] | None:
+        found = check_file(self._path)
+        for ending in _BESIDE:
+            check_file(self._beside(ending))
+        return None if found is None else _identity(found)
+
+    def _make(self) -> None:
+        """
+        Make an empty file, without what a deleted one has left: processes that have that one open share its
+        -shm with whoever finds it by its name.
+
+        Under a lock, and never again once the file is there: who comes a moment later must not take away what
+        is in use by then.
+        """
+        if not self._path.parent.is_dir():
+            return  # what is wrong there, SQLite says
+        with _locked(self._beside("-lock")):
+            if self._look() is not None:
+                return
+            for ending in _BESIDE:
+                self._beside(ending).unlink(missing_ok=True)
+            # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when
+            # it is closed: to close the file itself would drop the locks of a thread that has opened it
+            # since.
+            new = self._beside(f"-{secrets.token_hex(4)}")
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+            new.rename(self._path)
+
+    def _take_names(self) -> None:
+        """
+        Make what is not there beside the file, empty, in a folder where others may make files too. To SQLite
+        an empty one is none.
+
+        To look is not enough there: who makes one between the look and the opening has it read, and in a
+        sticky folder nobody can do so while there is one of ours.
+        """
+        for ending in _BESIDE:
+            with suppress(OSError):  # it is there; or there is no file to open, which SQLite says
+                os.close(os.open(self._beside(ending), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+
+    def _beside(self, ending: str) -> Path:
+        return self._path.with_name(self._path.name + ending)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_dev, found.st_ino, found.st_uid, found.st_mode
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """
+    Hold the lock of a file of our own, which nobody else can open: the folder's own lock anybody could hold
+    who may read the folder.
+
+    The file goes with the lock. Who opened it before that finds in the end that it is no longer there by its
+    name.
+    """
+    import fcntl  # not on Windows
+
+    check_file(path)
+    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        check_file(path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise sqlite3.OperationalError("locked by another process that makes it") from None
+        if not _is_at(path, os.fstat(file)):
+            raise sqlite3.OperationalError("locked by another process that has just made it")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(file)
+
+
+def _is_at(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), found)
+    except FileNotFoundError:
+        return False

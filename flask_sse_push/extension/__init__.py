@@ -1,0 +1,1 @@
+"""What Flask sees."""

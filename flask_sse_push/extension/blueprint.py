@@ -1,0 +1,423 @@
+"""The extension: a blueprint that streams, and the helpers around it."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
+
+from ..core.channels import DEFAULT_CHANNEL, Pattern, check_channels
+from ..core.values import shown
+from ..errors import ConfigurationError, InvalidChannel, NotRegistered
+from ..platform.boot import told_in_one_line
+from ..streams.iterable import FINAL_ID, close_iterable
+from .access import Rules, check_access
+from .cors import add_cors_headers, add_preflight_headers, is_foreign
+from .query import find_misspelt
+from .refusals import Refusal, soft_refusal
+from .response import RefusalResponse
+from .rule import Rule
+from .state import AppState
+
+__all__ = ["EXTENSION_KEY", "SSEPush", "publish", "sse"]
+
+EXTENSION_KEY = "flask_sse_push"
+"""Where an app keeps its state of this extension, in ``app.extensions``."""
+
+RuleT = TypeVar("RuleT", bound=Rule)
+
+_SOFT_RETRY_MILLISECONDS = (5_000, 30_000)
+"""When clients come back whose rights could not be told: a database may restart, and not all come at once."""
+
+
+class SSEPush(Blueprint):
+    """
+    Server-Sent Events for Flask. Registering it sets up the app::
+
+        app.register_blueprint(sse, url_prefix="/events")    # GET /events?channel=news
+
+    One instance serves any number of apps; when it has rules, only apps of one import name. Nothing is opened
+    before the first stream or event. Settings are read from ``app.config`` when it is registered, so that a
+    mistake is met early, and again at the first use (a request, an event, a call of :meth:`stats`). Then they
+    stay. See :class:`flask_sse_push.extension.settings.Settings` for all of them.
+
+    Args:
+        name (str | Flask): The blueprint's name; the endpoint is ``name.stream``. Or an app, which it is registered on at once, as ``"sse"``.
+        url_prefix (str): Where it answers unless ``register_blueprint`` says otherwise.
+
+    Raises:
+        ConfigurationError: ``name`` is neither; or it is an app, and that has one already, or a wrong setting.
+        UnsupportedServer: ``name`` is an app, and this is a worker of a server that cannot stream.
+    """
+
+    @told_in_one_line
+    def __init__(self, name: str | Flask = "sse", *, url_prefix: str = "/events") -> None:
+        if not isinstance(name, str | Flask):
+            raise ConfigurationError(f'"name" must be a str or a Flask app, got {name!r}. Write SSEPush(), and register it on the app.')
+        super().__init__(name if isinstance(name, str) else "sse", __name__, url_prefix=url_prefix)
+        self._rules = Rules()
+        self._states: weakref.WeakSet[AppState] = weakref.WeakSet()
+        self.add_url_rule(
+            "", endpoint="stream", view_func=self._serve, methods=["GET", "OPTIONS"], provide_automatic_options=False, strict_slashes=False
+        )
+        if isinstance(name, Flask):
+            self.init_app(name)
+
+    @told_in_one_line
+    def init_app(self, app: Flask, url_prefix: str | None = None) -> None:
+        """
+        Set up an app; the same as ``app.register_blueprint(sse, url_prefix=url_prefix)``.
+
+        Args:
+            app (Flask): Not set up yet.
+            url_prefix (str | None): Where it answers; ``None`` means where it was made to.
+
+        Raises:
+            ConfigurationError: The app has one already, or a setting is wrong; or ``app`` is none.
+            UnsupportedServer: This is a worker of a server that cannot stream.
+        """
+        if not isinstance(app, Flask):
+            raise ConfigurationError(f'"app" must be a Flask app, got {app!r}. On a blueprint, call its register_blueprint().')
+        if url_prefix is None:
+            app.register_blueprint(self)
+        else:
+            app.register_blueprint(self, url_prefix=url_prefix)
+
+    @told_in_one_line
+    def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]
+        """
+        Set up an app. Called by ``app.register_blueprint``.
+
+        Raises:
+            ConfigurationError: The app has one already, a setting is wrong, or the blueprint has rules of an
+                app of another import name.
+            UnsupportedServer: This is a worker of a server that cannot stream.
+        """
+        if EXTENSION_KEY in app.extensions:
+            raise ConfigurationError(f"This blueprint is already registered on app {app.name!r}. Import and use it instead of registering another.")
+        state = AppState(app, self._rules)
+        self._rules.refuse_unless_free(app)
+        super().register(app, options)
+        self._rules.claim(app)
+        # Before the app's own: they may publish, or answer in the view's place.
+        app.before_request_funcs.setdefault(None, []).insert(0, state.request_came)
+        app.extensions[EXTENSION_KEY] = state
+        self._states.add(state)
+
+    def publish(
+        self,
+        data: Any,
+        type: str | None = None,
+        id: None = None,
+        retry: int | None = None,
+        channel: str | Iterable[str] = DEFAULT_CHANNEL,
+        *,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """
+        Send an event to everybody who listens to a channel, or will resume within the history.
+
+        Works in a view, in any thread (native ones too) or greenlet, and outside of an app context when the
+        blueprint is registered on exactly one app. Thread-safe. It returns when the event is stored, and waits for no client.
+
+        Args:
+            data (Any): A ``str`` is sent as it is, everything else as JSON by ``app.json``.
+            type (str | None): The name to listen for in the browser; ``None`` is ``message``.
+            id (None): Refused: browsers resume by ids, so the bus gives them.
+            retry (int | None): Milliseconds (500 to 3,600,000) that browsers are to wait before reconnecting, from now on.
+            channel (str | Iterable[str]): One name, or up to 1,000; who listens to several gets the event once.
+            idempotency_key (str | None): Names the event (1 to 200 bytes). While an event with the same key is kept, publishing again
+                stores nothing and returns the id of the first: a task that is repeated can publish without doubt.
+
+        Returns:
+            str: The event's id, as clients see it in ``event.lastEventId``.
+
+        Raises:
+            InvalidEvent: The event cannot be sent as it is; nothing was stored.
+            InvalidChannel: A name is not one; nothing was stored.
+            BusUnavailable: The bus did not take it within ``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS``. The scheduler of a busy machine comes
+                on top, and without gevent the look for the name of a Redis' host.
+            ConfigurationError: The log of the Redis belongs to another app; nothing was stored.
+            NotRegistered: The app cannot be told.
+        """
+        return self._state().publish(data, type, id, retry, channel, idempotency_key)
+
+    def stream(self, *channels: str) -> Response:
+        """
+        Return a stream of some channels, for a view of your own.
+
+        What the view lets through is granted: its decorators and checks are the access control. The client resumes by the
+        header ``Last-Event-ID`` or by ``?last_event_id=``. A name that cannot be a channel's answers 400, and a page of an origin
+        that ``SSE_PUSH_CORS_ORIGINS`` does not list 403.
+
+        Args:
+            *channels (str): What to read; nothing means ``"sse"``.
+
+        Returns:
+            Response: Endless; leave its body alone.
+
+        Raises:
+            NotRegistered: The blueprint is not registered on this app.
+            UnsupportedServer: The server cannot stream.
+        """
+        state, asked = self._state(), _current_request()
+        refusal = self._refuse_foreign(state, asked)
+        if refusal is not None:
+            return refusal
+        try:
+            names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
+        except InvalidChannel as error:
+            return self._refuse(state, _no_name(error, channels))
+        if DEFAULT_CHANNEL in names:
+            state.serves_default = True
+        return state.subscribe(asked, names)
+
+    def response(self, iterable: Iterable[Any]) -> Response:
+        """
+        Return a stream of this request's own: the tokens of a model, the progress of what it asked for.
+
+        The iterable runs beside the response, so heartbeats go out while it thinks, and never far ahead of its reader. When it
+        ends, the event ``done`` follows, with what a generator returned as JSON data; when it raises, the error is logged and the event
+        ``failed`` follows, with ``{"reason": "error"}``. When the client leaves, the iterable is closed: in greenlets where it waits, in threads
+        after its current item. No Flask context is there while it runs: take what you need from the request before.
+
+        Clean-up in the generator that waits must therefore be brief, or shielded.
+
+        An ``EventSource`` comes back after the end by itself; it is told not to (204). Any method works, ``POST`` for instance with
+        ``fetch``; when the server is full, other methods than GET answer 503.
+
+        Args:
+            iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that ``app.json`` can encode.
+
+        Raises:
+            TypeError: It is no iterable, or a ``str`` or ``bytes``.
+            NotRegistered: The blueprint is not registered on this app.
+            UnsupportedServer: The server cannot stream.
+        """
+        if isinstance(iterable, str | bytes | bytearray) or not isinstance(iterable, Iterable):
+            raise TypeError(f'"iterable" must give one item after the other, got {iterable!r}. Put a single item into a list.')
+        try:
+            state, asked = self._state(), _current_request()
+            refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)
+            if refusal is None:
+                return state.respond(asked, iterable)
+        except BaseException:
+            close_iterable(iterable)  # nobody else will
+            raise
+        close_iterable(iterable)
+        return refusal
+
+    def authorize(self, pattern: str) -> Callable[[RuleT], RuleT]:
+        """
+        Decorate a rule: who may read the channels that fit a pattern.
+
+        The rule is called with the channel's name inside the request, so ``current_user``, ``session`` and
+        ``request`` work. Only ``True`` grants. ``False`` and ``None`` refuse with 403; ``abort(401)`` and what
+        a login library returns or raises instead (a redirect, a 401) refuse with 401; anything else refuses,
+        and is logged. A rule that breaks, or answers 5xx or 429, asks the client to come back. Where several rules
+        fit, one that grants is enough. ``SSE_PUSH_PUBLIC_CHANNELS`` and ``SSE_PUSH_DEFAULT_CHANNEL_PUBLIC``
+        count only for channels that no rule is about. ::
+
+            @sse.authorize("orders.*")
+            @login_required
+            def may_read_orders(channel):
+                return True
+
+        Args:
+            pattern (str): A channel's name; ``*`` stands for any characters.
+
+        Raises:
+            InvalidChannel: It is no pattern.
+            ConfigurationError: The rule is asynchronous, a generator or no function of one argument; a
+                decorator stands above this one, where it would not be asked; or the blueprint is on apps of
+                several import names.
+        """
+        checked = Pattern(pattern)
+
+        def add(rule: RuleT) -> RuleT:
+            self._rules.add(checked, rule, self._import_names())
+            return rule
+
+        return add
+
+    def stats(self, *, all_processes: bool = False) -> dict[str, Any]:
+        """
+        Return what can be counted for the app, JSON-able.
+
+        Args:
+            all_processes (bool): Ask the bus for what every process that has listeners said of itself, within the last 7 seconds.
+
+        Returns:
+            dict: Of this process: ``streams`` (open now), ``direct_streams`` (of these, those that are written to directly), ``max_streams``, ``opened``,
+                ``refused`` and ``published`` (since the start), ``bus`` (its name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or
+                ``"down"``), ``bus_error`` (why it is down), ``last_event_id`` (of the newest event here), ``channels`` (name to number of listeners),
+                ``history`` (``events``, ``channels``, ``bytes``).
+
+                Of all: ``streams``, ``channels``, ``events_per_second``, ``lag`` (how many events the slowest process had not got yet),
+                ``last_event_id``, ``history`` (``events``, ``bytes``), ``bus``, ``more_channels`` (not named, because a process names its
+                1,000 most heard), and ``processes``, a list with the like of each and its ``host``, ``pid``, ``uptime_seconds``, ``published``.
+
+        Raises:
+            NotRegistered: The app cannot be told.
+            BusUnavailable: With ``all_processes``: the bus cannot be asked.
+            ConfigurationError: With ``all_processes``: the log of the Redis belongs to another app.
+        """
+        state = self._state()
+        state.warn_of_late_settings()
+        return state.stats_of_all() if all_processes else state.stats()
+
+    def _import_names(self) -> set[str]:
+        names = {state.app.import_name for state in self._states}
+        if len(names) > 1:
+            gc.collect()  # an app that was dropped, as tests drop them, is in a cycle with itself
+            names = {state.app.import_name for state in self._states}
+        return names
+
+    def _state(self) -> AppState:
+        """Return the state of the app that is meant, with the settings that stay."""
+        state = self._find_state()
+        if not state.is_frozen:
+            state.freeze()
+        return state
+
+    def _find_state(self) -> AppState:
+        if has_app_context():
+            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # once, and not with each attribute
+            state = app.extensions.get(EXTENSION_KEY)
+            if state is None:
+                raise NotRegistered(
+                    f"flask_sse_push is not registered on app {app.name!r}. "
+                    "Call app.register_blueprint(sse, url_prefix='/events') where the app is made."
+                )
+            return state  # type: ignore[no-any-return]
+        if len(self._states) > 1:
+            gc.collect()  # an app that was dropped, as tests drop them, is in a cycle with itself
+        states = list(self._states)
+        if len(states) == 1:
+            return states[0]
+        if not states:
+            raise NotRegistered(
+                "flask_sse_push is not registered on any app yet. Call app.register_blueprint(sse, url_prefix='/events') first. "
+                "In a process that makes no app (Celery, RQ, cron, multiprocessing), make it and publish in its context "
+                "(with create_app().app_context(): ...), or publish without one, by Publisher(). Both need SSE_PUSH_BUS_URL."
+            )
+        names = ", ".join(sorted(repr(state.app.name) for state in states))
+        raise NotRegistered(
+            f"flask_sse_push is registered on {len(states)} apps ({names}), and no app context says which is meant. "
+            "Use: with app.app_context(): ..."
+        )
+
+    def _serve(self) -> Response:
+        """Answer GET, HEAD and OPTIONS of the blueprint's own route."""
+        state, asked = self._state(), _current_request()
+        if asked.method == "OPTIONS":
+            response = self._no_content(state)
+            response.headers["Allow"] = "GET, HEAD, OPTIONS"
+            add_preflight_headers(response.headers)
+            return response
+        refused = self._refuse_foreign(state, asked)
+        if refused is not None:
+            return refused
+        if (misspelt := find_misspelt(asked)) is not None:
+            if current_app.debug:
+                return self._refuse(state, misspelt)
+            state.refusals.note_passed(misspelt)
+        listed = asked.args.getlist("channel")
+        try:
+            channels = check_channels(listed or DEFAULT_CHANNEL, state.settings.max_channels)
+        except InvalidChannel as error:
+            return self._refuse(state, _no_name(error, listed))
+        refusal = check_access(channels, state.settings, self._rules, state.refusals)
+        if refusal is not None:
+            return self._answer_refusal(state, refusal)
+        return state.subscribe(asked, channels)
+
+    def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
+        if not is_foreign(asked, state.settings):
+            return None
+        origin = asked.headers.get("Origin")
+        page = "a page of another site" if origin is None else f"a page of another origin, {shown(origin)},"
+        refusal = Refusal(
+            403,
+            "Pages of this origin may not open streams. SSE_PUSH_CORS_ORIGINS lists the origins that may.",
+            f"{page} asked {shown(asked.host)}",
+            "List it in SSE_PUSH_CORS_ORIGINS if it may; behind a proxy, pass the Host header on.",
+            "origin",
+            origin,
+        )
+        return self._refuse(state, refusal)
+
+    def _refuse_response(self, state: AppState) -> Response | None:
+        if request.method == "GET":
+            return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
+        reason = state.why_not(request)
+        if reason is None:
+            return None
+        state.stream_refused(reason)
+        message = "This server or this client has as many streams as it may have. Try again later."
+        full = self._answer(state, 503, {"error": "full", "message": message})
+        full.headers["Retry-After"] = "15"
+        return full
+
+    def _no_content(self, state: AppState) -> Response:
+        return self._finish(state, RefusalResponse(204))
+
+    def _refuse(self, state: AppState, refusal: Refusal) -> Response:
+        state.refusals.note(refusal)
+        return self._answer_refusal(state, refusal)
+
+    def _answer_refusal(self, state: AppState, refusal: Refusal) -> Response:
+        """Answer a refusal that was logged: for good, or by asking a browser to come back."""
+        state.warn_of_late_settings()
+        if refusal.status == 503 and _may_be_event_source(request):
+            return self._come_back(state, refusal)
+        errors = {400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "unavailable"}
+        body = {"error": errors[refusal.status], "message": refusal.message}
+        if current_app.debug:
+            body["reason"], body["cure"] = refusal.reason, refusal.cure
+        response = self._answer(state, refusal.status, body)
+        for challenge in refusal.www_authenticate:
+            response.headers.add("WWW-Authenticate", challenge)
+        if refusal.status == 503:
+            response.headers["Retry-After"] = "15"
+        return response
+
+    def _come_back(self, state: AppState, refusal: Refusal) -> Response:
+        text = f"{refusal.reason}. {refusal.cure}" if current_app.debug else refusal.message
+        body = soft_refusal(text, *_SOFT_RETRY_MILLISECONDS)
+        return self._finish(state, RefusalResponse(200, body, "text/event-stream; charset=utf-8"))
+
+    def _answer(self, state: AppState, status: int, body: dict[str, str]) -> Response:
+        """A refusal for good is JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
+        return self._finish(state, RefusalResponse(status, state.app.json.dumps(body), "application/json"))
+
+    def _finish(self, state: AppState, response: RefusalResponse) -> Response:
+        add_cors_headers(response.headers, request, state.settings)
+        return response
+
+
+def _may_be_event_source(asked: Request) -> bool:
+    """Say whether any status but 200 would stop this client for ever: it asks by GET, for an event stream."""
+    accepts = "Accept" not in asked.headers or asked.accept_mimetypes["text/event-stream"] > 0
+    return asked.method == "GET" and accepts
+
+
+def _no_name(error: InvalidChannel, names: Iterable[str]) -> Refusal:
+    """Why a request's channels are none. The client is told all: it is about what it sent alone."""
+    sent = shown(list(names))
+    return Refusal(400, str(error), f"the request asks for the channels {sent}", str(error), "name", sent)
+
+
+def _current_request() -> Request:
+    """Return the request itself: the proxy looks it up with each attribute."""
+    return request._get_current_object()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
+
+
+sse = SSEPush()
+"""A ready blueprint: register it on your app."""
+
+publish = sse.publish
+"""The same as ``sse.publish``."""

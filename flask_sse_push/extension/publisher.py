@@ -1,0 +1,119 @@
+"""Publishing without a Flask app: from Celery, RQ, cron or another service."""
+
+from __future__ import annotations
+
+import json as standard_json
+import os
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from flask.json.provider import DefaultJSONProvider
+
+from ..bus.base import Bus, BusFactory, BusOptions, Retention
+from ..bus.urls import open_bus
+from ..core.channels import DEFAULT_CHANNEL
+from ..core.messages import prepare
+from ..errors import ConfigurationError
+from ..platform.boot import told_in_one_line
+from ..platform.concurrency import PerProcess
+from .settings import BUS_URL_VARIABLE, read_settings
+
+__all__ = ["Publisher"]
+
+
+class Publisher:
+    """
+    Sends events to the clients of an app that runs elsewhere, over a bus that both name::
+
+        with Publisher("redis://localhost:6379/0") as publisher:
+            publisher.publish({"id": 7}, type="created", channel="orders")
+
+    Thread-safe, and safe across forks: one made in a module is good in every worker that is forked later. It opens nothing before the
+    first event, starts no thread, and holds a connection until :meth:`close`.
+
+    Nobody checks which app gets the events: that is who follows the same log. On a Redis without ``?prefix=`` the first event is
+    therefore accompanied by a warning that names the log, once per process.
+
+    Args:
+        url (str | BusFactory | None): The bus, as in ``SSE_PUSH_BUS_URL``; ``None`` for the environment's variable of that name.
+        json (Callable | None): Encodes what is no ``str``; ``None`` encodes as Flask does, without NaN.
+        max_event_bytes (int): Larger events are refused, 64 to 67,108,864.
+        publish_timeout_seconds (float): By then ``publish`` has an id or raises, 0.1 to 60.
+
+    Raises:
+        ConfigurationError: There is no URL, it names a bus that nobody else hears, or a number is out of its range.
+    """
+
+    @told_in_one_line
+    def __init__(
+        self,
+        url: str | BusFactory | None = None,
+        *,
+        json: Callable[[Any], str] | None = None,
+        max_event_bytes: int = 64 * 1024,
+        publish_timeout_seconds: float = 2.0,
+    ) -> None:
+        url = url or os.environ.get(BUS_URL_VARIABLE)
+        if not url or url == "auto":
+            raise _unheard(url)
+        given = {"BUS_URL": url, "MAX_EVENT_BYTES": max_event_bytes, "PUBLISH_TIMEOUT_SECONDS": publish_timeout_seconds, "HISTORY_BYTES": 1 << 40}
+        settings = read_settings({f"SSE_PUSH_{key}": value for key, value in given.items()})
+        # How much is kept is for those who serve to say. This counts only for a log that nobody has ever followed.
+        options = BusOptions(Retention(settings.history_seconds, 16 * 1024 * 1024), settings.publish_timeout_seconds, settings.max_event_bytes)
+        if not open_bus(url, options).shared:  # a wrong URL is met here, and not with the first event
+            raise _unheard(url)
+        self._url = url
+        self._dumps = json or _dumps
+        self._max_event_bytes = settings.max_event_bytes
+        self._closed = False
+        self._buses: PerProcess[Bus] = PerProcess(lambda: open_bus(self._url, options))
+
+    def publish(
+        self,
+        data: Any,
+        type: str | None = None,
+        id: None = None,
+        retry: int | None = None,
+        channel: str | Iterable[str] = DEFAULT_CHANNEL,
+        *,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """
+        Send an event; arguments, result and errors are those of :meth:`SSEPush.publish`.
+
+        Raises:
+            InvalidEvent: The event cannot be sent as it is; nothing was stored.
+            InvalidChannel: A name is not one; nothing was stored.
+            BusUnavailable: The bus did not take it within ``publish_timeout_seconds``.
+            ConfigurationError: The publisher was closed.
+        """
+        if self._closed:
+            raise ConfigurationError("This Publisher was closed. Publish before its block ends, or make another.")
+        _, channels, block, key = prepare(
+            data, type, id, retry, channel, idempotency_key, self._dumps, self._max_event_bytes
+        )
+        return self._buses.get().publish(channels, block, key).id
+
+    def close(self) -> None:
+        """Close the connection of this process. Once more is harmless; publishing is an error from now on."""
+        self._closed = True
+        self._buses.get().close()
+
+    def __enter__(self) -> Publisher:  # noqa: PYI034  # typing has no Self before Python 3.11
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+
+def _unheard(url: object) -> ConfigurationError:
+    return ConfigurationError(
+        f'"url" must name a bus that other processes hear, got {url!r}. Give the app and this Publisher the same SSE_PUSH_BUS_URL, '
+        'such as "sqlite:////var/lib/shop/events.db" or "redis://localhost:6379/0".'
+    )
+
+
+def _dumps(value: Any) -> str:
+    provider = DefaultJSONProvider
+    return standard_json.dumps(value, default=provider.default, ensure_ascii=provider.ensure_ascii, sort_keys=provider.sort_keys, allow_nan=False)

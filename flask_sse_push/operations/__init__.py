@@ -1,0 +1,1 @@
+"""What a shell or a monitor sees."""

@@ -1,0 +1,351 @@
+"""``flask sse``: publish, listen and look from a shell."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import AppGroup, ScriptInfo
+
+from ..bus.base import Report
+from ..bus.reports import Reporter
+from ..core.channels import check_channels
+from ..core.decoder import DecodedEvent, Decoder
+from ..core.values import printable, shown
+from ..errors import ConfigurationError, SSEPushError
+from ..extension.blueprint import EXTENSION_KEY
+from ..extension.state import AppState
+from ..platform.concurrency import THREADS
+from ..streams.hub import Hub
+from ..streams.subscription import Subscription
+from .follow import follow, parse_address, parse_header
+
+__all__ = ["sse_group"]
+
+class _Group(AppGroup):
+    """Commands that end with a message and a status for scripts, also where the app cannot be made."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except SSEPushError as error:
+            # The words may be those of a server, of a bus or of its store.
+            raise click.ClickException(printable(str(error))) from error
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+        except UnicodeDecodeError as error:
+            wrong = error.object[error.start : error.end]
+            cure = "Convert it, for instance with iconv."
+            message = f"Standard input must be {error.encoding}, got {wrong!r}. {cure}"
+            raise click.ClickException(message) from error
+        except BrokenPipeError:
+            # Who read this has seen enough. Python would complain once more when it flushes.
+            sys.stdout = None
+            sys.exit(128 + signal.SIGPIPE)
+
+
+sse_group = _Group("sse", help="Publish events, listen to them, and see who listens.")
+
+
+@sse_group.command("publish")
+@click.argument("channel")
+@click.argument("data")
+@click.option("--type", "type_", metavar="NAME", help="The name to listen for in the browser (message).")
+@click.option("--retry", type=int, metavar="MS", help="Milliseconds that browsers wait before reconnecting, from now on.")
+@click.option("--key", metavar="KEY", help="An idempotency key: repeated, it publishes nothing and prints the first id.")
+@click.option("--json", "as_json", is_flag=True, help="DATA must be JSON.")
+@click.option("--lines", is_flag=True, help="With -: one event per line, as the lines come.")
+def publish_command(channel: str, data: str, type_: str | None, retry: int | None, key: str | None, as_json: bool, lines: bool) -> None:
+    """
+    Publish DATA to CHANNEL, and print the event's id. DATA "-" reads standard input.
+
+    \b
+    flask sse publish orders '{"item": "tea"}' --type created --json
+    echo "The shop closes in five minutes." | flask sse publish news -
+    tail -f access.log | flask sse publish log - --lines
+    """  # noqa: D301  # click looks for the character itself
+    if lines and data != "-":
+        raise click.UsageError("--lines reads standard input: give - as DATA.")
+    if lines and key is not None:
+        raise click.UsageError("--key names one event, and --lines publishes many.")
+    state = _shared_state()
+    for text in _lines() if lines else [_read_all() if data == "-" else data]:
+        click.echo(state.publish(_compact(text) if as_json else text, type_, None, retry, channel, key))
+
+
+@sse_group.command("listen", with_appcontext=False)  # a URL needs no app
+@click.argument("targets", nargs=-1, required=True, metavar="URL|CHANNEL...")
+@click.option("--since", default="", metavar="ID", help="Resume behind the event with this id.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'|@FILE",
+    help="Send this header to a URL, or those of a file, one a line. Repeatable.",
+)
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Write the bytes of the stream as they come; on a terminal with what could steer it escaped.",
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many events.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 86_400),
+    default=45.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Silence after which a URL counts as dead, and how long its answer may take to begin.",
+)
+@click.pass_context
+def listen_command(
+    context: click.Context,
+    targets: tuple[str, ...],
+    since: str,
+    headers: tuple[str, ...],
+    raw: bool,
+    count: int | None,
+    timeout: float,
+) -> None:
+    """
+    Show events as they come, each as one line of JSON with id, type and data.
+
+    Channels are read from the bus itself, whoever may read them on the web. A URL is followed as a browser does, with no need of an app:
+    it reconnects, resumes, and reads what is not quite an event stream. It ends with status 0 when the server says that there is
+    no more (204), and with 1 when it refuses. Ctrl-C ends either with status 130.
+
+    \b
+    flask sse listen orders news
+    flask sse listen orders --since 5916f355feae-41
+    flask sse listen 'https://shop.example.com/events?channel=orders' --header @secret.txt
+    flask sse listen 'https://shop.example.com/events?channel=orders' --raw > stream.txt
+    """  # noqa: D301  # click looks for the character itself
+    urls = [target for target in targets if target.startswith(("http://", "https://"))]
+    if urls and len(targets) > 1:
+        raise click.UsageError("Give one URL, or channels.")
+    if headers and not urls:
+        raise click.UsageError("--header is for a URL: channels are read from the bus.")
+    if not since.isprintable():
+        raise click.UsageError("--since must be the id of an event, printable and on one line.")
+    if urls:
+        parsed = [_header(number, line) for number, line in enumerate(_header_lines(headers), 1)]
+        try:
+            address = parse_address(urls[0])
+        except ValueError as error:
+            raise click.UsageError(f"This is no URL that can be followed: {printable(str(error))}.") from error
+        chunks = follow(address, parsed, since, timeout, lambda text: click.echo(printable(text), err=True))
+    else:
+        context.with_resource(context.ensure_object(ScriptInfo).load_app().app_context())
+        chunks = _chunks_of_bus(targets, since)
+    with closing(chunks):
+        _show(chunks, count, raw=raw)
+
+
+def _header_lines(headers: tuple[str, ...]) -> Iterator[str]:
+    """Yield the headers that were given, and those of files, which nobody sees who lists the processes."""
+    for header in headers:
+        if not header.startswith("@"):
+            yield header
+            continue
+        try:
+            text = Path(header[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = type(error).__name__
+            raise click.UsageError(f"--header cannot read {shown(header[1:])}: {why}.") from None
+        yield from text.splitlines()
+
+
+def _header(number: int, line: str) -> tuple[str, str]:
+    try:
+        return parse_header(line)
+    except ValueError as error:
+        # By its number: it may be a secret, and this may be in the log of a job.
+        raise click.UsageError(f"--header number {number} cannot be sent: {error}.") from None
+
+
+def _show(chunks: Iterator[tuple[bytes, list[DecodedEvent]]], count: int | None, *, raw: bool) -> None:
+    write = _raw_writer() if raw else None
+    shown_events = 0
+    for chunk, events in chunks:
+        if write is not None:
+            write(chunk)
+        for event in events:
+            if write is None:
+                click.echo(json.dumps({"id": event.last_event_id, "type": event.type, "data": event.data}))
+            shown_events += 1
+            if shown_events == count:
+                return
+        _check_reader()
+
+
+def _raw_writer() -> Callable[[bytes], None]:
+    """
+    Return what writes bytes to standard output.
+
+    A terminal would obey them: it gets text, in which only line feeds and tabs are more than shown.
+    """
+    if not sys.stdout.isatty():
+
+        def write(chunk: bytes) -> None:
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+
+        return write
+
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def show(chunk: bytes) -> None:
+        for part in re.split("([\n\t])", decoder.decode(chunk)):
+            click.echo(part if part in ("\n", "\t") else printable(part), nl=False)
+
+    return show
+
+
+@sse_group.command("stats")
+@click.option("--watch", is_flag=False, flag_value=2.0, type=click.FloatRange(0.1), metavar="[SECONDS]", help="Look again every 2 seconds, or as said.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each look.")
+def stats_command(watch: float | None, as_json: bool) -> None:
+    """
+    Show what all processes that have streams do.
+
+    \b
+    flask sse stats --watch
+    flask sse stats --json | jq .streams
+    """  # noqa: D301  # click looks for the character itself
+    state = _shared_state()
+    while True:
+        stats = state.stats_of_all()
+        click.echo(json.dumps(stats) if as_json else _table(stats))
+        if watch is None:
+            return
+        time.sleep(watch)
+
+
+@sse_group.command("channels")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, name to listeners.")
+def channels_command(as_json: bool) -> None:
+    """Show the channels that somebody listens to, and how many do, in all processes."""
+    channels = _shared_state().stats_of_all()["channels"]
+    if as_json:
+        click.echo(json.dumps(channels))
+        return
+    for name, listeners in channels.items():
+        click.echo(f"{_cell(listeners):>8}  {_cell(name)}")
+
+
+def _shared_state() -> AppState:
+    state: AppState | None = current_app.extensions.get(EXTENSION_KEY)
+    if state is None:
+        raise click.ClickException(f"flask_sse_push is not registered on app {current_app.name!r}. Call app.register_blueprint(sse) where the app is made.")
+    if not state.bus().shared:
+        raise click.ClickException(
+            "The bus of this app belongs to its server alone, and no other process can reach it. Set SSE_PUSH_BUS_URL for the server and for this "
+            'command, to something like "sqlite:////var/lib/shop/events.db" or "redis://localhost:6379/0".'
+        )
+    return state
+
+
+def _chunks_of_bus(targets: tuple[str, ...], since: str) -> Generator[tuple[bytes, list[DecodedEvent]], None, None]:
+    state = _shared_state()
+    channels = check_channels(targets, len(targets))
+    bus = state.open_bus()  # its own: closing it ends nothing else that this process may do
+    reporter = Reporter()
+
+    def report() -> Report:
+        known = hub.stats()
+        return reporter.make(streams=1, published=0, last_event_id=known["last_event_id"], channels=known["channels"], history=known["history"])
+
+    hub = Hub(bus, state.settings, report)
+    try:
+        hub.wait_until_ready(state.settings.publish_timeout_seconds)
+        health = bus.health()
+        if health.is_refused:
+            raise ConfigurationError(health.error)
+        subscription = Subscription(hub, channels, since)
+        bell, decoder = THREADS.bell(), Decoder()
+        subscription.open(bell)
+        try:
+            yield (chunk := subscription.prelude()), decoder.feed(chunk)
+            while True:
+                chunk = subscription.read()
+                yield chunk, decoder.feed(chunk)
+                if not chunk:
+                    bell.wait(1)
+        finally:
+            subscription.close()
+    finally:
+        bus.close()
+
+
+def _check_reader() -> None:
+    """
+    Notice that nobody reads what is written, also when there is nothing to write: ``listen | head -1`` must end with its first line.
+
+    Raises:
+        BrokenPipeError: The other end of the pipe was closed.
+    """
+    with suppress(ValueError):  # no file at all, in a test of the app's
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        if poll.poll(0):
+            raise BrokenPipeError
+
+
+def _lines() -> Iterator[str]:
+    return (line.removesuffix("\n") for line in sys.stdin)
+
+
+def _read_all() -> str:
+    text = sys.stdin.read().removesuffix("\n")
+    if not text:
+        # More likely a command before this one that failed than an event without a word.
+        raise click.ClickException('Nothing came on standard input. Give "" as DATA for an empty event.')
+    return text
+
+
+def _compact(text: str) -> str:
+    """Return JSON without white space, in the order in which it was written."""
+    try:
+        return json.dumps(json.loads(text, parse_constant=_refuse), separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise click.ClickException(
+            f"DATA must be JSON, got {shown(text, 200)} ({error}). "
+            "Quote it for the shell, or leave --json out."
+        ) from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _cell(value: object) -> str:
+    """Return what a process said of itself: in a store that others write too, it may be anything."""
+    return "-" if value is None else printable(str(value))
+
+
+def _table(stats: dict[str, Any]) -> str:
+    history, processes = stats["history"], stats["processes"]
+    speed = f"{stats['events_per_second']:g} events/s, lag {stats['lag']}"
+    last = _cell(stats["last_event_id"] or "none")
+    kept = f"{history['events']} kept ({history['bytes']} bytes), last {last}"
+    streams = f"{stats['streams']} streams in {len(processes)} processes"
+    lines = [f"{_cell(stats['bus'])}: {streams}, {speed}, {kept}"]
+    if processes:
+        lines.append(f"{'host':<24} {'pid':>8} {'streams':>8} {'published':>10} {'lag':>6} {'up, s':>9}")
+    for process in processes:
+        host, uptime = _cell(process.get("host")), _cell(process.get("uptime_seconds")).partition(".")[0]
+        pid, lag = _cell(process.get("pid")), _cell(process.get("lag"))
+        streams, published = _cell(process.get("streams")), _cell(process.get("published"))
+        lines.append(f"{host:<24} {pid:>8} {streams:>8} {published:>10} {lag:>6} {uptime:>9}")
+    return "\n".join(lines)

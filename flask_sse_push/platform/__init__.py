@@ -1,0 +1,1 @@
+"""What a process stands on: waiting, locks, forks, servers, sockets."""

@@ -1,0 +1,120 @@
+"""
+How a mistake is told when gunicorn's workers load the app: in one line for the whole server, and without a
+traceback.
+
+By itself gunicorn prints a traceback for each worker, and when two fail at once a third of its own. An
+``AppImportError`` alone it prints without one. So an error of ours becomes one on its way out, and when
+gunicorn prints it, one worker speaks for all.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+from ..errors import ConfigurationError
+from .gunicorn import gunicorn_worker, listening_sockets, master_listens
+
+__all__ = ["told_in_one_line"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_APP_LOAD_ERROR = 4  # gunicorn's own exit code: its master gives up, instead of starting the worker again
+_STEP_SECONDS = 0.05
+_MOST_SECONDS = 3.0
+
+
+def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
+    """
+    Let gunicorn print a :class:`ConfigurationError` of a function in one line, if its worker is loading the
+    app then.
+
+    Everywhere else it is an ordinary exception. For those who catch it, it always is: it keeps its class, by
+    a subclass.
+    """
+
+    @wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except ConfigurationError as error:
+            _become_import_error(error)
+            raise
+
+    return told
+
+
+def _become_import_error(error: ConfigurationError) -> None:
+    worker = gunicorn_worker()
+    errors, arbiter = sys.modules.get("gunicorn.errors"), sys.modules.get("gunicorn.arbiter")
+    if (
+        worker is None
+        or worker.booted
+        or errors is None
+        or arbiter is None
+        or isinstance(error, errors.AppImportError)
+    ):
+        return
+    kind, spawn_worker = type(error), arbiter.Arbiter.spawn_worker.__code__
+
+    def text(self: BaseException) -> str:
+        if sys._getframe(1).f_code is spawn_worker:  # noqa: SLF001
+            _end(worker, kind.__str__(self))
+        return kind.__str__(self)
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__str__": text}
+    error.__class__ = type(kind.__name__, (kind, errors.AppImportError), names)
+
+
+def _end(worker: Any, message: str) -> NoReturn:
+    """
+    End a worker that could not boot: the first says why, and the others wait for the master to stop them.
+
+    Were two to fail, the master would stumble over the second while it stops because of the first.
+    """
+    sockets = listening_sockets(worker)
+    is_first = _take_name(worker)
+    # The first stays until the master has started all workers, which it does with pauses of up to 0.1 s, and
+    # waits for what becomes of them: it then stops at once, before any other comes so far.
+    seconds = min(0.3 + 0.1 * worker.cfg.workers, _MOST_SECONDS) if is_first else 2 * _MOST_SECONDS
+    until = time.monotonic() + (seconds if worker.cfg.workers > 1 else 0)
+    # The signal to stop is lost on a worker that has just begun, but the master's sockets are closed all the
+    # same.
+    while goes_on := worker.alive and master_listens(worker.ppid, sockets):
+        if time.monotonic() >= until:
+            break
+        time.sleep(_STEP_SECONDS)
+    if goes_on:
+        _say(worker, message)  # last: what the other workers had to say is above
+    sys.exit(_APP_LOAD_ERROR if goes_on else 0)
+
+
+def _take_name(worker: Any) -> bool:
+    """Whether this is the first worker of its server to come here. On systems without such names, each is."""
+    if not sys.platform.startswith("linux"):
+        return True
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        name.bind(f"\0flask_sse_push.refused.{namespace}.{worker.ppid}")
+    except OSError:
+        name.close()
+        return False
+    name.detach()  # the name is held until the process is gone: its master knows a moment later
+    return True
+
+
+def _say(worker: Any, message: str) -> None:
+    # A level that no --log-level hides: it is why there is no server.
+    worker.log.critical("%s", message)
+    if worker.cfg.errorlog != "-" and not worker.cfg.capture_output:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201  # for who started it by hand

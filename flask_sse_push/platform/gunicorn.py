@@ -1,0 +1,190 @@
+"""
+gunicorn's worker object, and what can be seen of its master.
+
+gunicorn hands its worker to nobody. But the worker is ``self`` in most of its signal handlers and in the
+frames below an app, at import and in a request. An app may replace any of the handlers, so all of them are
+asked, and then the stack.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+__all__ = ["MasterWatch", "gunicorn_worker", "listening_sockets", "lost_master", "master_listens", "nearest_worker"]
+
+# Those that the worker handles itself, from before it loads the app.
+_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGQUIT", "SIGINT", "SIGABRT", "SIGUSR1", "SIGWINCH")
+    if hasattr(signal, name)  # not on every system
+)
+
+logger = logging.getLogger("flask_sse_push")
+
+_known: Any = None  # the worker object found last, of this process or of the one that it was forked from
+
+
+def gunicorn_worker() -> Any:
+    """Return gunicorn's worker object when this is its process, else ``None``."""
+    worker = nearest_worker()
+    return worker if worker is not None and worker.pid == os.getpid() else None
+
+
+def nearest_worker() -> Any:
+    """
+    Return gunicorn's worker object when this is its process, or one that was forked from it, else ``None``.
+
+    Once found it is remembered, for later calls come from threads that have nothing of gunicorn on their
+    stack, or after the app replaced the handlers.
+    """
+    global _known  # noqa: PLW0603
+    pid = os.getpid()
+    if _known is None or _known.pid != pid:
+        worker_class = getattr(sys.modules.get("gunicorn.workers.base"), "Worker", ())
+        for found in _candidates() if worker_class else ():
+            if isinstance(found, worker_class) and (_known is None or found.pid == pid):
+                _known = found
+                if found.pid == pid:
+                    break
+    return _known
+
+
+def _candidates() -> Iterator[Any]:
+    for number in _SIGNALS:
+        yield getattr(signal.getsignal(number), "__self__", None)
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("gunicorn."):
+            yield frame.f_locals.get("self")
+        frame = frame.f_back
+
+
+def listening_sockets(worker: Any) -> frozenset[str]:
+    """
+    Return the sockets that gunicorn's master handed to a worker, as :func:`master_listens` finds them again.
+    """
+    if worker.cfg.reuse_port:
+        return frozenset()  # each process has its own
+    found = set()
+    for sock in worker.sockets:
+        try:
+            found.add(f"socket:[{os.fstat(sock.fileno()).st_ino}]")
+        except (OSError, ValueError):
+            return frozenset()
+    return frozenset(found)
+
+
+def master_listens(master: int, sockets: frozenset[str]) -> bool:
+    """
+    Say whether gunicorn's master goes on, as far as can be seen: the first thing that it does when it stops
+    is to close its sockets.
+
+    Args:
+        master (int): Its process.
+        sockets (frozenset[str]): What :func:`listening_sockets` returned in a worker.
+    """
+    if not sockets:
+        return True
+    files = Path(f"/proc/{master}/fd")
+    try:
+        return any(_target(file) in sockets for file in files.iterdir())
+    except OSError:
+        # Gone; or of another user, who cannot be asked; or this is not Linux.
+        return files.parent.exists() or not Path("/proc/self").exists()
+
+
+def lost_master(worker: Any) -> bool:
+    """Say whether gunicorn's master is gone without having told this worker, as when it was killed."""
+    return bool(os.getppid() != worker.ppid)
+
+
+class MasterWatch:
+    """
+    Tells gunicorn's worker to stop where the app keeps the signal from it.
+
+    An app may handle SIGTERM itself and not call the handler that was there before. Two things still show
+    that the worker stops: its master closes the sockets, and who raises SystemExit leaves the worker's loop.
+    Nothing shows that a worker alone was told to go (SIGHUP).
+    Where the master belongs to another user, its files cannot be seen, and nothing is done.
+
+    Args:
+        worker (Any): gunicorn's, of this process.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._sockets = listening_sockets(worker)
+        self._seen: Path | None = None  # the master's, when it was last seen to listen
+        self._missed = 0
+
+    def look(self) -> None:
+        """Look at the master, and tell the worker. Called a few times a second, from one thread."""
+        worker = self._worker
+        if not worker.alive:
+            return
+        if _has_left(worker) or lost_master(worker):
+            # Without its master a worker leaves, and one of threads would wait for its streams for ever.
+            worker.alive = False
+        elif self._sockets and self._master_stopped():
+            handler = signal.getsignal(signal.SIGTERM)
+            is_own = getattr(handler, "__self__", None) is worker
+            # A sync worker that waits runs its handler later: nobody keeps the signal from it.
+            if not is_own or "gevent" in sys.modules:
+                logger.warning(
+                    "gunicorn's master stops, but its worker %d was not told, because %s handles SIGTERM. "
+                    "Streams end now all the same. Let the app's handler call the one that "
+                    "signal.getsignal(signal.SIGTERM) returned before it was set.",
+                    worker.pid,
+                    # gevent's own handlers do not show there.
+                    "one of gevent.signal_handler()" if is_own else repr(handler),
+                )
+            worker.handle_exit(signal.SIGTERM, None)
+
+    def _master_stopped(self) -> bool:
+        """Never before the master was seen to listen: what cannot be seen is no sign."""
+        if self._seen is not None and _target(self._seen) in self._sockets:
+            self._missed = 0
+            return False
+        try:
+            now = next(
+                (
+                    file
+                    for file in Path(f"/proc/{self._worker.ppid}/fd").iterdir()
+                    if _target(file) in self._sockets
+                ),
+                None,
+            )
+        except OSError:
+            return False
+        if now is not None:
+            self._seen, self._missed = now, 0
+        elif self._seen is not None:
+            self._missed += 1
+        # Not at the first time: the master closes its sockets, and sends the signal a moment later.
+        return self._missed == 2
+
+
+def _has_left(worker: Any) -> bool:
+    """
+    Whether the worker's loop was left: gunicorn closes this file at the very end, while its threads still
+    run.
+    """
+    try:
+        worker.tmp.fileno()
+    except ValueError:
+        return True
+    return False
+
+
+def _target(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except OSError:
+        return ""  # closed in between

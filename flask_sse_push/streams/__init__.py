@@ -1,0 +1,1 @@
+"""This process's copy of the channels, who listens, and one client's stream."""

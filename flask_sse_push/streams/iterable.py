@@ -1,0 +1,180 @@
+"""One iterable as the source of one stream: the tokens of a model, the progress of this very request."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..core.event import Event, encode
+from ..core.log import MAX_BATCH_BYTES
+from ..core.positions import is_token
+from ..core.values import shown, text_of
+from ..errors import InvalidEvent
+from ..platform.concurrency import Bell, current_mode, short_lock, when_free
+
+__all__ = ["DONE_TYPE", "FAILED_TYPE", "FINAL_ID", "Pump", "close_iterable"]
+
+DONE_TYPE = "done"
+"""The event that says: this was all. Its data is what the generator returned, as JSON."""
+
+FAILED_TYPE = "failed"
+"""The event that says: there will be no more, and this was not all. Its data is ``{"reason": ...}``."""
+
+FINAL_ID = "end"
+"""The id of the last event: an ``EventSource`` that comes back with it is told, by 204, not to."""
+
+logger = logging.getLogger("flask_sse_push")
+
+
+class Pump:
+    """
+    Runs an iterable beside its stream, so that heartbeats go out while it thinks, and no further ahead than the client reads.
+
+    Args:
+        iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that ``dumps`` can encode.
+        dumps (Callable): Encodes values as JSON.
+        max_event_bytes (int): Larger events fail the stream.
+        last_event_id (str | None): Where the client stopped; anything at all.
+    """
+
+    channels: tuple[str, ...] = ()
+    has_more = False
+    rung_in_turns = False  # an iterable that never waits would write, and nobody else come to run
+
+    def __init__(self, iterable: Iterable[Any], dumps: Callable[[Any], str], max_event_bytes: int, last_event_id: str | None = None) -> None:
+        self.outcome: str | None = None
+        self._iterable = iterable
+        self._dumps = dumps
+        self._max_event_bytes = max_event_bytes
+        self._last_event_id = last_event_id if last_event_id != FINAL_ID and is_token(last_event_id) else None
+        self._lock = short_lock()
+        self._ready: deque[bytes] = deque()
+        self._ready_bytes = 0
+        self._result: str | None = None
+        self._begun = self._closed = False
+        self._bell: Bell | None = None
+        self._room: Bell | None = None
+        self._interrupt: Callable[[], None] | None = None
+
+    def open(self, bell: Bell) -> None:
+        """Begin to run the iterable."""
+        self._bell = bell
+        mode = current_mode()
+        self._room = mode.bell()
+        self._interrupt = mode.spawn(self._run, "flask_sse_push.extension.response")
+
+    def close(self) -> None:
+        """
+        Close the iterable: a greenlet is interrupted where it waits; a thread ends with the item that it is working on.
+
+        A generator that waits in its own ``finally`` is interrupted there too, because nobody can tell.
+        """
+        with when_free(self._lock):
+            self._closed = True
+            runs = self._begun and self._result is None
+        if self._room is not None:
+            self._room.ring()
+        # One that was spawned and not begun would be forgotten, with the iterable open: it begins, sees that it is over, and closes.
+        if runs and self._interrupt is not None:
+            self._interrupt()
+
+    def abandon(self) -> None:
+        """Close the iterable, which was never begun."""
+        close_iterable(self._iterable)
+
+    def prelude(self) -> bytes:
+        """
+        Return the id that the client came with, if an item of ours can have had it.
+
+        Items need no ids, and the first blank line on a connection without one lets a client that reads the standard by the letter forget its own.
+        """
+        return b"id: %s\n\n" % self._last_event_id.encode() if self._last_event_id is not None else b"\n"
+
+    def read(self) -> bytes:
+        """Return what the iterable has given since."""
+        with when_free(self._lock):
+            chunk = b"".join(self._ready)
+            self._ready.clear()
+            self._ready_bytes = 0
+            self.outcome = self._result
+        if self._room is not None:
+            self._room.ring()
+        return chunk
+
+    def heartbeat(self) -> bytes:
+        """Return a comment."""
+        return b":\n\n"
+
+    def farewell(self) -> bytes:
+        """Say that the server stops before the iterable ended."""
+        return self._failed("draining")
+
+    def _run(self) -> None:
+        with when_free(self._lock):
+            self._begun = True
+        try:
+            result = self._send_items()
+            last, outcome = self._encoded(Event(self._dumps(result), type=DONE_TYPE, id=FINAL_ID)), "finished"
+        except BaseException:  # a time-out of gevent's is none of Exception's, and the client must hear of it all the same
+            if not self._closed:
+                logger.exception("The iterable of a stream failed; its client gets the event %r.", FAILED_TYPE)
+            last, outcome = self._failed("error"), "failed"
+        with when_free(self._lock):
+            self._ready.append(last)
+            self._result = outcome
+        assert self._bell is not None
+        self._bell.ring()
+        close_iterable(self._iterable)
+
+    def _send_items(self) -> Any:
+        items = iter(self._iterable)
+        while not self._closed:
+            try:
+                item = next(items)
+            except StopIteration as stop:
+                return stop.value
+            self._put(self._item(item))
+        return None
+
+    def _put(self, block: bytes) -> None:
+        assert self._bell is not None and self._room is not None
+        with when_free(self._lock):
+            self._ready.append(block)
+            self._ready_bytes += len(block)
+        self._bell.ring()
+        while self._ready_bytes >= MAX_BATCH_BYTES and not self._closed:
+            self._room.wait()
+
+    def _item(self, item: Any) -> bytes:
+        if not isinstance(item, Event):
+            text = text_of(item)
+            return self._encoded(Event(self._dumps(item) if text is None else text))
+        # Made anew: it may be of a subclass, or changed behind its back. What is checked must be what is sent.
+        item = Event(item.data, item.type, item.id, item.retry)
+        if item.type in (DONE_TYPE, FAILED_TYPE) or item.id == FINAL_ID:
+            raise InvalidEvent(
+                f'"type" and "id" of an item must not be those of the last event, got {shown(item)}. '
+                f"Return the value from the generator instead: the event {DONE_TYPE!r} carries it."
+            )
+        return self._encoded(item)
+
+    def _encoded(self, event: Event) -> bytes:
+        block = encode(event)
+        if len(block) > self._max_event_bytes:
+            raise InvalidEvent(f'"data" makes an event of {len(block):,} bytes, SSE_PUSH_MAX_EVENT_BYTES allows {self._max_event_bytes:,}. Send it in parts.')
+        return block
+
+    def _failed(self, reason: str) -> bytes:
+        return encode(Event(self._dumps({"reason": reason}), type=FAILED_TYPE, id=FINAL_ID))
+
+
+def close_iterable(iterable: Iterable[Any]) -> None:
+    """Call ``close`` where there is one; what it raises is logged."""
+    close = getattr(iterable, "close", None)
+    if close is not None:
+        try:
+            close()
+        except BaseException:
+            logger.exception("Closing the iterable of a stream failed.")
