@@ -26,7 +26,14 @@ setup(
         "gunicorn": GUNICORN,
         "redis": REDIS,
         "example": EXAMPLE,
-        "benchmark": [*GUNICORN, *REDIS, PLOTS, "flask-sse>=1.0", "sse-starlette>=2.1", "uvicorn[standard]>=0.30"],
+        "benchmark": [
+            *GUNICORN,
+            *REDIS,
+            PLOTS,
+            "flask-sse>=1.0",
+            "sse-starlette>=2.1",
+            "uvicorn[standard]>=0.30",
+        ],
         "test": [
             *EXAMPLE,
             *REDIS,

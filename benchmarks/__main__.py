@@ -47,11 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         build("load")
         if any(peer.name == REFERENCE for peer in options.peers):
             build("reference")
-        report = measure(options.scenarios, options.peers, QUICK if options.quick else FULL, options.rounds or (1 if options.quick else 3))
+        report = measure(
+            options.scenarios,
+            options.peers,
+            QUICK if options.quick else FULL,
+            options.rounds or (1 if options.quick else 3),
+        )
     except BrokenRun as error:
         print(error, file=sys.stderr)
         return 2
-    is_whole = not options.quick and len(options.peers) == len(PEERS) and len(options.scenarios) == len(SCENARIOS)
+    is_whole = (
+        not options.quick and len(options.peers) == len(PEERS) and len(options.scenarios) == len(SCENARIOS)
+    )
     _show(report, options.output or (_RESULTS if is_whole else _OTHER_RESULTS))
     if options.json is not None:
         options.json.write_text(report.to_json(), encoding="utf-8")
@@ -86,7 +93,11 @@ def measure(scenarios: Sequence[Scenario], peers: Sequence[Peer], sizes: Sizes, 
                     continue
                 files = scenario.most_streams(sizes) * peer.files_per_stream + _SPARE_FILES
                 if files > limit:
-                    report.add(scenario, peer, Outcome({}, Counter(), f"needs {files:,} open files, may have {limit:,}"))
+                    report.add(
+                        scenario,
+                        peer,
+                        Outcome({}, Counter(), f"needs {files:,} open files, may have {limit:,}"),
+                    )
                     continue
                 try:
                     outcome = scenario.measure(peer, sizes)
@@ -94,7 +105,11 @@ def measure(scenarios: Sequence[Scenario], peers: Sequence[Peer], sizes: Sizes, 
                     outcome = Outcome({}, Counter({"broken run": 1}))
                     print(error, file=sys.stderr)
                 report.add(scenario, peer, outcome)
-                print(f"{time.monotonic() - began:4.0f} s, round {number + 1}, {scenario.name}, {peer.name}: {describe_faults(outcome.faults)}", file=sys.stderr, flush=True)
+                print(
+                    f"{time.monotonic() - began:4.0f} s, round {number + 1}, {scenario.name}, {peer.name}: {describe_faults(outcome.faults)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
     kind = "quick, " if sizes is QUICK else ""
     middle = f"medians of {rounds} interleaved rounds" if rounds > 1 else "one round"
     report.heading = f"{kind}{middle}, {time.monotonic() - began:.0f} s in all"
@@ -102,17 +117,54 @@ def measure(scenarios: Sequence[Scenario], peers: Sequence[Peer], sizes: Sizes, 
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures flask_sse_push beside other ways to push, on the same work.")
-    parser.add_argument("--quick", action="store_true", help="less work and one round: under a minute, and noisier")
-    parser.add_argument("--rounds", type=_positive, metavar="N", help="how often everything is measured; medians are printed (3, or 1 with --quick)")
-    parser.add_argument("--peers", type=lambda text: _some(text, PEERS), default=list(PEERS), metavar="A,B", help="only these (all)")
-    parser.add_argument("--scenarios", type=lambda text: _some(text, SCENARIOS), metavar="A,B", help="only these (all; --quick leaves out the slowest)")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help=f"for table, plots and raw results ({_shown(_RESULTS)}; {_shown(_OTHER_RESULTS)} when not all is measured)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measures flask_sse_push beside other ways to push, on the same work.",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="less work and one round: under a minute, and noisier"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_positive,
+        metavar="N",
+        help="how often everything is measured; medians are printed (3, or 1 with --quick)",
+    )
+    parser.add_argument(
+        "--peers",
+        type=lambda text: _some(text, PEERS),
+        default=list(PEERS),
+        metavar="A,B",
+        help="only these (all)",
+    )
+    parser.add_argument(
+        "--scenarios",
+        type=lambda text: _some(text, SCENARIOS),
+        metavar="A,B",
+        help="only these (all; --quick leaves out the slowest)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help=f"for table, plots and raw results ({_shown(_RESULTS)}; {_shown(_OTHER_RESULTS)} when not all is measured)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="put the raw results here, too")
-    parser.add_argument("--redraw", type=Path, metavar="FILE", help="measure nothing: table and plots of these raw results, beside them")
-    parser.add_argument("--list", action="store_true", help="say which peers and scenarios there are, and what is missing here")
+    parser.add_argument(
+        "--redraw",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: table and plots of these raw results, beside them",
+    )
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="say which peers and scenarios there are, and what is missing here",
+    )
     options = parser.parse_args(arguments)
-    options.scenarios = options.scenarios or [scenario for scenario in SCENARIOS if scenario.is_quick or not options.quick]
+    options.scenarios = options.scenarios or [
+        scenario for scenario in SCENARIOS if scenario.is_quick or not options.quick
+    ]
     return options
 
 
@@ -133,7 +185,9 @@ def _some(text: str, all_of_them: Sequence[_Named]) -> list[_Named]:
 def _list() -> None:
     for peer in PEERS:
         missing = peer.missing()
-        print(f"peer {peer.name}: {peer.title} ({f'left out, because {missing}' if missing else peer.versions()})")
+        print(
+            f"peer {peer.name}: {peer.title} ({f'left out, because {missing}' if missing else peer.versions()})"
+        )
     for scenario in SCENARIOS:
         print(f"scenario {scenario.name}: {'; '.join(table.title for table in scenario.tables(FULL))}")
 
@@ -153,7 +207,10 @@ def _show(report: Report, folder: Path) -> None:
     (folder / "results.md").write_text(text, encoding="utf-8")
     (folder / "results.json").write_text(report.to_json() + "\n", encoding="utf-8")
     drawn = plots.draw(report, folder)
-    print(f"In {_shown(folder)}: results.md, results.json, {', '.join(path.name for path in drawn) or 'no plots, because matplotlib is not installed'}", file=sys.stderr)
+    print(
+        f"In {_shown(folder)}: results.md, results.json, {', '.join(path.name for path in drawn) or 'no plots, because matplotlib is not installed'}",
+        file=sys.stderr,
+    )
 
 
 def _shown(path: Path) -> str:

@@ -43,28 +43,58 @@ WORKERS = 4
 
 def main() -> int:
     """Measure every bus that this machine can have, and print a table; 1 when an event was lost."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.buses", description="Measures what publishing costs on each bus, and how soon other processes have it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.buses",
+        description="Measures what publishing costs on each bus, and how soon other processes have it.",
+    )
     parser.add_argument("--events", type=int, default=2_000, metavar="N", help="events per bus (2000)")
-    parser.add_argument("--rate", type=float, default=200, metavar="N", help="events per second (200); 0 is as fast as it goes")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=200,
+        metavar="N",
+        help="events per second (200); 0 is as fast as it goes",
+    )
     parser.add_argument("--processes", type=int, default=4, metavar="N", help="processes that listen (4)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often the servers are measured; medians are printed (3)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="how often the servers are measured; medians are printed (3)",
+    )
     arguments = parser.parse_args()
     print(machine())
-    print(f"- versions: flask_sse_push {metadata.version('flask_sse_push')}, redis {metadata.version('redis')}, redis-server {version_of('redis-server', '--version')}")
+    print(
+        f"- versions: flask_sse_push {metadata.version('flask_sse_push')}, redis {metadata.version('redis')}, redis-server {version_of('redis-server', '--version')}"
+    )
     pace = f"{arguments.rate:g} a second" if arguments.rate else "as fast as they go"
-    print(f"- {arguments.events:,} events of about 140 bytes, {pace}, {arguments.processes} processes that listen; times in µs\n")
+    print(
+        f"- {arguments.events:,} events of about 140 bytes, {pace}, {arguments.processes} processes that listen; times in µs\n"
+    )
     print("| bus | publish p50 | publish p99 | delivery p50 | delivery p99 | every event once, in order |")
     print("| --- | --: | --: | --: | --: | --- |")
     whole = True
     with tempfile.TemporaryDirectory() as folder, redis_url(Path(folder)) as redis:
-        for name, url in (("memory (this process)", "memory://"), ("sqlite", f"sqlite:///{folder}/events.db"), ("redis", redis)):
+        for name, url in (
+            ("memory (this process)", "memory://"),
+            ("sqlite", f"sqlite:///{folder}/events.db"),
+            ("redis", redis),
+        ):
             if url is None:
                 print(f"| {name} | - | - | - | - | redis-server was not found |")
                 continue
-            published, delivered, complete = measure(url, arguments.events, arguments.rate, arguments.processes)
+            published, delivered, complete = measure(
+                url, arguments.events, arguments.rate, arguments.processes
+            )
             whole = whole and complete
             figures = [*percentiles(published), *percentiles(delivered)]
-            print(f"| {name} | " + " | ".join(f"{1e6 * figure:,.0f}" for figure in figures) + f" | {'yes' if complete else 'NO'} |", flush=True)
+            print(
+                f"| {name} | "
+                + " | ".join(f"{1e6 * figure:,.0f}" for figure in figures)
+                + f" | {'yes' if complete else 'NO'} |",
+                flush=True,
+            )
         try:
             build("load")
             whole = compare_servers(Path(folder), redis, arguments.rounds) and whole
@@ -76,7 +106,10 @@ def main() -> int:
 
 def compare_servers(folder: Path, redis: str | None, rounds: int) -> bool:
     """Measure a server with one worker beside servers whose workers share a bus, print a table, and return whether everything arrived."""
-    peers = [_server("memory://, 1 worker", 1, "memory://"), _server(f"sqlite, {WORKERS} workers", WORKERS, f"sqlite:///{folder}/server.db")]
+    peers = [
+        _server("memory://, 1 worker", 1, "memory://"),
+        _server(f"sqlite, {WORKERS} workers", WORKERS, f"sqlite:///{folder}/server.db"),
+    ]
     if redis is not None:
         peers.append(_server(f"redis, {WORKERS} workers", WORKERS, f"{redis}?prefix=server"))
     figures: dict[str, list[float]] = {peer.title: [] for peer in peers}
@@ -88,18 +121,24 @@ def compare_servers(folder: Path, redis: str | None, rounds: int) -> bool:
                 got = run.publish(SERVER_SECONDS, RATE)
             figures[peer.title].append(got["deliveries"] / got["cpu_seconds"])
             faults[peer.title] += run.faults
-    print(f"\n{RATE} events a second to {STREAMS:,} streams, all workers on one core; Redis' own CPU is not counted\n")
+    print(
+        f"\n{RATE} events a second to {STREAMS:,} streams, all workers on one core; Redis' own CPU is not counted\n"
+    )
     print("| bus | deliveries per server CPU second | to memory | every event once, in order |")
     print("| --- | --: | --: | --- |")
     base = statistics.median(figures[peers[0].title])
     for title, values in figures.items():
         value = statistics.median(values)
-        print(f"| {title} | {value:,.0f} | {value / base:.2f} | {f'NO: {describe_faults(faults[title])}' if faults[title] else 'yes'} |")
+        print(
+            f"| {title} | {value:,.0f} | {value / base:.2f} | {f'NO: {describe_faults(faults[title])}' if faults[title] else 'yes'} |"
+        )
     return not any(faults.values())
 
 
 def _server(title: str, workers: int, url: str) -> Peer:
-    return Peer(PACKAGE, title, gunicorn_gevent(PACKAGE, workers), environment={"FLASK_SSE_PUSH_BUS_URL": url})
+    return Peer(
+        PACKAGE, title, gunicorn_gevent(PACKAGE, workers), environment={"FLASK_SSE_PUSH_BUS_URL": url}
+    )
 
 
 def measure(url: str, events: int, rate: float, processes: int) -> tuple[list[float], list[float], bool]:
@@ -124,7 +163,11 @@ def measure(url: str, events: int, rate: float, processes: int) -> tuple[list[fl
     for process in listeners:
         process.join()
     bus.close()
-    return published, [latency for latencies, _ in outcomes for latency in latencies], all(complete for _, complete in outcomes)
+    return (
+        published,
+        [latency for latencies, _ in outcomes for latency in latencies],
+        all(complete for _, complete in outcomes),
+    )
 
 
 def publish(bus: Any, events: int, rate: float, then: Any = None) -> list[float]:
@@ -197,7 +240,18 @@ def redis_url(folder: Path) -> Iterator[str | None]:
         yield None
         return
     port = free_port()
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    options = [
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        str(folder),
+    ]
     server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for_port(port, server)

@@ -41,7 +41,9 @@ class Load:
     def __init__(self, peer: Peer, port: int, core: int, quiet_seconds: float = QUIET_SECONDS) -> None:
         self._peer = peer
         self._quiet_seconds = quiet_seconds
-        self._process = subprocess.Popen([program("load"), str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [program("load"), str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         os.sched_setaffinity(self._process.pid, {core})
 
     def __enter__(self) -> Load:
@@ -51,7 +53,9 @@ class Load:
         self._process.kill()
         self._process.communicate()
 
-    def open(self, streams: int, channels: int = 1, window: int = OPENING_WINDOW, slow: int = 0) -> dict[str, float]:
+    def open(
+        self, streams: int, channels: int = 1, window: int = OPENING_WINDOW, slow: int = 0
+    ) -> dict[str, float]:
         """
         Open more streams, spread over channels, until all have their headers.
 
@@ -64,9 +68,19 @@ class Load:
         Returns:
             dict: ``opened`` and ``seconds``, and ``load_cpu_seconds`` of the load generator itself.
         """
-        return self._ask(f"open {streams} {channels} {window} {slow} {self._peer.is_silent:d} {self._quiet_seconds} {self._peer.path}")
+        return self._ask(
+            f"open {streams} {channels} {window} {slow} {self._peer.is_silent:d} {self._quiet_seconds} {self._peer.path}"
+        )
 
-    def publish(self, seconds: float, rate: float = 0, channels: int = 1, most: int = EVERYTHING, text: int = TEXT, window: int = 32) -> dict[str, float]:
+    def publish(
+        self,
+        seconds: float,
+        rate: float = 0,
+        channels: int = 1,
+        most: int = EVERYTHING,
+        text: int = TEXT,
+        window: int = 32,
+    ) -> dict[str, float]:
         """
         Have events published, and wait until every stream has every event of its channel.
 
@@ -83,8 +97,12 @@ class Load:
             ``p99_milliseconds`` of latency, ``events_per_read``, ``publish_microseconds`` (median), ``load_cpu_seconds``.
         """
         if self._peer.post_path is not None:
-            return self._ask(f"post {most} {self._quiet_seconds} {seconds} {rate:g} {window} {text} {self._peer.post_path}")
-        return self._ask(f"publish {most} {self._quiet_seconds} /publish?seconds={seconds:g}&rate={rate:g}&channels={channels}&most={most}&text={text}")
+            return self._ask(
+                f"post {most} {self._quiet_seconds} {seconds} {rate:g} {window} {text} {self._peer.post_path}"
+            )
+        return self._ask(
+            f"publish {most} {self._quiet_seconds} /publish?seconds={seconds:g}&rate={rate:g}&channels={channels}&most={most}&text={text}"
+        )
 
     def settle(self, seconds: float) -> Counter[str]:
         """Go on reading for a while, and return how often which fault was seen since the start: empty when none was."""

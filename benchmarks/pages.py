@@ -42,7 +42,9 @@ class Pages:
     def _ask(self) -> None:
         while not self._is_over.is_set():
             began = time.monotonic()
-            with urllib.request.urlopen(urllib.request.Request(self._url, method="POST"), timeout=60) as answer:
+            with urllib.request.urlopen(
+                urllib.request.Request(self._url, method="POST"), timeout=60
+            ) as answer:
                 answer.read()
             self._milliseconds.append(1e3 * (time.monotonic() - began))
             self._is_over.wait(_PAUSE_SECONDS)

@@ -61,7 +61,19 @@ def gunicorn_gevent(module: str, workers: int = 1) -> Callable[[int], list[str]]
 
     def command(port: int) -> list[str]:
         return [
-            *(sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", str(workers), "--worker-connections", "19000", "--backlog", "4096"),
+            *(
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "-k",
+                "gevent",
+                "-w",
+                str(workers),
+                "--worker-connections",
+                "19000",
+                "--backlog",
+                "4096",
+            ),
             *("--bind", f"127.0.0.1:{port}", f"benchmarks.servers.{module}:app"),
         ]
 
@@ -100,7 +112,20 @@ _GUNICORN = ("gunicorn", "gevent", "flask")
 
 def _uvicorn(port: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "uvicorn", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning", "--backlog", "4096"),
+        *(
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--loop",
+            "uvloop",
+            "--http",
+            "httptools",
+            "--no-access-log",
+            "--log-level",
+            "warning",
+            "--backlog",
+            "4096",
+        ),
         *("--host", "127.0.0.1", "--port", str(port), "benchmarks.servers.sse_starlette:app"),
     ]
 
@@ -110,19 +135,34 @@ def _better_sse() -> Path | None:
     """Return the file that ``require("better-sse")`` is, which node looks for where ``NODE_PATH`` says; ``None`` without one, or without node."""
     if shutil.which("node") is None:
         return None
-    found = subprocess.run(["node", "-p", 'require.resolve("better-sse")'], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20, check=False)
+    found = subprocess.run(
+        ["node", "-p", 'require.resolve("better-sse")'],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
     return Path(found.stdout.strip()) if found.returncode == 0 else None
 
 
 def _better_sse_is_missing() -> str | None:
     if shutil.which("node") is None:
         return "node was not found"
-    return None if _better_sse() else "node does not find better-sse (npm install better-sse in a folder, and its node_modules in NODE_PATH)"
+    return (
+        None
+        if _better_sse()
+        else "node does not find better-sse (npm install better-sse in a folder, and its node_modules in NODE_PATH)"
+    )
 
 
 def _better_sse_versions() -> str:
     file = _better_sse()
-    package = next((folder / "package.json" for folder in file.parents if (folder / "package.json").exists()), None) if file else None
+    package = (
+        next((folder / "package.json" for folder in file.parents if (folder / "package.json").exists()), None)
+        if file
+        else None
+    )
     found = re.search(r'"version": "([^"]+)"', package.read_text(encoding="utf-8")) if package else None
     return f"better-sse {found.group(1) if found else '?'}, node {version_of('node', '--version')}"
 
@@ -146,7 +186,11 @@ def _nchan_module() -> Path | None:
 def _nchan_is_missing() -> str | None:
     if _nginx() is None:
         return "nginx was not found"
-    return None if _nchan_module() else "nginx has no module nchan (Debian, Ubuntu: apt install libnginx-mod-nchan)"
+    return (
+        None
+        if _nchan_module()
+        else "nginx has no module nchan (Debian, Ubuntu: apt install libnginx-mod-nchan)"
+    )
 
 
 def _nchan_versions() -> str:
@@ -156,9 +200,26 @@ def _nchan_versions() -> str:
 
 
 PEERS = (
-    Peer(REFERENCE, "reference in C", lambda port: [str(program("reference")), str(port)], versions=lambda: f"gcc {version_of('gcc', '--version')}"),
-    Peer(RECIPE, "recipe: Flask, gevent queue", gunicorn_gevent("recipe"), _lacks("gunicorn", "gevent"), _distributions(*_GUNICORN)),
-    Peer(PACKAGE, "flask_sse_push", gunicorn_gevent("flask_sse_push"), _lacks("gunicorn", "gevent"), _distributions("flask_sse_push", *_GUNICORN)),
+    Peer(
+        REFERENCE,
+        "reference in C",
+        lambda port: [str(program("reference")), str(port)],
+        versions=lambda: f"gcc {version_of('gcc', '--version')}",
+    ),
+    Peer(
+        RECIPE,
+        "recipe: Flask, gevent queue",
+        gunicorn_gevent("recipe"),
+        _lacks("gunicorn", "gevent"),
+        _distributions(*_GUNICORN),
+    ),
+    Peer(
+        PACKAGE,
+        "flask_sse_push",
+        gunicorn_gevent("flask_sse_push"),
+        _lacks("gunicorn", "gevent"),
+        _distributions("flask_sse_push", *_GUNICORN),
+    ),
     Peer(
         "portable",
         "flask_sse_push, portable",
@@ -172,7 +233,9 @@ PEERS = (
         "Flask-SSE, Redis",
         lambda port: [sys.executable, "-m", "benchmarks.servers.flask_sse", str(port)],
         _lacks("gunicorn", "gevent", "flask_sse", "redis", programs=("redis-server",)),
-        lambda: f"{_distributions('flask-sse', 'redis', *_GUNICORN)()}, redis-server {version_of('redis-server', '--version')}",
+        lambda: (
+            f"{_distributions('flask-sse', 'redis', *_GUNICORN)()}, redis-server {version_of('redis-server', '--version')}"
+        ),
         is_silent=True,
         files_per_stream=2,
     ),

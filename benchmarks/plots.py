@@ -48,7 +48,9 @@ def draw(report: Report, folder: Path) -> list[Path]:
     from matplotlib import pyplot
 
     style: dict[Any, Any] = {
-        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
+        **dict.fromkeys(
+            ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY
+        ),
         **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
         "axes.titlelocation": "left",
         "axes.titlesize": 11,
@@ -60,7 +62,12 @@ def draw(report: Report, folder: Path) -> list[Path]:
         # So that the same results give the same file.
         "svg.hashsalt": "flask_sse_push",
     }
-    pictures = (("deliveries", {"streams", "crowd"}, _deliveries), ("latency", {"streams"}, _latency), ("bursts", {"streams", "channels"}, _bursts), ("streams", {"crowd"}, _streams))
+    pictures = (
+        ("deliveries", {"streams", "crowd"}, _deliveries),
+        ("latency", {"streams"}, _latency),
+        ("bursts", {"streams", "channels"}, _bursts),
+        ("streams", {"crowd"}, _streams),
+    )
     drawn = []
     for name, needed, picture in pictures:
         if not needed <= set(report.scenarios):
@@ -68,7 +75,9 @@ def draw(report: Report, folder: Path) -> list[Path]:
         with mpl.rc_context(style):
             figure = picture(pyplot, report)
             path = folder / f"{name}.svg"
-            figure.savefig(path, transparent=True, metadata={"Date": None}, bbox_inches="tight", pad_inches=0.1)
+            figure.savefig(
+                path, transparent=True, metadata={"Date": None}, bbox_inches="tight", pad_inches=0.1
+            )
             pyplot.close(figure)
         drawn.append(path)
     return drawn
@@ -81,10 +90,19 @@ def _deliveries(pyplot: Any, report: Report) -> Any:
     figure, axes = pyplot.subplots(figsize=(8, 4.4))
     ends = []
     for peer in report.versions:
-        line = [(streams, value) for scenario, key, streams in points if (value := _median(report, scenario, peer, f"{key}.steady.per_cpu_second")) is not None]
+        line = [
+            (streams, value)
+            for scenario, key, streams in points
+            if (value := _median(report, scenario, peer, f"{key}.steady.per_cpu_second")) is not None
+        ]
         if not line:
             continue
-        style = {"linewidth": 2.6 if peer == PACKAGE else 1.5, "linestyle": {"portable": "--", REFERENCE: ":"}.get(peer, "-"), "marker": "o", "markersize": 4}
+        style = {
+            "linewidth": 2.6 if peer == PACKAGE else 1.5,
+            "linestyle": {"portable": "--", REFERENCE: ":"}.get(peer, "-"),
+            "marker": "o",
+            "markersize": 4,
+        }
         axes.plot(*zip(*line), color=COLOURS[peer], zorder=3 if peer == PACKAGE else 2, **style)
         ends.append((line[-1], peer))
     axes.set_xscale("log")
@@ -107,7 +125,9 @@ def _deliveries(pyplot: Any, report: Report) -> Any:
             color=COLOURS[peer],
             weight="bold" if peer == PACKAGE else "normal",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": COLOURS[peer], "alpha": 0.4, "linewidth": 0.8} if x != sizes.crowd or abs(y - value) > 0.01 * top else None,
+            arrowprops={"arrowstyle": "-", "color": COLOURS[peer], "alpha": 0.4, "linewidth": 0.8}
+            if x != sizes.crowd or abs(y - value) > 0.01 * top
+            else None,
         )
     return figure
 
@@ -117,21 +137,44 @@ def _latency(pyplot: Any, report: Report) -> Any:
     many = f"{report.sizes.many:,} streams"
     panels = (("many.steady", STEADY), ("many.busy", BUSY))
     figure, both = pyplot.subplots(1, 2, figsize=(10, 3.4), sharey=True)
-    peers = [peer for peer in report.versions if _median(report, "streams", peer, "many.steady.p50") is not None]
-    seen = [value for key, _ in panels for part in ("p50", "p99") for peer in peers if (value := _median(report, "streams", peer, f"{key}.{part}"))]
+    peers = [
+        peer for peer in report.versions if _median(report, "streams", peer, "many.steady.p50") is not None
+    ]
+    seen = [
+        value
+        for key, _ in panels
+        for part in ("p50", "p99")
+        for peer in peers
+        if (value := _median(report, "streams", peer, f"{key}.{part}"))
+    ]
     limits = (min(seen) / 2, max(seen) * 12) if seen else (1, 1_000)
     for axes, (key, rate) in zip(both, panels):
         for place, peer in enumerate(reversed(peers)):
             p50, p99 = (_median(report, "streams", peer, f"{key}.{part}") for part in ("p50", "p99"))
             if p50 is None or p99 is None:
                 continue
-            axes.plot((p50, p99), (place, place), color=COLOURS[peer], linewidth=5, alpha=0.45, solid_capstyle="round")
+            axes.plot(
+                (p50, p99),
+                (place, place),
+                color=COLOURS[peer],
+                linewidth=5,
+                alpha=0.45,
+                solid_capstyle="round",
+            )
             axes.plot(p50, place, "o", color=COLOURS[peer], markersize=6)
             reached = _median(report, "streams", peer, f"{key}.events") or 0
             # Who cannot keep the rate publishes later, and what waits unpublished has no latency: a small one says nothing without this.
             behind = f", but only {reached:.0f} a second" if reached < 0.95 * rate else ""
             text = f"{p50:,.3g} to {p99:,.3g}{behind}"
-            axes.annotate(text, (p99, place), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5, annotation_clip=False)
+            axes.annotate(
+                text,
+                (p99, place),
+                xytext=(8, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+                annotation_clip=False,
+            )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f} ms" if value >= 1 else f"{value:g} ms")
         axes.set_xlim(*limits)
@@ -139,7 +182,9 @@ def _latency(pyplot: Any, report: Report) -> Any:
         axes.set_title(f"{rate} events a second to {many}", fontsize=10)
         axes.set_yticks(range(len(peers)), [_TITLES[peer] for peer in reversed(peers)])
         axes.tick_params(axis="y", length=0)
-    figure.suptitle("Latency: from the median (dot) to p99 (end), less is better", x=0.01, ha="left", fontsize=11)
+    figure.suptitle(
+        "Latency: from the median (dot) to p99 (end), less is better", x=0.01, ha="left", fontsize=11
+    )
     figure.tight_layout(w_pad=2)
     return figure
 
@@ -166,13 +211,25 @@ def _streams(pyplot: Any, report: Report) -> Any:
         report,
         (
             ("crowd", "crowd.memory", "memory per idle stream (less is better)", "KiB"),
-            ("crowd", "crowd.connects", f"{report.sizes.at_once:,} at once (more is better)", "streams opened per second"),
+            (
+                "crowd",
+                "crowd.connects",
+                f"{report.sizes.at_once:,} at once (more is better)",
+                "streams opened per second",
+            ),
         ),
         "What a stream costs",
     )
 
 
-def _bars(pyplot: Any, report: Report, panels: Sequence[tuple[str, str, str, str]], title: str, *, logarithmic: bool = False) -> Any:
+def _bars(
+    pyplot: Any,
+    report: Report,
+    panels: Sequence[tuple[str, str, str, str]],
+    title: str,
+    *,
+    logarithmic: bool = False,
+) -> Any:
     figure, both = pyplot.subplots(1, len(panels), figsize=(9, 3.2), sharey=True)
     peers = list(report.versions)[::-1]
     for axes, (scenario, key, name, unit) in zip(both, panels):
@@ -180,18 +237,34 @@ def _bars(pyplot: Any, report: Report, panels: Sequence[tuple[str, str, str, str
         colours = [COLOURS[peer] for peer in peers]
         if logarithmic:
             # The length of a bar would depend on where the scale happens to begin.
-            axes.scatter([value or 0 for value in values], range(len(peers)), color=colours, s=50, clip_on=False)
+            axes.scatter(
+                [value or 0 for value in values], range(len(peers)), color=colours, s=50, clip_on=False
+            )
             axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.7)
         else:
-            axes.barh(range(len(peers)), [value or 0 for value in values], color=colours, height=0.62, alpha=0.85)
+            axes.barh(
+                range(len(peers)), [value or 0 for value in values], color=colours, height=0.62, alpha=0.85
+            )
         for place, (peer, value) in enumerate(zip(peers, values)):
             text = "not measured" if value is None else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
-            axes.annotate(text, (value or 0, place), xytext=(8 if logarithmic else 5, 0), textcoords="offset points", va="center", fontsize=8.5, weight="bold" if peer == PACKAGE else "normal")
+            axes.annotate(
+                text,
+                (value or 0, place),
+                xytext=(8 if logarithmic else 5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+                weight="bold" if peer == PACKAGE else "normal",
+            )
         if logarithmic:
             axes.set_xscale("log")
         largest = max((value for value in values if value), default=1)
         axes.set_xlim(right=largest * (8 if logarithmic else 1.25))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M" if value >= 1e6 else f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}")
+        axes.xaxis.set_major_formatter(
+            lambda value, _: (
+                f"{value / 1e6:g}M" if value >= 1e6 else f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
+            )
+        )
         axes.minorticks_off()
         axes.set_yticks(range(len(peers)), [_TITLES[peer] for peer in peers])
         axes.tick_params(axis="y", length=0)

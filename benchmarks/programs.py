@@ -34,8 +34,15 @@ def build(name: str) -> None:
         return
     gcc = shutil.which("gcc")
     if gcc is None:
-        raise BrokenRun(f"{source.name} needs gcc, which is not on PATH. Install it (Debian, Ubuntu: apt install gcc libc6-dev).")
+        raise BrokenRun(
+            f"{source.name} needs gcc, which is not on PATH. Install it (Debian, Ubuntu: apt install gcc libc6-dev)."
+        )
     BUILD.mkdir(exist_ok=True)
-    done = subprocess.run([gcc, "-O2", "-Wall", "-Wextra", "-o", str(program(name)), str(source)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [gcc, "-O2", "-Wall", "-Wextra", "-o", str(program(name)), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise BrokenRun(f"gcc could not compile {source.name}:\n{done.stderr}")

@@ -57,16 +57,28 @@ class Report:
 
     def median(self, scenario: str, peer: str, key: str) -> float | None:
         """Return the median of a figure over the rounds; ``None`` where there is none."""
-        values = [outcome.values[key] for outcome in self.results.get((scenario, peer), []) if key in outcome.values]
+        values = [
+            outcome.values[key] for outcome in self.results.get((scenario, peer), []) if key in outcome.values
+        ]
         return statistics.median(values) if values else None
 
     def to_json(self) -> str:
         """Return everything, every round included."""
         raw = {
-            **{name: getattr(self, name) for name in ("heading", "machine", "versions", "left_out", "scenarios")},
+            **{
+                name: getattr(self, name)
+                for name in ("heading", "machine", "versions", "left_out", "scenarios")
+            },
             "sizes": dataclasses.asdict(self.sizes),
             "results": [
-                {"scenario": scenario, "peer": peer, "round": number + 1, "values": outcome.values, "faults": outcome.faults, "reason": outcome.reason}
+                {
+                    "scenario": scenario,
+                    "peer": peer,
+                    "round": number + 1,
+                    "values": outcome.values,
+                    "faults": outcome.faults,
+                    "reason": outcome.reason,
+                }
                 for (scenario, peer), outcomes in self.results.items()
                 for number, outcome in enumerate(outcomes)
             ],
@@ -97,7 +109,9 @@ class Report:
 
     def _summary(self) -> list[str]:
         """Return one row for each peer, and of each work what tells most."""
-        few, many, crowd = (f"{number:,} streams" for number in (self.sizes.few, self.sizes.many, self.sizes.crowd))
+        few, many, crowd = (
+            f"{number:,} streams" for number in (self.sizes.few, self.sizes.many, self.sizes.crowd)
+        )
         everything = (
             (f"deliveries per server CPU second, {few}", "streams", "few.steady.per_cpu_second", 0),
             (f"per server CPU second, {many}", "streams", "many.steady.per_cpu_second", 0),
@@ -117,13 +131,20 @@ class Report:
             cells = [self._cell(scenario, peer, key, digits) for _, scenario, key, digits in columns]
             # Why something was not measured is said once, where it is met first.
             reasons = {scenario: self.reason(scenario, peer) for _, scenario, _, _ in columns}
-            rows.append([_named(peer), *(reasons.pop(scenario, "") or cell for (_, scenario, _, _), cell in zip(columns, cells))])
+            rows.append(
+                [
+                    _named(peer),
+                    *(reasons.pop(scenario, "") or cell for (_, scenario, _, _), cell in zip(columns, cells)),
+                ]
+            )
         return _markdown(rows)
 
     def _table(self, scenario: Scenario, table: Table) -> list[str]:
         header = ["server"]
         for figure in table.figures:
-            header += [figure.title, "to the reference", "to the recipe"] if figure.has_ratios else [figure.title]
+            header += (
+                [figure.title, "to the reference", "to the recipe"] if figure.has_ratios else [figure.title]
+            )
         rows = [[*header, "complete and in order"]]
         for peer in self.versions:
             if (scenario.name, peer) not in self.results:
@@ -151,7 +172,14 @@ class Report:
 
 def machine() -> str:
     """Return what everything runs on, as a list."""
-    model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     pins = f"servers on core {SERVER_CORE}, load on core {LOAD_CORE}"
     if SERVER_CORE == LOAD_CORE:
         pins = "servers and load share the only core, so nothing here can be compared with runs elsewhere"

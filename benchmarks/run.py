@@ -79,7 +79,9 @@ class Server:
                 return None
             except OSError as error:
                 if self._process.poll() is not None or time.monotonic() > give_up_at:
-                    raise BrokenRun(f"{self._peer.name} did not start ({error}). Its last words:\n{self.last_words()}") from error
+                    raise BrokenRun(
+                        f"{self._peer.name} did not start ({error}). Its last words:\n{self.last_words()}"
+                    ) from error
                 time.sleep(0.02)
 
     def wait_for_listeners(self, count: int) -> None:
@@ -94,7 +96,9 @@ class Server:
             if listeners > most:
                 most, give_up_at = listeners, time.monotonic() + QUIET_SECONDS
             if time.monotonic() > give_up_at:
-                raise BrokenRun(f"{self._peer.name} has {listeners:,} of {count:,} streams. Its last words:\n{self.last_words()}")
+                raise BrokenRun(
+                    f"{self._peer.name} has {listeners:,} of {count:,} streams. Its last words:\n{self.last_words()}"
+                )
             time.sleep(0.02)
 
     def cpu_seconds(self) -> float:
@@ -156,7 +160,9 @@ class Run:
         self._load = load
         self._streams = 0
 
-    def open(self, streams: int, channels: int = 1, window: int = OPENING_WINDOW, slow: int = 0) -> dict[str, float]:
+    def open(
+        self, streams: int, channels: int = 1, window: int = OPENING_WINDOW, slow: int = 0
+    ) -> dict[str, float]:
         """Open streams as :meth:`Load.open` does. Adds ``cpu_seconds`` of the server."""
         began, cpu = time.monotonic(), self.server.cpu_seconds()
         got = self._load.open(streams, channels, window, slow)
@@ -166,7 +172,15 @@ class Run:
             got["seconds"] = time.monotonic() - began
         return {**got, "cpu_seconds": self.server.cpu_seconds() - cpu}
 
-    def publish(self, seconds: float, rate: float = 0, channels: int = 1, most: int = EVERYTHING, text: int = TEXT, window: int = 32) -> dict[str, float]:
+    def publish(
+        self,
+        seconds: float,
+        rate: float = 0,
+        channels: int = 1,
+        most: int = EVERYTHING,
+        text: int = TEXT,
+        window: int = 32,
+    ) -> dict[str, float]:
         """Have events published as :meth:`Load.publish` does. Adds ``cpu_seconds`` of the server."""
         cpu = self.server.cpu_seconds()
         got = self._load.publish(seconds, rate, channels, most, text, window)

@@ -57,10 +57,28 @@ class Sizes:
 
 
 FULL = Sizes(
-    few=100, many=1_000, crowd=10_000, at_once=5_000, steady_seconds=1.5, flat_out_seconds=1, publishes=1_000, slow_streams=50, slow_events=1_000, slow_text=8_000
+    few=100,
+    many=1_000,
+    crowd=10_000,
+    at_once=5_000,
+    steady_seconds=1.5,
+    flat_out_seconds=1,
+    publishes=1_000,
+    slow_streams=50,
+    slow_events=1_000,
+    slow_text=8_000,
 )
 QUICK = Sizes(
-    few=100, many=1_000, crowd=1_500, at_once=1_500, steady_seconds=0.4, flat_out_seconds=0.2, publishes=200, slow_streams=50, slow_events=200, slow_text=8_000
+    few=100,
+    many=1_000,
+    crowd=1_500,
+    at_once=1_500,
+    steady_seconds=0.4,
+    flat_out_seconds=0.2,
+    publishes=200,
+    slow_streams=50,
+    slow_events=200,
+    slow_text=8_000,
 )
 
 
@@ -157,7 +175,9 @@ def slow_reader(peer: Peer, sizes: Sizes) -> Outcome:
     with start(peer) as run:
         run.open(sizes.slow_streams, slow=1)
         before = run.server.pss_kib()
-        values = _delivered("slow", run.publish(60, SLOW_READER_RATE, most=sizes.slow_events, text=sizes.slow_text))
+        values = _delivered(
+            "slow", run.publish(60, SLOW_READER_RATE, most=sizes.slow_events, text=sizes.slow_text)
+        )
         values["slow.growth"] = (run.server.pss_kib() - before) / 1024
     return Outcome(values, run.faults)
 
@@ -217,7 +237,13 @@ def _in_bursts(key: str, run: Run, seconds: float) -> dict[str, float]:
     """Publish flat out, and return the same figures for all bursts together; of latency the median burst."""
     bursts = [run.publish(seconds / BURSTS, most=BURST_EVENTS) for _ in range(BURSTS)]
     means = ("events_per_read", "p50_milliseconds", "p99_milliseconds")
-    return _delivered(key, {name: (statistics.median if name in means else sum)(burst[name] for burst in bursts) for name in bursts[0]})
+    return _delivered(
+        key,
+        {
+            name: (statistics.median if name in means else sum)(burst[name] for burst in bursts)
+            for name in bursts[0]
+        },
+    )
 
 
 def _added_kib(run: Run, before: int, streams: int) -> float:
@@ -250,12 +276,21 @@ def _deliveries(key: str) -> tuple[Figure, ...]:
 
 def _streams_tables(sizes: Sizes) -> tuple[Table, ...]:
     return (
-        Table("Publish, nobody listens", (Figure("publish.wall", "median time of a publish, µs", 1), Figure("publish.cpu", "server CPU per publish, µs", 1))),
+        Table(
+            "Publish, nobody listens",
+            (
+                Figure("publish.wall", "median time of a publish, µs", 1),
+                Figure("publish.cpu", "server CPU per publish, µs", 1),
+            ),
+        ),
         Table(f"{STEADY} events a second to {sizes.few:,} streams", _deliveries("few.steady")),
         Table(f"{sizes.many:,} idle streams", (Figure("many.memory", "memory per stream (PSS), KiB", 1),)),
         Table(f"{STEADY} events a second to {sizes.many:,} streams", _deliveries("many.steady")),
         Table(f"{BUSY} events a second to {sizes.many:,} streams", _deliveries("many.busy")),
-        Table(f"Flat out to {sizes.many:,} streams, in {BURSTS} bursts of {BURST_EVENTS} events at most", _deliveries("many.flat_out")),
+        Table(
+            f"Flat out to {sizes.many:,} streams, in {BURSTS} bursts of {BURST_EVENTS} events at most",
+            _deliveries("many.flat_out"),
+        ),
     )
 
 
@@ -263,7 +298,10 @@ def _crowd_tables(sizes: Sizes) -> tuple[Table, ...]:
     return (
         Table(
             f"{sizes.at_once:,} connections at once",
-            (Figure("crowd.connects", "streams opened per second"), Figure("crowd.connect_cpu", "server CPU per connection, ms", 3)),
+            (
+                Figure("crowd.connects", "streams opened per second"),
+                Figure("crowd.connect_cpu", "server CPU per connection, ms", 3),
+            ),
         ),
         Table(f"{sizes.crowd:,} idle streams", (Figure("crowd.memory", "memory per stream (PSS), KiB", 1),)),
         Table(f"{STEADY} events a second to {sizes.crowd:,} streams", _deliveries("crowd.steady")),
@@ -278,7 +316,11 @@ def _slow_reader_tables(sizes: Sizes) -> tuple[Table, ...]:
     return (
         Table(
             f"{sizes.slow_streams} streams, one never reads, {sizes.slow_events:,} events of {sizes.slow_text / 1000:g} kB at {SLOW_READER_RATE:,} a second",
-            (Figure("slow.growth", "growth of the server, MiB", 1), Figure("slow.per_second", "deliveries per second to the others"), Figure("slow.p99", "their latency p99, ms", 1)),
+            (
+                Figure("slow.growth", "growth of the server, MiB", 1),
+                Figure("slow.per_second", "deliveries per second to the others"),
+                Figure("slow.p99", "their latency p99, ms", 1),
+            ),
         ),
     )
 
@@ -308,7 +350,10 @@ def _growth_tables(sizes: Sizes) -> tuple[Table, ...]:
                 Figure(f"growth.{key}", "1,000 channels to 10", 2),
             ),
         )
-        for key, what in (("heard", f"a stream on each channel, {PACE} events a second"), ("unheard", "nobody listens, flat out"))
+        for key, what in (
+            ("heard", f"a stream on each channel, {PACE} events a second"),
+            ("unheard", "nobody listens, flat out"),
+        )
     )
 
 

@@ -19,7 +19,9 @@ def main() -> None:
     """Read the options, see that the address is free, and become the server."""
     options = read_options()
     if importlib.util.find_spec("psutil") is None:
-        sys.exit("The example measures the machine with psutil, which is not installed. Run: pip install -e '.[example]'")
+        sys.exit(
+            "The example measures the machine with psutil, which is not installed. Run: pip install -e '.[example]'"
+        )
     refuse_unusable_address(options.host, options.port)
     # gunicorn is not there on Windows; the server that comes with Flask serves a thread per stream.
     if os.name == "posix" and importlib.util.find_spec("gunicorn") and importlib.util.find_spec("gevent"):
@@ -30,9 +32,18 @@ def main() -> None:
 
 def read_options() -> argparse.Namespace:
     """Return the command line's ``host`` and ``port``."""
-    parser = argparse.ArgumentParser(prog="python -m example_app", description="Show this machine's processor, memory and load on a web page, live.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, for this machine alone)")
-    parser.add_argument("--port", default=8000, type=port_number, help="port to listen on (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m example_app",
+        description="Show this machine's processor, memory and load on a web page, live.",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s, for this machine alone)",
+    )
+    parser.add_argument(
+        "--port", default=8000, type=port_number, help="port to listen on (default: %(default)s)"
+    )
     return parser.parse_args()
 
 
@@ -54,12 +65,25 @@ def refuse_unusable_address(host: str, port: int) -> None:
     if error is None:
         return
     if error.errno == errno.EADDRINUSE:
-        free = next((other for other in range(port + 1, min(port + 100, 65_536)) if try_to_listen(host, other) is None), None)
-        cure = "Stop it, or choose another port" + (f": python -m example_app --port {free}" if free else " with --port")
+        free = next(
+            (
+                other
+                for other in range(port + 1, min(port + 100, 65_536))
+                if try_to_listen(host, other) is None
+            ),
+            None,
+        )
+        cure = "Stop it, or choose another port" + (
+            f": python -m example_app --port {free}" if free else " with --port"
+        )
         sys.exit(f"Port {port} of {host} is in use by another program. {cure}")
     if error.errno == errno.EACCES:
-        sys.exit(f"Port {port} needs rights that you do not have. Choose one above 1023: python -m example_app --port 8000")
-    sys.exit(f"Nothing can listen on {host}: {error.strerror or error}. Choose an address of this machine: python -m example_app --host 127.0.0.1")
+        sys.exit(
+            f"Port {port} needs rights that you do not have. Choose one above 1023: python -m example_app --port 8000"
+        )
+    sys.exit(
+        f"Nothing can listen on {host}: {error.strerror or error}. Choose an address of this machine: python -m example_app --host 127.0.0.1"
+    )
 
 
 def try_to_listen(host: str, port: int) -> OSError | None:
@@ -81,13 +105,23 @@ def run_gunicorn(host: str, port: int) -> None:
     """Turn this process into gunicorn: signals, Ctrl-C and the exit status are its own."""
     os.chdir(ROOT)
     bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    arguments = ["-m", "gunicorn", "--config", "python:example_app.gunicorn_conf", "--bind", bind, "example_app.app:app"]
+    arguments = [
+        "-m",
+        "gunicorn",
+        "--config",
+        "python:example_app.gunicorn_conf",
+        "--bind",
+        bind,
+        "example_app.app:app",
+    ]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  # our own interpreter, and no shell
 
 
 def run_development_server(host: str, port: int) -> None:
     """Serve with threads, where there is no gunicorn."""
-    from .app import app  # gunicorn's worker imports it for itself, after gevent has patched the standard library
+    from .app import (
+        app,
+    )  # gunicorn's worker imports it for itself, after gevent has patched the standard library
 
     app.run(host, port, threaded=True)
 

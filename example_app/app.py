@@ -55,7 +55,9 @@ def page() -> str:
 @app.get("/state")
 def state() -> Response:
     """Return what a page cannot learn from events to come: it asks when it opens and after ``sse.reset``."""
-    return jsonify(samples=meter.samples, measuring=meter.running, note=board.note, streams=sse.stats()["streams"])
+    return jsonify(
+        samples=meter.samples, measuring=meter.running, note=board.note, streams=sse.stats()["streams"]
+    )
 
 
 @app.post("/board")

@@ -1,7 +1,16 @@
 """Push events from Flask to browsers: a blueprint and a helper, no async."""
 
 from .core.event import Event
-from .errors import BusUnavailable, ConfigurationError, InvalidChannel, InvalidEvent, InvalidStream, NotRegistered, SSEPushError, UnsupportedServer
+from .errors import (
+    BusUnavailable,
+    ConfigurationError,
+    InvalidChannel,
+    InvalidEvent,
+    InvalidStream,
+    NotRegistered,
+    SSEPushError,
+    UnsupportedServer,
+)
 from .extension.blueprint import SSEPush, publish, sse
 from .extension.publisher import Publisher
 from .signals import event_published, stream_closed, stream_opened

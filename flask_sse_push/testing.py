@@ -31,7 +31,17 @@ from .extension.response import ENVIRON_KEY
 from .signals import event_published
 from .streams.stream import Stream
 
-__all__ = ["DecodedEvent", "Decoder", "OpenStream", "PublishedEvent", "StreamTimeout", "StreamedEvent", "capture", "decode", "open_stream"]
+__all__ = [
+    "DecodedEvent",
+    "Decoder",
+    "OpenStream",
+    "PublishedEvent",
+    "StreamTimeout",
+    "StreamedEvent",
+    "capture",
+    "decode",
+    "open_stream",
+]
 
 
 _SHOWN_CHARACTERS = 2_000  # of what came instead of what a test waited for
@@ -121,7 +131,9 @@ class OpenStream:
             TypeError: The response is not a stream: it was refused, or the view sends something else.
         """
         if self._stream is None:
-            raise TypeError(f'"response" must be an event stream, got {self.response.status} {self.response.mimetype}. Look at stream.response.')
+            raise TypeError(
+                f'"response" must be an event stream, got {self.response.status} {self.response.mimetype}. Look at stream.response.'
+            )
         # Asked to end from beside: this thread waits inside of the stream.
         timer = threading.Timer(timeout, self._stream.end, ("gone",))
         timer.start()
@@ -132,7 +144,10 @@ class OpenStream:
                     came = shown(self._ready, _SHOWN_CHARACTERS)
                     raise StreamTimeout(f"the stream brought {len(self._ready)} of {events} events: {came}")
                 assert isinstance(chunk, bytes)
-                self._ready += [StreamedEvent(event.type, event.data, event.last_event_id) for event in self._decoder.feed(chunk)]
+                self._ready += [
+                    StreamedEvent(event.type, event.data, event.last_event_id)
+                    for event in self._decoder.feed(chunk)
+                ]
         finally:
             timer.cancel()
             timer.join()

@@ -11,11 +11,23 @@ from tests.needs import lacking, needs
 from tests.support import MS, eventually, own_threads
 
 # No deadline: the machines of CI are noisy, and a slow example is no failure. The fixtures used with @given are stateless or reset inside.
-settings.register_profile("default", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 settings.load_profile("default")
 
 # Without these Chromium will not run as root, and asks for hosts that a test machine does not reach.
-CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +35,11 @@ def _no_thread_is_left():
     """After each test, the threads of the package that it started are gone."""
     before = set(own_threads())
     yield
-    eventually(lambda: not set(own_threads()) - before, timeout=5000 * MS, message="the threads of the package end with their work")
+    eventually(
+        lambda: not set(own_threads()) - before,
+        timeout=5000 * MS,
+        message="the threads of the package end with their work",
+    )
 
 
 @pytest.fixture
@@ -36,7 +52,9 @@ def sse():
 def app(sse):
     """An app with the blueprint at /events."""
     app = Flask("shop")
-    app.config.update(TESTING=True, SECRET_KEY="a key for the tests", SSE_PUSH_PUBLIC_CHANNELS=["news", "orders", "room.*"])
+    app.config.update(
+        TESTING=True, SECRET_KEY="a key for the tests", SSE_PUSH_PUBLIC_CHANNELS=["news", "orders", "room.*"]
+    )
     app.register_blueprint(sse, url_prefix="/events")
     return app
 
@@ -51,7 +69,9 @@ def client(app):
 def browser():
     """Chromium, driven by Playwright."""
     needs(modules=["playwright"])
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or lacking("needs the program chromium")
+    executable = (
+        shutil.which("chromium") or shutil.which("chromium-browser") or lacking("needs the program chromium")
+    )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -42,7 +42,9 @@ def eventually(condition, timeout=3000 * MS, message=""):
         if value:
             return value
         if time.monotonic() >= end:
-            raise AssertionError(f"not within {timeout:g} s: {message or getattr(condition, '__name__', condition)}")
+            raise AssertionError(
+                f"not within {timeout:g} s: {message or getattr(condition, '__name__', condition)}"
+            )
         time.sleep(_STEP_SECONDS)
 
 
@@ -58,7 +60,9 @@ def alarms(handler):
     try:
         yield
     finally:
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # first: the handler may be about to set the timer once more
+        signal.signal(
+            signal.SIGALRM, signal.SIG_IGN
+        )  # first: the handler may be about to set the timer once more
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         gc.enable()

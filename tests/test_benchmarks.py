@@ -79,9 +79,17 @@ def load_generator():
         pytest.param(event(0) + event(1) + event(1) + event(2), {"duplicated": 1}, id="duplicated"),
         pytest.param(event(0) + event(2) + event(1), {"reordered": 1}, id="reordered"),
         pytest.param(event(0) + event(1) + event(2) + event(3), {"foreign": 1}, id="more than was published"),
-        pytest.param(event(0) + event(1) + event(2) + event(0, channel=1), {"foreign": 1}, id="of another channel"),
-        pytest.param(event(0) + b"event: sse.reset\ndata: {}\n\n" + event(1) + event(2), {"malformed": 1}, id="a gap that was told"),
-        pytest.param(event(0) + event(1)[:20] + b"\n\n" + event(2), {"malformed": 1, "lost": 1}, id="cut short"),
+        pytest.param(
+            event(0) + event(1) + event(2) + event(0, channel=1), {"foreign": 1}, id="of another channel"
+        ),
+        pytest.param(
+            event(0) + b"event: sse.reset\ndata: {}\n\n" + event(1) + event(2),
+            {"malformed": 1},
+            id="a gap that was told",
+        ),
+        pytest.param(
+            event(0) + event(1)[:20] + b"\n\n" + event(2), {"malformed": 1, "lost": 1}, id="cut short"
+        ),
         pytest.param(event(0) + event(1) + event(2) + b": bye\n\n", {"closed": 1}, id="ended"),
     ],
 )
@@ -97,8 +105,24 @@ def test_load_generator_finds_every_fault(body, faults):
 def test_command_measures_real_servers(tmp_path):
     """`python -m benchmarks` starts the servers, checks their streams, and leaves a table, plots and raw results."""
     needs(modules=["gevent", "matplotlib"])
-    options = ["--quick", "--peers", "reference,flask_sse_push", "--scenarios", "crowd", "--output", str(tmp_path / "results"), "--json", str(tmp_path / "raw.json")]
-    ran = subprocess.run([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, capture_output=True, text=True, timeout=60 * FACTOR)
+    options = [
+        "--quick",
+        "--peers",
+        "reference,flask_sse_push",
+        "--scenarios",
+        "crowd",
+        "--output",
+        str(tmp_path / "results"),
+        "--json",
+        str(tmp_path / "raw.json"),
+    ]
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60 * FACTOR,
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (tmp_path / "results" / "results.md").read_text() in ran.stdout
     assert ran.stdout.count("| reference in C |") == ran.stdout.count("| **flask_sse_push** |") == 4
@@ -114,9 +138,17 @@ def test_command_measures_real_servers(tmp_path):
 def test_lost_event_fails_the_command(tmp_path, capsys):
     """A fast number with a lost event is a failure: the cell is marked, the figure is not drawn, and the exit status is 1."""
     scenario = next(scenario for scenario in SCENARIOS if scenario.name == "channels")
-    report = Report(QUICK, "one round", "- a machine", {"reference": "gcc", "flask_sse_push": "all"}, scenarios=["channels"])
+    report = Report(
+        QUICK,
+        "one round",
+        "- a machine",
+        {"reference": "gcc", "flask_sse_push": "all"},
+        scenarios=["channels"],
+    )
     for peer, lost in (("reference", 0), ("flask_sse_push", 2)):
-        report.results["channels", peer] = [Outcome({"channels.per_second": 12_345.0}, Counter(lost=lost) if lost else Counter())]
+        report.results["channels", peer] = [
+            Outcome({"channels.per_second": 12_345.0}, Counter(lost=lost) if lost else Counter())
+        ]
     assert Report.from_json(report.to_json()) == report
     (tmp_path / "raw.json").write_text(report.to_json())
     assert main(["--redraw", str(tmp_path / "raw.json")]) == 1

@@ -40,12 +40,23 @@ class Command:
     """``flask sse ...`` in the folder of the app, until it ends or is ended."""
 
     def __init__(self, folder, url, *arguments, **options):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:strict", "SSE_PUSH_BUS_URL": url or ""}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8:strict",
+            "SSE_PUSH_BUS_URL": url or "",
+        }
         self.out, self.err = folder / f"{id(self)}.out", folder / f"{id(self)}.err"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flask", "--app", "app", "sse", *map(str, arguments)],
-                cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=err, **options,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+                **options,
             )
 
     def end(self, text=None):
@@ -87,20 +98,28 @@ def test_publish_prints_the_id(flask):
 
 
 def test_publish_reads_standard_input(flask):
-    """"-" is one event, and with --lines each line is one."""
+    """ "-" is one event, and with --lines each line is one."""
     flask("publish", "orders", "-").end("two\nlines\n")
     many = flask("publish", "orders", "-", "--lines", "--type", "line").end("one\ntwo\nthree\n")
     assert len(many.lines) == 3
     epoch = many.lines[0].split("-")[0]
     shown = flask("listen", "orders", "--since", f"{epoch}-0", "--count", "4").end()
     events = [json.loads(line) for line in shown.lines]
-    assert [(event["type"], event["data"]) for event in events] == [("message", "two\nlines"), ("line", "one"), ("line", "two"), ("line", "three")]
+    assert [(event["type"], event["data"]) for event in events] == [
+        ("message", "two\nlines"),
+        ("line", "one"),
+        ("line", "two"),
+        ("line", "three"),
+    ]
     assert [event["id"] for event in events[1:]] == many.lines
 
 
 def test_publish_with_a_key_publishes_once(flask):
     """Repeated, it prints the first id."""
-    assert flask("publish", "a", "x", "--key", "k").end().lines == flask("publish", "a", "x", "--key", "k").end().lines
+    assert (
+        flask("publish", "a", "x", "--key", "k").end().lines
+        == flask("publish", "a", "x", "--key", "k").end().lines
+    )
 
 
 def test_publish_of_json_is_checked(flask):
@@ -108,7 +127,11 @@ def test_publish_of_json_is_checked(flask):
     wrong = flask("publish", "a", "{item: tea}", "--json").end()
     assert wrong.process.returncode == 1
     assert wrong.said.startswith("Error: DATA must be JSON, got '{item: tea}'")
-    assert flask("publish", "a", "[NaN]", "--json").end().said.startswith("Error: DATA must be JSON, got '[NaN]' (NaN is no JSON)")
+    assert (
+        flask("publish", "a", "[NaN]", "--json")
+        .end()
+        .said.startswith("Error: DATA must be JSON, got '[NaN]' (NaN is no JSON)")
+    )
     assert wrong.lines == []
 
 
@@ -145,7 +168,17 @@ def test_publish_of_lines_sends_each_as_it_comes(flask):
     assert len(command.end("two\n").lines) == 2
 
 
-@pytest.mark.parametrize("arguments", [["publish", "a"], ["publish", "a", "x", "--lines"], ["publish", "a", "-", "--lines", "--key", "k"], ["listen"], ["listen", "a", "http://x"], ["stats", "--watch", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["publish", "a"],
+        ["publish", "a", "x", "--lines"],
+        ["publish", "a", "-", "--lines", "--key", "k"],
+        ["listen"],
+        ["listen", "a", "http://x"],
+        ["stats", "--watch", "0"],
+    ],
+)
 def test_wrong_use_has_status_2(flask, arguments):
     """What cannot be meant is refused before anything is done."""
     command = flask(*arguments).end()
@@ -188,7 +221,9 @@ def test_app_without_the_blueprint_is_told(flask, folder):
 
 def test_help_has_examples(flask):
     """Each command's help shows how it is used, line by line."""
-    assert "    flask sse publish news -\n" in flask("publish", "--help").end().out.read_text().replace("  echo \"The shop closes in five minutes.\" | ", "    ")
+    assert "    flask sse publish news -\n" in flask("publish", "--help").end().out.read_text().replace(
+        '  echo "The shop closes in five minutes." | ', "    "
+    )
     for name in ("listen", "stats"):
         assert f"  flask sse {name} " in flask(name, "--help").end().out.read_text()
 
@@ -213,8 +248,17 @@ def test_listen_ends_quietly_with_its_reader(flask, folder, url):
     """In a pipe that closes it ends without a word, also when no other event comes."""
     (id,) = flask("publish", "orders", "one").end().lines
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SSE_PUSH_BUS_URL": url}
-    command = f"{sys.executable} -m flask --app app sse listen orders --since {id.replace('-1', '-0')} | head -1"
-    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=30 * FACTOR)
+    command = (
+        f"{sys.executable} -m flask --app app sse listen orders --since {id.replace('-1', '-0')} | head -1"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30 * FACTOR,
+    )
     assert json.loads(done.stdout)["data"] == "one"
     assert done.stderr == ""
 
@@ -228,7 +272,11 @@ def test_listen_is_seen_as_a_process(flask):
         return stats["processes"] if stats["channels"] else None
 
     (process,) = eventually(seen, 30)
-    assert (process["pid"], process["streams"], process["channels"]) == (listener.process.pid, 1, {"orders": 1})
+    assert (process["pid"], process["streams"], process["channels"]) == (
+        listener.process.pid,
+        1,
+        {"orders": 1},
+    )
     assert flask("stats").end().lines[-1].split()[1] == str(listener.process.pid)
 
 
@@ -252,7 +300,9 @@ def test_listen_to_a_url_resumes_over_a_restart(flask, url):
 def test_listen_to_a_url_writes_the_bytes(flask, url):
     """With --raw what comes is written as it comes."""
     with Server("gunicorn-gevent", bus_url=url) as server:
-        listener = flask("listen", f"http://127.0.0.1:{server.port}/events?channel=orders", "--raw", "--count", "1")
+        listener = flask(
+            "listen", f"http://127.0.0.1:{server.port}/events?channel=orders", "--raw", "--count", "1"
+        )
         eventually(lambda: server.streams() == 1, 20)
         (id,) = server.publish("tea", channel="orders")
         listener.end()
@@ -263,7 +313,11 @@ def test_listen_to_a_url_writes_the_bytes(flask, url):
 def test_listen_to_a_url_that_refuses_ends(flask, url):
     """What will not become a stream by waiting ends with status 1 and the server's words."""
     with Server("gunicorn-gevent", bus_url=url, public_channels=["news"]) as server:
-        for path, words in (("/events?channel=secret", "answers 403"), ("/ping", "answers application/json"), ("/nowhere", "answers 404")):
+        for path, words in (
+            ("/events?channel=secret", "answers 403"),
+            ("/ping", "answers application/json"),
+            ("/nowhere", "answers 404"),
+        ):
             command = flask("listen", f"http://127.0.0.1:{server.port}{path}").end()
             assert command.process.returncode == 1
             assert words in command.said
@@ -316,7 +370,10 @@ def test_listen_reads_streams_that_a_browser_repairs(flask, foreign):
     command = flask("listen", foreign.url("/"), "--count", "2").end()
     assert command.process.returncode == 0
     assert [json.loads(line)["data"] for line in command.lines] == ["caf\ufffd", "2"]
-    assert command.said == "This is not quite an event stream: a field must be data, event, id or retry, got 'color'. A browser would ignore it.\n"
+    assert (
+        command.said
+        == "This is not quite an event stream: a field must be data, event, id or retry, got 'color'. A browser would ignore it.\n"
+    )
 
 
 def test_listen_comes_back_when_it_was_asked_to(flask, foreign):
@@ -374,10 +431,22 @@ def test_listen_tells_where_a_redirect_leads(flask, foreign):
     foreign.answers["/"] = [(301, {"Location": "https://elsewhere.example/events"}, b"")]
     command = flask("listen", foreign.url("/")).end()
     assert command.process.returncode == 1
-    assert command.said.endswith("answers 301 Moved Permanently. It points to https://elsewhere.example/events: listen there.\n")
+    assert command.said.endswith(
+        "answers 301 Moved Permanently. It points to https://elsewhere.example/events: listen there.\n"
+    )
 
 
-@pytest.mark.parametrize("arguments", [["http:///x"], ["http://127.0.0.1:99999/"], ["http://[::1/"], ["http://a b/"], ["http://a..b/"], ["a", "--since", "a\nb"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["http:///x"],
+        ["http://127.0.0.1:99999/"],
+        ["http://[::1/"],
+        ["http://a b/"],
+        ["http://a..b/"],
+        ["a", "--since", "a\nb"],
+    ],
+)
 def test_listen_to_what_cannot_be_has_status_2(flask, arguments):
     """A URL or an id that nothing can be asked with is wrong use."""
     command = flask("listen", *arguments).end()
@@ -552,11 +621,24 @@ def test_listen_writes_raw_bytes_to_anything_but_a_terminal(flask, foreign, fold
 def test_stats_and_channels_show_nothing_that_others_planted(flask, folder):
     """What processes say of themselves is in a store that others may write too: what none can have said is left out."""
     flask("publish", "orders", "x").end()
-    report = {"process": "p", "host": "shop", "pid": 7, "streams": 1, "uptime_seconds": 7.5, "channels": {"room": 2}}
-    planted = [{**report, "process": "q", "host": f"host{HOSTILE}"}, {**report, "process": "r", "channels": {f"room{HOSTILE}": 2}}]
+    report = {
+        "process": "p",
+        "host": "shop",
+        "pid": 7,
+        "streams": 1,
+        "uptime_seconds": 7.5,
+        "channels": {"room": 2},
+    }
+    planted = [
+        {**report, "process": "q", "host": f"host{HOSTILE}"},
+        {**report, "process": "r", "channels": {f"room{HOSTILE}": 2}},
+    ]
     with closing(sqlite3.connect(folder / "events.db")) as database, database:
         for said in (report, *planted):
-            database.execute("INSERT INTO reports VALUES (?, ?, ?)", (said["process"], json.dumps(said), time.monotonic() + 6))
+            database.execute(
+                "INSERT INTO reports VALUES (?, ?, ?)",
+                (said["process"], json.dumps(said), time.monotonic() + 6),
+            )
     for arguments in (["stats"], ["channels"], ["stats", "--json"], ["channels", "--json"]):
         command = flask(*arguments).end()
         assert command.process.returncode == 0, command.said

@@ -122,9 +122,17 @@ def test_docs_access_apps_have_their_own_rules():
 
 def test_docs_access_names_what_is_there():
     """Each setting and each message that the page quotes is in the package."""
-    source = "".join(path.read_text(encoding="utf-8") for path in (Path(__file__).parents[1] / "flask_sse_push").rglob("*.py"))
+    source = "".join(
+        path.read_text(encoding="utf-8")
+        for path in (Path(__file__).parents[1] / "flask_sse_push").rglob("*.py")
+    )
     for setting in set(re.findall(r"SSE_PUSH_[A-Z_]+", PAGE)):
         assert setting in source, setting
     for text in re.findall(r'"((?:no rule|Nothing may|must be an)[^"]*)"', PAGE):
         assert text in source, text
-    assert {row[0] for row in table("| answer | why |", PAGE)} == {"400", "401", "403", "200, with a comment and `retry:`"}
+    assert {row[0] for row in table("| answer | why |", PAGE)} == {
+        "400",
+        "401",
+        "403",
+        "200, with a comment and `retry:`",
+    }

@@ -30,7 +30,13 @@ WITHOUT_GUNICORN = [
 
 def run_example(*options):
     """Run the example to its end, for when it should refuse."""
-    return subprocess.run([sys.executable, "-m", "example_app", *options], cwd=ROOT, capture_output=True, text=True, timeout=20 * FACTOR)
+    return subprocess.run(
+        [sys.executable, "-m", "example_app", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20 * FACTOR,
+    )
 
 
 class Example:
@@ -43,7 +49,13 @@ class Example:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         with log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--port", str(self.port)], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*command, "--port", str(self.port)],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         try:
             eventually(self._answers, 20, "the example did not start")
@@ -133,7 +145,12 @@ def open_page(browser):
         context.set_default_timeout(10_000 * FACTOR)
         page = context.new_page()
         page.problems = []
-        page.on("console", lambda message: page.problems.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda message: (
+                page.problems.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
         page.on("pageerror", lambda error: page.problems.append(str(error)))
         page.goto(example.url)
         return page
@@ -155,7 +172,9 @@ def wait_for_text(page, id, text, seconds=10):
 def wait_for_more_events(page):
     """Wait until two events more have come."""
     before = int(page.text_content("#received"))
-    wait_until(page, "before => Number(document.getElementById('received').textContent) >= before + 2", before)
+    wait_until(
+        page, "before => Number(document.getElementById('received').textContent) >= before + 2", before
+    )
 
 
 # Without a browser
@@ -170,7 +189,12 @@ def test_page_is_served_under_a_strict_policy(example):
     assert headers["Content-Security-Policy"].startswith("default-src 'self';")
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert b"<style" not in body and b" style=" not in body
-    for name, content_type in {"page.css": "text/css", "page.js": "text/javascript", "chart.js": "text/javascript", "connection.js": "text/javascript"}.items():
+    for name, content_type in {
+        "page.css": "text/css",
+        "page.js": "text/javascript",
+        "chart.js": "text/javascript",
+        "connection.js": "text/javascript",
+    }.items():
         status, headers, _ = example.request(f"/static/{name}")
         assert (status, headers["Content-Type"].split(";")[0]) == (200, content_type)
         assert "Content-Security-Policy" in headers
@@ -244,7 +268,10 @@ def test_stream_carries_both_channels(example):
         example.write("to everybody", "test-2")
         while stream.readline() != b"event: note\n":
             pass
-        assert json.loads(stream.readline().removeprefix(b"data: ")) == {"text": "to everybody", "tag": "test-2"}
+        assert json.loads(stream.readline().removeprefix(b"data: ")) == {
+            "text": "to everybody",
+            "tag": "test-2",
+        }
 
 
 def test_machine_is_measured_only_while_somebody_listens(own_example):
@@ -293,7 +320,9 @@ def test_busy_port_is_refused_with_the_cure():
     assert len(ended.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("options", [["--port", "0"], ["--port", "65536"], ["--port", "http"], ["--host", "203.0.113.1"]])
+@pytest.mark.parametrize(
+    "options", [["--port", "0"], ["--port", "65536"], ["--port", "http"], ["--host", "203.0.113.1"]]
+)
 def test_wrong_address_is_refused(options):
     """
     A port that is none, and an address of another machine, are refused with a message and no traceback.
@@ -334,7 +363,9 @@ def test_page_shows_measurements_as_they_come(example, open_page):
     assert page.locator("#cores li").count() >= 1
     for id in ("cpu-chart", "memory-chart", "load-chart"):
         picture = page.evaluate("id => document.getElementById(id).toDataURL()", id)
-        wait_until(page, "([id, picture]) => document.getElementById(id).toDataURL() !== picture", [id, picture])
+        wait_until(
+            page, "([id, picture]) => document.getElementById(id).toDataURL() !== picture", [id, picture]
+        )
     assert page.problems == []
 
 
@@ -390,7 +421,12 @@ def test_page_fits_its_window(example, open_page, width, scheme):
     wait_for_text(page, "connection-text", "live")
     wait_until(page, "document.getElementById('cpu').textContent !== '–'")
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.evaluate("[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.outerHTML)") == []
+    assert (
+        page.evaluate(
+            "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.outerHTML)"
+        )
+        == []
+    )
     assert page.problems == []
 
 
@@ -408,7 +444,9 @@ def test_page_with_reduced_motion_moves_once_a_second(example, open_page):
         context.clearRect = (...box) => { window.drawn++; clear(...box); };
     }""")
     wait_for_more_events(page)
-    drawn, events = page.evaluate("[window.drawn, Number(document.getElementById('received').textContent) - window.start]")
+    drawn, events = page.evaluate(
+        "[window.drawn, Number(document.getElementById('received').textContent) - window.start]"
+    )
     assert drawn <= events + 1
 
 

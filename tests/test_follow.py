@@ -11,7 +11,13 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 
-from flask_sse_push.operations.follow import RefusedStream, _BrowserDecoder, follow, parse_address, parse_header
+from flask_sse_push.operations.follow import (
+    RefusedStream,
+    _BrowserDecoder,
+    follow,
+    parse_address,
+    parse_header,
+)
 from tests.core.test_decoder import any_stream, by_the_letter, cuts, pieces_of
 from tests.needs import needs
 from tests.support import FACTOR, MS

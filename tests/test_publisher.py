@@ -62,7 +62,14 @@ class Order:
 
 def test_publisher_encodes_as_flask_does(url, follower, app):
     """What Flask's JSON can encode is encoded the same way without an app, and NaN is refused."""
-    values = [datetime.date(2026, 1, 2), uuid.UUID(int=7), Decimal("1.5"), Order("tea"), {"b": 1, "a": "ü"}, [None, True]]
+    values = [
+        datetime.date(2026, 1, 2),
+        uuid.UUID(int=7),
+        Decimal("1.5"),
+        Order("tea"),
+        {"b": 1, "a": "ü"},
+        [None, True],
+    ]
     with Publisher(url) as publisher:
         for value in values:
             publisher.publish(value)
@@ -82,7 +89,13 @@ def test_publisher_takes_a_function_for_json(url, follower):
 def test_publisher_checks_as_the_app_does(url):
     """What the app refuses is refused here."""
     with Publisher(url, max_event_bytes=64) as publisher:
-        for arguments in ({"data": "x", "type": "a\nb"}, {"data": "x", "id": "1"}, {"data": "x" * 100}, {"data": "x", "idempotency_key": ""}, {"data": "x", "retry": 1}):
+        for arguments in (
+            {"data": "x", "type": "a\nb"},
+            {"data": "x", "id": "1"},
+            {"data": "x" * 100},
+            {"data": "x", "idempotency_key": ""},
+            {"data": "x", "retry": 1},
+        ):
             with pytest.raises(InvalidEvent):
                 publisher.publish(**arguments)
         with pytest.raises(InvalidChannel):
@@ -105,7 +118,9 @@ def test_publisher_takes_the_url_of_the_environment(url, follower, monkeypatch):
     assert data(follower, 1) == ["x"]
 
 
-@pytest.mark.parametrize("wrong", [{"url": "kafka://x"}, {"max_event_bytes": 1}, {"publish_timeout_seconds": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"url": "kafka://x"}, {"max_event_bytes": 1}, {"publish_timeout_seconds": 0}]
+)
 def test_publisher_checks_its_arguments(url, wrong):
     """A wrong argument is met when the publisher is made."""
     with pytest.raises(ConfigurationError):
@@ -132,7 +147,10 @@ def test_publisher_opens_nothing_before_the_first_event(tmp_path):
 def test_publisher_is_safe_in_threads(url, follower):
     """Many threads share one, and every event is there once."""
     publisher = Publisher(url)
-    threads = [threading.Thread(target=lambda t=t: [publisher.publish(f"{t}.{n}") for n in range(20)]) for t in range(6)]
+    threads = [
+        threading.Thread(target=lambda t=t: [publisher.publish(f"{t}.{n}") for n in range(20)])
+        for t in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -160,7 +178,9 @@ def test_publisher_of_a_module_works_in_forked_workers(url, follower):
         pool.join()
     assert os.getpid() not in pids
     publisher.publish("the end")
-    assert sorted(data(follower, 8)) == sorted(["parent", "the end", *(f"task {number}" for number in range(1, 7))])
+    assert sorted(data(follower, 8)) == sorted(
+        ["parent", "the end", *(f"task {number}" for number in range(1, 7))]
+    )
     publisher.close()
 
 
@@ -182,7 +202,12 @@ def test_publisher_works_in_a_plain_script(url, follower):
     """As from cron: a process that publishes and ends."""
     script = "from flask_sse_push import Publisher\nwith Publisher() as publisher:\n    publisher.publish({'backup': 'done'}, channel='ops')"
     ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], cwd=ROOT, env={**os.environ, "SSE_PUSH_BUS_URL": url}, capture_output=True, text=True, timeout=30 * FACTOR
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "SSE_PUSH_BUS_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=30 * FACTOR,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert data(follower, 1) == ['{"backup": "done"}']
@@ -203,7 +228,10 @@ def test_publisher_works_in_greenlets(url, follower):
     """As in a worker of Celery's gevent pool: many greenlets share one, beside other processes."""
     needs(modules=["gevent"])
     environment = {**os.environ, "SSE_PUSH_BUS_URL": url}
-    processes = [subprocess.Popen([sys.executable, "-W", "error", "-c", GREENLETS], cwd=ROOT, env=environment) for _ in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, "-W", "error", "-c", GREENLETS], cwd=ROOT, env=environment)
+        for _ in range(2)
+    ]
     assert [process.wait(30 * FACTOR) for process in processes] == [0, 0]
     assert sorted(data(follower, 100)) == sorted([str(number) for number in range(50)] * 2)
 

@@ -29,7 +29,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEPLOYMENT = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
 SECRET_KEY = "a key for the tests of the README"
-INSTALL_AND_RUN = "python3 -m venv .venv && .venv/bin/pip install -e '.[example]' && .venv/bin/python -m example_app"
+INSTALL_AND_RUN = (
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[example]' && .venv/bin/python -m example_app"
+)
 INSTALL_AND_TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest"
 
 # Where the blocks are and how many: a block that is added must be met by a test below, and then counted here.
@@ -95,12 +97,18 @@ def table(header, text=README):
 
 def headings(text):
     """Return the anchors that a rendered page has."""
-    return {re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in text.splitlines() if line.startswith("#")}
+    return {
+        re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in text.splitlines()
+        if line.startswith("#")
+    }
 
 
 APPLICATION = block("A whole application", "python")
 PAGE_SCRIPT = block("A whole application", "js")
-COMPLETE = "\n".join([APPLICATION, *blocks("Who may read what", "python"), block("Tokens and progress", "python")])
+COMPLETE = "\n".join(
+    [APPLICATION, *blocks("Who may read what", "python"), block("Tokens and progress", "python")]
+)
 
 
 def environment_for(folder, **more):
@@ -126,7 +134,15 @@ class Process:
     def __init__(self, argv, folder, environment, name):
         self.log_path = folder / f"{name}.log"
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(argv, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                argv,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     @property
     def log(self):
@@ -150,7 +166,11 @@ class Served:
         needs("bash", modules=["gunicorn", "gevent"])
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._command, self._options, self._environment = command or shell_block("gunicorn"), options, environment
+        self._command, self._options, self._environment = (
+            command or shell_block("gunicorn"),
+            options,
+            environment,
+        )
         self._server = None
         (folder / "app.py").write_text(source, encoding="utf-8")
         (folder / "static").mkdir(exist_ok=True)
@@ -158,8 +178,17 @@ class Served:
         self.start()
 
     def start(self):
-        environment = environment_for(self.folder, GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:{self.port} {self._options}", **self._environment)
-        self._server = Process(["bash", "-c", self._command if "=" in self._command else f"exec {self._command}"], self.folder, environment, f"server-{self.port}")
+        environment = environment_for(
+            self.folder,
+            GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:{self.port} {self._options}",
+            **self._environment,
+        )
+        self._server = Process(
+            ["bash", "-c", self._command if "=" in self._command else f"exec {self._command}"],
+            self.folder,
+            environment,
+            f"server-{self.port}",
+        )
         try:
             eventually(self._answers, 20_000 * MS, "the application answers")
         except BaseException:
@@ -168,7 +197,9 @@ class Served:
             raise
 
     def _answers(self):
-        assert self._server.process.poll() is None, f"the server ended with {self._server.process.returncode}: {self.log}"
+        assert self._server.process.poll() is None, (
+            f"the server ended with {self._server.process.returncode}: {self.log}"
+        )
         with contextlib.suppress(httpx.TransportError):
             return httpx.get(f"{self.url}/static/orders.js", timeout=5 * FACTOR).status_code == 200
 
@@ -177,7 +208,10 @@ class Served:
         return self._server.log
 
     def order(self, item, url=None):
-        assert httpx.post(f"{url or self.url}/orders", json={"item": item}, timeout=5 * FACTOR).status_code == 201
+        assert (
+            httpx.post(f"{url or self.url}/orders", json={"item": item}, timeout=5 * FACTOR).status_code
+            == 201
+        )
 
     def stop(self):
         self._server.stop()
@@ -263,7 +297,12 @@ def test_readme_commands_name_what_exists(tmp_path):
     extras = importlib.metadata.metadata("flask_sse_push").get_all("Provides-Extra")
     assert {"example", "test", "gunicorn"} <= set(extras)
     shown = subprocess.run(
-        [sys.executable, "-m", "example_app", "--help"], cwd=ROOT, env=environment_for(tmp_path), capture_output=True, text=True, timeout=30 * FACTOR
+        [sys.executable, "-m", "example_app", "--help"],
+        cwd=ROOT,
+        env=environment_for(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=30 * FACTOR,
     )
     assert shown.returncode == 0, shown.stderr
 
@@ -296,20 +335,34 @@ def test_readme_configuration_table_is_that_of_the_settings():
 def test_readme_codes_are_those_of_the_checks():
     """The table of start-up checks has each code of the package with its level, and no other."""
     source = (ROOT / "flask_sse_push/extension/checks.py").read_text(encoding="utf-8")
-    levels = {code: "error" if is_error == "True" else "warning" for code, is_error in re.findall(r'Finding\(\s*"(SSE\d+)",\s*(True|False)', source)}
+    levels = {
+        code: "error" if is_error == "True" else "warning"
+        for code, is_error in re.findall(r'Finding\(\s*"(SSE\d+)",\s*(True|False)', source)
+    }
     assert set(levels) == set(re.findall(r'"(SSE\d+)"', source))
     assert {row[0]: row[1] for row in table("| code | level |")} == levels
 
 
 def test_readme_lists_the_whole_api():
     """Each public name has a line: of the package, of the blueprint, and of the helpers for tests."""
-    first_cells = " ".join(row[0] for part in README.split("## API")[1].split("From `flask_sse_push.testing`") for row in table("| name |", part))
+    first_cells = " ".join(
+        row[0]
+        for part in README.split("## API")[1].split("From `flask_sse_push.testing`")
+        for row in table("| name |", part)
+    )
     names = {name for code in re.findall(r"`([^`]*)`", first_cells) for name in [code.split("(")[0]]}
-    own = {f"sse.{name}" for name, value in vars(flask_sse_push.SSEPush).items() if callable(value) and not name.startswith("_") and name not in ("register", "publish")}
+    own = {
+        f"sse.{name}"
+        for name, value in vars(flask_sse_push.SSEPush).items()
+        if callable(value) and not name.startswith("_") and name not in ("register", "publish")
+    }
     assert names == {*flask_sse_push.__all__, *flask_sse_push.testing.__all__, *own}
 
 
-@pytest.mark.parametrize("path", ["README.md", "CHANGELOG.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", "CHANGELOG.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))],
+)
 def test_readme_links_lead_somewhere(path):
     """Each link to a file of the checkout, and to a heading, has its target."""
     file = ROOT / path
@@ -325,7 +378,11 @@ def test_readme_links_lead_somewhere(path):
 
 def test_readme_changelog_tells_of_this_version():
     """The newest entry of the changelog is that of the package's version."""
-    versions = re.findall(r"^## \[([^]]+)\] - (?:Unreleased|\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = re.findall(
+        r"^## \[([^]]+)\] - (?:Unreleased|\d{4}-\d\d-\d\d)$",
+        (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     assert versions[0] == flask_sse_push.__version__
 
 
@@ -357,14 +414,24 @@ def test_readme_application_resumes(application):
 def test_readme_curl_commands_show_an_order(application, tmp_path):
     """The two curl commands, run as they are written but for the port, listen and order."""
     needs("bash", "curl")
-    listen, order = (code.strip().replace(":8000", f":{application.port}") for code in blocks("How to run it", "sh") if code.startswith("curl"))
+    listen, order = (
+        code.strip().replace(":8000", f":{application.port}")
+        for code in blocks("How to run it", "sh")
+        if code.startswith("curl")
+    )
     environment = environment_for(tmp_path)
     listener = Process(["bash", "-c", f"exec {listen}"], tmp_path, environment, "listener")
     try:
         eventually(lambda: "retry: " in listener.log, 10_000 * MS, "the listener gets its first bytes")
-        ordered = subprocess.run(["bash", "-c", order], env=environment, capture_output=True, text=True, timeout=20 * FACTOR)
+        ordered = subprocess.run(
+            ["bash", "-c", order], env=environment, capture_output=True, text=True, timeout=20 * FACTOR
+        )
         assert ordered.returncode == 0, ordered.stderr
-        eventually(lambda: 'event: created\ndata: {"item": "tea"}\n' in listener.log, 10_000 * MS, "the listener gets the order")
+        eventually(
+            lambda: 'event: created\ndata: {"item": "tea"}\n' in listener.log,
+            10_000 * MS,
+            "the listener gets the order",
+        )
     finally:
         listener.stop()
 
@@ -380,10 +447,14 @@ def test_readme_four_workers_share_events(application):
     """With the README's command an order that any worker takes reaches listeners of all of them, in one order."""
     assert " -w 4 " in shell_block("gunicorn")
     with contextlib.ExitStack() as stack:
-        reads = [stack.enter_context(listening(f"{application.url}/events?channel=orders"))[1] for _ in range(8)]
+        reads = [
+            stack.enter_context(listening(f"{application.url}/events?channel=orders"))[1] for _ in range(8)
+        ]
         for number in range(12):
             application.order(f"number {number}")
-        orders = [[(event.last_event_id, json.loads(event.data)["item"]) for event in read(12)] for read in reads]
+        orders = [
+            [(event.last_event_id, json.loads(event.data)["item"]) for event in read(12)] for read in reads
+        ]
     assert [item for _, item in orders[0]] == [f"number {number}" for number in range(12)]
     assert all(order == orders[0] for order in orders)
 
@@ -402,10 +473,15 @@ def test_readme_two_machines_share_a_redis(serve, redis_server, tmp_path):
     [command] = [code.strip() for code in bus_blocks("sh") if "gunicorn" in code]
     assert command.endswith(shell_block("gunicorn"))
     url = redis_server.url + "?prefix=readme"
-    command = replaced(command, redis=("redis://127.0.0.1:6379/0?prefix=shop", url)).replace(" gunicorn", " exec gunicorn")
+    command = replaced(command, redis=("redis://127.0.0.1:6379/0?prefix=shop", url)).replace(
+        " gunicorn", " exec gunicorn"
+    )
     one, other = (serve(APPLICATION, command=command) for _ in range(2))
     assert one.port != other.port
-    with listening(f"{one.url}/events?channel=orders") as (_, read_one), listening(f"{other.url}/events?channel=orders") as (_, read_other):
+    with (
+        listening(f"{one.url}/events?channel=orders") as (_, read_one),
+        listening(f"{other.url}/events?channel=orders") as (_, read_other),
+    ):
         one.order("from the one")
         other.order("from the other")
         events = [(event.last_event_id, json.loads(event.data)["item"]) for event in read_one(2)]
@@ -425,9 +501,18 @@ def shop(serve, tmp_path):
 def test_readme_script_publishes_to_the_running_server(shop, tmp_path):
     """The script, run by itself as cron does, reaches who listens to the server."""
     [script] = [code for code in bus_blocks("python") if "with Publisher" in code]
-    (tmp_path / "night.py").write_text(replaced(script, bus=("sqlite:////var/lib/shop/events.db", shop.bus_url)), encoding="utf-8")
+    (tmp_path / "night.py").write_text(
+        replaced(script, bus=("sqlite:////var/lib/shop/events.db", shop.bus_url)), encoding="utf-8"
+    )
     with listening(f"{shop.url}/events?channel=orders") as (_, read):
-        ran = subprocess.run([sys.executable, "night.py"], cwd=tmp_path, env=environment_for(tmp_path), capture_output=True, text=True, timeout=30 * FACTOR)
+        ran = subprocess.run(
+            [sys.executable, "night.py"],
+            cwd=tmp_path,
+            env=environment_for(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=30 * FACTOR,
+        )
         assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
         [event] = read(1)
     assert (event.type, json.loads(event.data)) == ("night", {"backup": "done"})
@@ -440,7 +525,14 @@ def test_readme_task_that_is_repeated_in_forks_publishes_once(shop, tmp_path):
     program = "import multiprocessing as m, tasks; p = m.get_context('fork').Pool(3); p.map(tasks.ship_order, [1, 2, 3] * 4); p.close(); p.join()"
     with listening(f"{shop.url}/events?channel=orders") as (_, read):
         environment = environment_for(tmp_path, SSE_PUSH_BUS_URL=shop.bus_url)
-        ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30 * FACTOR)
+        ran = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30 * FACTOR,
+        )
         assert (ran.returncode, ran.stderr) == (0, "")
         shop.order("the end")
         events = read(4)
@@ -455,7 +547,14 @@ def test_readme_commands_publish_and_listen(shop, tmp_path):
     listener = Process(["bash", "-c", f"exec {listen}"], tmp_path, environment, "listener")
 
     def heard():
-        published = subprocess.run(["bash", "-c", publish], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30 * FACTOR)
+        published = subprocess.run(
+            ["bash", "-c", publish],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30 * FACTOR,
+        )
         assert published.returncode == 0, published.stderr
         return [line for line in listener.log.splitlines() if line.startswith("{")]
 
@@ -475,7 +574,9 @@ def session_of(user):
     """Return the header of a browser that the app's login knows."""
     app = Flask("login")
     app.secret_key = SECRET_KEY
-    return {"Cookie": f"session={SecureCookieSessionInterface().get_signing_serializer(app).dumps({'user': user})}"}
+    return {
+        "Cookie": f"session={SecureCookieSessionInterface().get_signing_serializer(app).dumps({'user': user})}"
+    }
 
 
 def test_readme_rule_grants_the_own_channel_alone(complete):
@@ -593,7 +694,9 @@ def nginx_command(folder, configuration):
 
 
 def check_nginx(command, folder):
-    checked = subprocess.run([*command, "-t"], cwd=folder, capture_output=True, text=True, timeout=20 * FACTOR)
+    checked = subprocess.run(
+        [*command, "-t"], cwd=folder, capture_output=True, text=True, timeout=20 * FACTOR
+    )
     assert checked.returncode == 0, checked.stderr + (folder / "error.log").read_text()
 
 
@@ -606,7 +709,11 @@ def test_readme_nginx_passes_events_on_and_hides_a_restart(serve, tmp_path):
     folder, port = tmp_path / "nginx", free_port()
     folder.mkdir()
     url = f"http://127.0.0.1:{port}"
-    configuration = replaced(block("Deployment", "nginx"), app=("127.0.0.1:8000", f"127.0.0.1:{served.port}"), listen=("listen 80;", f"listen 127.0.0.1:{port};"))
+    configuration = replaced(
+        block("Deployment", "nginx"),
+        app=("127.0.0.1:8000", f"127.0.0.1:{served.port}"),
+        listen=("listen 80;", f"listen 127.0.0.1:{port};"),
+    )
     command = nginx_command(folder, configuration)
     check_nginx(command, folder)
     nginx = Process(command, folder, environment_for(folder), "nginx")
@@ -624,7 +731,11 @@ def test_readme_nginx_passes_events_on_and_hides_a_restart(serve, tmp_path):
             assert httpx.get(f"{url}/events?channel=closed").status_code == 403
             served.stop()
         away = httpx.get(f"{url}/events?channel=orders", timeout=5 * FACTOR)
-        assert (away.status_code, away.headers["Content-Type"], away.text) == (200, "text/event-stream", "retry: 2000\n")
+        assert (away.status_code, away.headers["Content-Type"], away.text) == (
+            200,
+            "text/event-stream",
+            "retry: 2000\n",
+        )
         assert status("/") == 502
         served.start()
         eventually(lambda: status("/") == 200, 20_000 * MS, "nginx finds the app again")
@@ -639,8 +750,23 @@ def test_readme_deployment_nginx_is_valid(tmp_path):
     """The nginx block of the page on deployment, with TLS and HTTP/2, is one that nginx takes."""
     needs("nginx", "openssl")
     key, certificate = tmp_path / "orders.key", tmp_path / "orders.pem"
-    request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=orders.example.com"]
-    subprocess.run(["openssl", *request, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True, timeout=30 * FACTOR)
+    request = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-subj",
+        "/CN=orders.example.com",
+    ]
+    subprocess.run(
+        ["openssl", *request, "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+        timeout=30 * FACTOR,
+    )
     configuration = replaced(
         block("nginx", "nginx", DEPLOYMENT),
         listen=("listen 443 ssl http2;", f"listen 127.0.0.1:{free_port()} ssl http2;"),
@@ -683,7 +809,12 @@ def test_readme_tests_of_the_application_pass(tmp_path):
     environment = environment_for(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     options = ["-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", os.devnull]
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "test_app.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60 * FACTOR
+        [sys.executable, "-m", "pytest", *options, "test_app.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60 * FACTOR,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "2 passed" in ran.stdout

@@ -9,7 +9,16 @@ from flask_sse_push.bus.reports import MAX_REPORTED_CHANNELS, Reporter, summariz
 
 
 def make(reporter, **changes):
-    return reporter.make(**{"streams": 2, "published": 3, "last_event_id": "e-10", "channels": {"a": 2}, "history": {"events": 1}, **changes})
+    return reporter.make(
+        **{
+            "streams": 2,
+            "published": 3,
+            "last_event_id": "e-10",
+            "channels": {"a": 2},
+            "history": {"events": 1},
+            **changes,
+        }
+    )
 
 
 def test_report_names_its_process():
@@ -62,8 +71,22 @@ def test_report_names_the_channels_with_the_most_listeners():
 def test_summary_adds_up():
     """Streams and listeners are added, the slowest process gives the lag, the quickest the rate."""
     reports = [
-        {"process": "b", "streams": 3, "channels": {"x": 3, "y": 1}, "last_event_id": "e-90", "events_per_second": 4.0, "more_channels": 0},
-        {"process": "a", "streams": 2, "channels": {"x": 2}, "last_event_id": "e-100", "events_per_second": 5.0, "more_channels": 2},
+        {
+            "process": "b",
+            "streams": 3,
+            "channels": {"x": 3, "y": 1},
+            "last_event_id": "e-90",
+            "events_per_second": 4.0,
+            "more_channels": 0,
+        },
+        {
+            "process": "a",
+            "streams": 2,
+            "channels": {"x": 2},
+            "last_event_id": "e-100",
+            "events_per_second": 5.0,
+            "more_channels": 2,
+        },
     ]
     told = summarize("redis", Snapshot("e", 100, 50, 5000, reports))
     assert told["streams"] == 5
@@ -100,7 +123,13 @@ def test_summary_of_a_process_in_another_log():
 def test_summary_of_nobody():
     """Without a process and without a log there are noughts."""
     told = summarize("sqlite", Snapshot("", 0, 0, 0, []))
-    assert (told["streams"], told["channels"], told["lag"], told["last_event_id"], told["processes"]) == (0, {}, 0, None, [])
+    assert (told["streams"], told["channels"], told["lag"], told["last_event_id"], told["processes"]) == (
+        0,
+        {},
+        0,
+        None,
+        [],
+    )
 
 
 def test_stats_of_all_processes_on_memory_are_those_of_this_one(app, sse, client):

@@ -92,7 +92,9 @@ def test_private_folder_that_is_not_private_is_refused(worker, tmp_path, kind):
         else:
             needs(root=True)
             os.chown(planted, NOBODY, NOBODY)
-    told = rf"{planted.name}' must be a folder of user .* that nobody else can enter, got mode .* of user .*\. "
+    told = (
+        rf"{planted.name}' must be a folder of user .* that nobody else can enter, got mode .* of user .*\. "
+    )
     told += r"Remove it\.$"
     with pytest.raises(ConfigurationError, match=told):
         private_folder(worker)

@@ -19,7 +19,9 @@ def test_public_api_type_checks(tmp_path):
     import subprocess
 
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(API)]
-    done = subprocess.run(command, cwd=API.parent.parent.parent, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(
+        command, cwd=API.parent.parent.parent, capture_output=True, text=True, timeout=110, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -54,8 +56,19 @@ def types_of(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mypy")
     program = folder / "wrong.py"
     program.write_text("import flask_sse_push\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(folder / "cache"), str(program)]
-    out = subprocess.run(command, cwd=API.parent.parent.parent, capture_output=True, text=True, timeout=110, check=False).stdout
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file=",
+        "--cache-dir",
+        str(folder / "cache"),
+        str(program),
+    ]
+    out = subprocess.run(
+        command, cwd=API.parent.parent.parent, capture_output=True, text=True, timeout=110, check=False
+    ).stdout
     complaints = dict.fromkeys(lines, "")
     for number, code in re.findall(r"wrong\.py:(\d+): error: .*\[([a-z-]+)\]", out):
         complaints[lines[int(number) - 2]] += code
@@ -65,7 +78,9 @@ def types_of(request, tmp_path_factory):
 def test_public_names_are_all_used_there():
     """No public name escapes the type check."""
     tree = ast.parse(API.read_text(encoding="utf-8"))
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    }
     assert set(flask_sse_push.__all__) | set(flask_sse_push.testing.__all__) <= used
 
 

@@ -30,22 +30,35 @@ class Work:
     def is_over(self) -> bool:
         """Say whether everything is published, or the time is over."""
         done = len(self._nanoseconds)
-        return done >= self._most or time.monotonic() - self._began >= self._seconds or (self._rate > 0 and done / self._rate >= self._seconds)
+        return (
+            done >= self._most
+            or time.monotonic() - self._began >= self._seconds
+            or (self._rate > 0 and done / self._rate >= self._seconds)
+        )
 
     def publish(self, publish: Callable[[str, str], object]) -> None:
         """Publish the next event by a function of its data and its channel's name, and look at the clock before and after."""
         seq, channel = divmod(len(self._nanoseconds), self._channels)
         began = time.monotonic_ns()
-        publish('{"channel":%d,"seq":%d,"ts":%d,"text":"%s"}' % (channel, seq, began, self._text), f"c{channel}")
+        publish(
+            '{"channel":%d,"seq":%d,"ts":%d,"text":"%s"}' % (channel, seq, began, self._text), f"c{channel}"
+        )
         self._nanoseconds.append(time.monotonic_ns() - began)
 
     def pause(self) -> float:
         """Return how many seconds to leave to everybody else; 0 is one turn of the loop."""
-        return max(0.0, self._began + len(self._nanoseconds) / self._rate - time.monotonic()) if self._rate else 0.0
+        return (
+            max(0.0, self._began + len(self._nanoseconds) / self._rate - time.monotonic())
+            if self._rate
+            else 0.0
+        )
 
     def answer(self) -> dict[str, int]:
         """Return the answer to the request: how many events were published, and the median time of a call."""
-        return {"published": len(self._nanoseconds), "median_nanoseconds": int(statistics.median(self._nanoseconds or [0]))}
+        return {
+            "published": len(self._nanoseconds),
+            "median_nanoseconds": int(statistics.median(self._nanoseconds or [0])),
+        }
 
 
 def publish_in_a_loop(publish: Callable[[str, str], object], query: Mapping[str, str]) -> dict[str, int]:

@@ -41,7 +41,20 @@ def main() -> None:
     """Start Redis in the same process group, wait for it, and become the server."""
     port = free_port()
     # No snapshots, as many clients and waiting connections as there are streams; the rest is Redis' default.
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--maxclients", "30000", "--tcp-backlog", "4096"]
+    options = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--maxclients",
+        "30000",
+        "--tcp-backlog",
+        "4096",
+    ]
     redis = subprocess.Popen(["redis-server", *options])
     wait_for_port(port, redis)
     os.environ["REDIS_URL"] = f"redis://127.0.0.1:{port}/0"

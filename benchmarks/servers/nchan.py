@@ -53,7 +53,9 @@ def main() -> None:
     user = "user root;" if os.geteuid() == 0 else ""
     text = CONFIGURATION.format(port=port, module=module, user=user, files=files, connections=files - 100)
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
-    os.execv(nginx, [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
+    os.execv(
+        nginx, [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+    )
 
 
 if __name__ == "__main__":

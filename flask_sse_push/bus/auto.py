@@ -22,7 +22,13 @@ from typing import Any
 from ..errors import ConfigurationError
 from ..platform.concurrency import reentrant_lock
 from ..platform.gunicorn import listening_sockets, master_listens
-from ..platform.ownership import UnusablePathError, check_parent, check_private_folder, is_private_folder, user_name
+from ..platform.ownership import (
+    UnusablePathError,
+    check_parent,
+    check_private_folder,
+    is_private_folder,
+    user_name,
+)
 
 __all__ = ["PrivateFolder", "private_folder"]
 

@@ -26,7 +26,9 @@ MAX_READ_SECONDS = 1.0
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
-_SHORTEST_RETRY_SECONDS = 0.5  # where publishing works and following does not, each publish says that the store is there
+_SHORTEST_RETRY_SECONDS = (
+    0.5  # where publishing works and following does not, each publish says that the store is there
+)
 _LOOK_SECONDS = 0.005
 
 logger = logging.getLogger("flask_sse_push")
@@ -117,7 +119,9 @@ class Follower:
         faults (tuple): What may be raised when the store cannot be used.
     """
 
-    def __init__(self, bus: Bus, where: str, open: Callable[[], Reader], faults: tuple[type[Exception], ...]) -> None:
+    def __init__(
+        self, bus: Bus, where: str, open: Callable[[], Reader], faults: tuple[type[Exception], ...]
+    ) -> None:
         self._bus, self._where = bus, where
         self._open, self._faults = open, faults
         self._lock = short_lock()
@@ -273,7 +277,12 @@ class Follower:
     def _set_up(self) -> None:
         was, self._health = self._health, Health("up", time.monotonic())
         if was.state == "down":
-            logger.warning("The bus %s at %s is back after %.1f s.", self._bus.name, self._where, time.monotonic() - was.since)
+            logger.warning(
+                "The bus %s at %s is back after %.1f s.",
+                self._bus.name,
+                self._where,
+                time.monotonic() - was.since,
+            )
         self._bus.caught_up.send(self._bus)
 
     def _set_down(self, error: Exception) -> bool:
@@ -282,13 +291,20 @@ class Follower:
         text = printable(f"{type(error).__name__}: {error}")  # the store may be anybody's
         self._health = Health("down", was.since if was.state == "down" else time.monotonic(), text)
         if was.state != "down":
-            logger.warning("The bus %s at %s is away (%s). Streams stay open, and read on when it is back.", self._bus.name, self._where, text)
+            logger.warning(
+                "The bus %s at %s is away (%s). Streams stay open, and read on when it is back.",
+                self._bus.name,
+                self._where,
+                text,
+            )
         return was.state == "up"
 
     def _set_refused(self, error: ConfigurationError) -> None:
         """Say it once, and louder: it does not pass by itself."""
         was = self._health
-        self._health = Health("down", was.since if was.state == "down" else time.monotonic(), str(error), is_refused=True)
+        self._health = Health(
+            "down", was.since if was.state == "down" else time.monotonic(), str(error), is_refused=True
+        )
         if not was.is_refused:
             logger.error("Streams are refused: %s", error)
 

@@ -97,7 +97,13 @@ class MemoryBus:
         """Return what this process knows; the hub holds the history."""
         report = self._report() if self._report is not None else {}
         history = report.get("history", {})
-        return Snapshot(self._epoch, self._head, history.get("events", 0), history.get("bytes", 0), [report] if report else [])
+        return Snapshot(
+            self._epoch,
+            self._head,
+            history.get("events", 0),
+            history.get("bytes", 0),
+            [report] if report else [],
+        )
 
     def _look_up_receivers(self, signal: Signal, **_: object) -> None:
         # A weak receiver is held like a strong one: blinker does not say when it is gone. (The hub connects a strong one.)
@@ -105,7 +111,9 @@ class MemoryBus:
 
     def _find(self, key: str) -> Accepted | None:
         oldest = time.monotonic() - self._retention.seconds
-        while self._keys and (next(iter(self._keys.values()))[1] < oldest or len(self._keys) > self._retention.max_events):
+        while self._keys and (
+            next(iter(self._keys.values()))[1] < oldest or len(self._keys) > self._retention.max_events
+        ):
             self._keys.popitem(last=False)
         found = self._keys.get(key)
         return found[0] if found is not None else None
@@ -115,7 +123,9 @@ class MemoryBus:
             if len(self._unsent) == 1:
                 entry = self._unsent.popleft()
             else:
-                entry = min(self._unsent, key=lambda entry: entry.sequence)  # a call from within may have added its higher number first
+                entry = min(
+                    self._unsent, key=lambda entry: entry.sequence
+                )  # a call from within may have added its higher number first
                 self._unsent.remove(entry)
             self._head = entry.sequence
             for receive in self._receivers:

@@ -28,7 +28,15 @@ class Reporter:
         self._last: tuple[positions.EventId | None, float] = (None, self._started)
         self._rate = 0.0
 
-    def make(self, *, streams: int, published: int, last_event_id: str | None, channels: Mapping[str, int], history: Mapping[str, int]) -> Report:
+    def make(
+        self,
+        *,
+        streams: int,
+        published: int,
+        last_event_id: str | None,
+        channels: Mapping[str, int],
+        history: Mapping[str, int],
+    ) -> Report:
         """
         Return a report.
 
@@ -45,7 +53,11 @@ class Reporter:
         (before, at), self._last = self._last, (end, now)
         if now > at:
             # The numbers of another log begin anew: between it and the one before there is nothing to count.
-            came = end.sequence - before.sequence if before is not None and end is not None and end.epoch == before.epoch else 0
+            came = (
+                end.sequence - before.sequence
+                if before is not None and end is not None and end.epoch == before.epoch
+                else 0
+            )
             self._rate = max(0, came) / (now - at)
         most = sorted(channels.items(), key=lambda item: (-item[1], item[0]))
         return {
@@ -72,7 +84,10 @@ def summarize(bus: str, snapshot: Snapshot) -> dict[str, Any]:
         snapshot (Snapshot): What it says now.
     """
     # One whose connection broke reports under a new lease, before the old one has run out: the later of its reports counts.
-    said_last = {report.get("process"): report for report in sorted(snapshot.reports, key=lambda report: report.get("uptime_seconds", 0.0))}
+    said_last = {
+        report.get("process"): report
+        for report in sorted(snapshot.reports, key=lambda report: report.get("uptime_seconds", 0.0))
+    }
     processes = sorted(said_last.values(), key=lambda report: str(report.get("process")))
     listeners: Counter[str] = Counter()
     for report in processes:

@@ -10,7 +10,9 @@ from .memory import MemoryBus
 
 __all__ = ["open_bus"]
 
-_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"})
+_REDIS_SCHEMES = frozenset(
+    {"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"}
+)
 
 
 def open_bus(url: str | BusFactory, options: BusOptions) -> Bus:

@@ -53,9 +53,13 @@ def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
         return _one(name)
     names = tuple(dict.fromkeys(check_channel(channel) for channel in _iterator(channels)))
     if not names:
-        raise InvalidChannel('"channel" names no channel at all, got an empty collection. Give at least one name.')
+        raise InvalidChannel(
+            '"channel" names no channel at all, got an empty collection. Give at least one name.'
+        )
     if len(names) > most:
-        raise InvalidChannel(f'"channel" names {len(names):,} channels, at most {most:,} are allowed. Give fewer, or one that all of them share.')
+        raise InvalidChannel(
+            f'"channel" names {len(names):,} channels, at most {most:,} are allowed. Give fewer, or one that all of them share.'
+        )
     return names
 
 

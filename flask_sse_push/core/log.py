@@ -42,7 +42,9 @@ MAX_BATCH_BYTES = 64 * 1024
 MAX_WATERMARKS = 10_000
 """How many channels without entries are remembered. Older ones fall under one common mark, which can only tell a gap too many."""
 
-_MAX_CACHED_BYTES = 4 * 1024 * 1024  # what is joined for thousands of clients that resume from all over the history
+_MAX_CACHED_BYTES = (
+    4 * 1024 * 1024
+)  # what is joined for thousands of clients that resume from all over the history
 
 _MAX_CACHED_READS = 1_000
 
@@ -136,7 +138,16 @@ class Log:
         batch_bytes (int): The most that one read returns, but always one entry if there is one.
     """
 
-    def __init__(self, epoch: str, *, length: int, seconds: float, max_bytes: int, head: int = 0, batch_bytes: int = MAX_BATCH_BYTES) -> None:
+    def __init__(
+        self,
+        epoch: str,
+        *,
+        length: int,
+        seconds: float,
+        max_bytes: int,
+        head: int = 0,
+        batch_bytes: int = MAX_BATCH_BYTES,
+    ) -> None:
         self.epoch = epoch
         """The life of the log that the numbers belong to."""
         self.head = head
@@ -147,14 +158,18 @@ class Log:
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._batch_bytes = batch_bytes
-        self._floor = head  # what happened up to here is unknown, for every channel that has no mark of its own
+        self._floor = (
+            head  # what happened up to here is unknown, for every channel that has no mark of its own
+        )
         self._rings: dict[str, _Ring] = {}
         self._watermarks: OrderedDict[str, int] = OrderedDict()  # of channels that hold no entry now
         # By number, with both ends and the middle removable in O(1): the oldest goes by age and by size, any other by
         # its channel's length. (A plain dict finds its first key only after passing all the removed ones.)
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._oldest_at = -math.inf  # when it was appended, or another that came before it
-        self._shared: dict[int, int] = {}  # number -> how many rings still hold it, where that was more than one
+        self._shared: dict[
+            int, int
+        ] = {}  # number -> how many rings still hold it, where that was more than one
         self._reads: dict[tuple[tuple[str, ...], int], tuple[Batch, int]] = {}
         self._reads_bytes = 0
 
@@ -179,7 +194,9 @@ class Log:
             ValueError: The number was given before.
         """
         if entry.sequence <= self.head:
-            raise ValueError(f"entry {entry.sequence} comes after {self.head}: numbers must rise. Start a new log when they begin anew.")
+            raise ValueError(
+                f"entry {entry.sequence} comes after {self.head}: numbers must rise. Start a new log when they begin anew."
+            )
         if entry.sequence != self.head + 1:
             self._forget_all(entry.sequence - 1)
         if self._reads:
@@ -198,7 +215,11 @@ class Log:
                 self._evict_first(channel, ring)
         if self._oldest_at < entry.appended_at - self._seconds:
             self.expire(entry.appended_at)
-        while self.size_bytes > self._max_bytes and len(self._entries) > 1 and (oldest := self._first()) is not None:
+        while (
+            self.size_bytes > self._max_bytes
+            and len(self._entries) > 1
+            and (oldest := self._first()) is not None
+        ):
             self._evict(oldest)
         # Last: where a signal handler raised on the way here, the next number shows a hole, and everything begins anew.
         self.head = entry.sequence
@@ -229,7 +250,9 @@ class Log:
         if cursor.epoch != self.epoch:
             cursor.epoch, cursor.position = self.epoch, 0
             # What this log has lost itself until now is told by the same words.
-            cursor.forgiven = {channel: mark for channel in cursor.channels if (mark := self.watermark(channel))}
+            cursor.forgiven = {
+                channel: mark for channel in cursor.channels if (mark := self.watermark(channel))
+            }
             return replace(self.read(cursor), lost=cursor.channels, reason="epoch")
         if cursor.position >= self.head:
             return NOTHING
@@ -359,4 +382,9 @@ _sequence = attrgetter("sequence")
 def _cost(entry: Entry) -> int:
     if len(entry.channels) == 1:
         return len(entry.wire) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + len(entry.channels[0])
-    return len(entry.wire) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(entry.channels) + sum(map(len, entry.channels))
+    return (
+        len(entry.wire)
+        + ENTRY_OVERHEAD_BYTES
+        + PLACE_OVERHEAD_BYTES * len(entry.channels)
+        + sum(map(len, entry.channels))
+    )

@@ -56,12 +56,19 @@ class SSEPush(Blueprint):
     @told_in_one_line
     def __init__(self, name: str | Flask = "sse", *, url_prefix: str = "/events") -> None:
         if not isinstance(name, str | Flask):
-            raise ConfigurationError(f'"name" must be a str or a Flask app, got {name!r}. Write SSEPush(), and register it on the app.')
+            raise ConfigurationError(
+                f'"name" must be a str or a Flask app, got {name!r}. Write SSEPush(), and register it on the app.'
+            )
         super().__init__(name if isinstance(name, str) else "sse", __name__, url_prefix=url_prefix)
         self._rules = Rules()
         self._states: weakref.WeakSet[AppState] = weakref.WeakSet()
         self.add_url_rule(
-            "", endpoint="stream", view_func=self._serve, methods=["GET", "OPTIONS"], provide_automatic_options=False, strict_slashes=False
+            "",
+            endpoint="stream",
+            view_func=self._serve,
+            methods=["GET", "OPTIONS"],
+            provide_automatic_options=False,
+            strict_slashes=False,
         )
         if isinstance(name, Flask):
             self.init_app(name)
@@ -80,7 +87,9 @@ class SSEPush(Blueprint):
             UnsupportedServer: This is a worker of a server that cannot stream.
         """
         if not isinstance(app, Flask):
-            raise ConfigurationError(f'"app" must be a Flask app, got {app!r}. On a blueprint, call its register_blueprint().')
+            raise ConfigurationError(
+                f'"app" must be a Flask app, got {app!r}. On a blueprint, call its register_blueprint().'
+            )
         if url_prefix is None:
             app.register_blueprint(self)
         else:
@@ -97,7 +106,9 @@ class SSEPush(Blueprint):
             UnsupportedServer: This is a worker of a server that cannot stream.
         """
         if EXTENSION_KEY in app.extensions:
-            raise ConfigurationError(f"This blueprint is already registered on app {app.name!r}. Import and use it instead of registering another.")
+            raise ConfigurationError(
+                f"This blueprint is already registered on app {app.name!r}. Import and use it instead of registering another."
+            )
         state = AppState(app, self._rules)
         self._rules.refuse_unless_free(app)
         super().register(app, options)
@@ -198,7 +209,9 @@ class SSEPush(Blueprint):
             UnsupportedServer: The server cannot stream.
         """
         if isinstance(iterable, str | bytes | bytearray) or not isinstance(iterable, Iterable):
-            raise TypeError(f'"iterable" must give one item after the other, got {iterable!r}. Put a single item into a list.')
+            raise TypeError(
+                f'"iterable" must give one item after the other, got {iterable!r}. Put a single item into a list.'
+            )
         try:
             state, asked = self._state(), _current_request()
             refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)

@@ -31,7 +31,12 @@ class Finding(NamedTuple):
 
 
 def find_problems(
-    server: Server, settings: Settings, config: Mapping[str, Any], *, imported_unpatched: bool, bus_is_shared: bool
+    server: Server,
+    settings: Settings,
+    config: Mapping[str, Any],
+    *,
+    imported_unpatched: bool,
+    bus_is_shared: bool,
 ) -> Iterator[Finding]:
     """
     Return what is wrong with a server, as far as it shows.
@@ -66,7 +71,9 @@ def find_problems(
             f"SSE_PUSH_HEARTBEAT_SECONDS is {settings.heartbeat_seconds:g}, but most proxies cut connections that are silent for 55 to 60 s. "
             f"Set it to {_SLOWEST_HEARTBEAT_SECONDS} or less.",
         )
-    if "text/event-stream" in (config.get("COMPRESS_MIMETYPES") or ()) and config.get("COMPRESS_STREAMS", True):
+    if "text/event-stream" in (config.get("COMPRESS_MIMETYPES") or ()) and config.get(
+        "COMPRESS_STREAMS", True
+    ):
         yield Finding(
             "SSE010",
             False,
@@ -103,7 +110,12 @@ def _gunicorn(server: Server, settings: Settings, imported_unpatched: bool) -> I
             True,
             "gunicorn's gthread worker has one thread, so one open stream blocks the site. Run: gunicorn -k gevent app:app, or give it --threads 100.",
         )
-    if settings.max_streams is not None and server.capacity is not None and server.kind != "SyncWorker" and settings.max_streams >= server.capacity:
+    if (
+        settings.max_streams is not None
+        and server.capacity is not None
+        and server.kind != "SyncWorker"
+        and settings.max_streams >= server.capacity
+    ):
         yield Finding(
             "SSE007",
             False,

@@ -57,10 +57,19 @@ class Publisher:
         url = url or os.environ.get(BUS_URL_VARIABLE)
         if not url or url == "auto":
             raise _unheard(url)
-        given = {"BUS_URL": url, "MAX_EVENT_BYTES": max_event_bytes, "PUBLISH_TIMEOUT_SECONDS": publish_timeout_seconds, "HISTORY_BYTES": 1 << 40}
+        given = {
+            "BUS_URL": url,
+            "MAX_EVENT_BYTES": max_event_bytes,
+            "PUBLISH_TIMEOUT_SECONDS": publish_timeout_seconds,
+            "HISTORY_BYTES": 1 << 40,
+        }
         settings = read_settings({f"SSE_PUSH_{key}": value for key, value in given.items()})
         # How much is kept is for those who serve to say. This counts only for a log that nobody has ever followed.
-        options = BusOptions(Retention(settings.history_seconds, 16 * 1024 * 1024), settings.publish_timeout_seconds, settings.max_event_bytes)
+        options = BusOptions(
+            Retention(settings.history_seconds, 16 * 1024 * 1024),
+            settings.publish_timeout_seconds,
+            settings.max_event_bytes,
+        )
         if not open_bus(url, options).shared:  # a wrong URL is met here, and not with the first event
             raise _unheard(url)
         self._url = url
@@ -89,7 +98,9 @@ class Publisher:
             ConfigurationError: The publisher was closed.
         """
         if self._closed:
-            raise ConfigurationError("This Publisher was closed. Publish before its block ends, or make another.")
+            raise ConfigurationError(
+                "This Publisher was closed. Publish before its block ends, or make another."
+            )
         _, channels, block, key = prepare(
             data, type, id, retry, channel, idempotency_key, self._dumps, self._max_event_bytes
         )
@@ -103,7 +114,9 @@ class Publisher:
     def __enter__(self) -> Publisher:  # noqa: PYI034  # typing has no Self before Python 3.11
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -116,4 +129,10 @@ def _unheard(url: object) -> ConfigurationError:
 
 def _dumps(value: Any) -> str:
     provider = DefaultJSONProvider
-    return standard_json.dumps(value, default=provider.default, ensure_ascii=provider.ensure_ascii, sort_keys=provider.sort_keys, allow_nan=False)
+    return standard_json.dumps(
+        value,
+        default=provider.default,
+        ensure_ascii=provider.ensure_ascii,
+        sort_keys=provider.sort_keys,
+        allow_nan=False,
+    )

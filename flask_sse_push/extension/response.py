@@ -24,7 +24,10 @@ _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 
 _HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
-    ("Cache-Control", "no-store, no-transform"),  # no-transform is for proxies that compress, and thereby hold back
+    (
+        "Cache-Control",
+        "no-store, no-transform",
+    ),  # no-transform is for proxies that compress, and thereby hold back
     ("X-Accel-Buffering", "no"),  # turns off nginx' buffer for this response
     _NOSNIFF,
 )
@@ -111,8 +114,12 @@ class RefusalResponse(Response):
         content_type (str): Of the body.
     """
 
-    def __init__(self, status: int, body: str | bytes | None = None, content_type: str = "application/json") -> None:
-        super().__init__(body, status, headers=[("Cache-Control", "no-store"), _NOSNIFF], content_type=content_type)
+    def __init__(
+        self, status: int, body: str | bytes | None = None, content_type: str = "application/json"
+    ) -> None:
+        super().__init__(
+            body, status, headers=[("Cache-Control", "no-store"), _NOSNIFF], content_type=content_type
+        )
         if body is None:
             del self.headers["Content-Type"]
 

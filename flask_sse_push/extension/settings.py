@@ -79,7 +79,9 @@ class Settings:
 
     def bus_options(self) -> BusOptions:
         """Return what a bus is told of these."""
-        retention = Retention(self.history_seconds, self.history_bytes, max(MAX_STORED_EVENTS, self.history_length))
+        retention = Retention(
+            self.history_seconds, self.history_bytes, max(MAX_STORED_EVENTS, self.history_length)
+        )
         return BusOptions(retention, self.publish_timeout_seconds, self.max_event_bytes)
 
 
@@ -103,7 +105,9 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         history_seconds=reader.number("HISTORY_SECONDS", 300, 1, 7 * 86_400),
         history_bytes=reader.integer("HISTORY_BYTES", 16 * 1024 * 1024, 4096, 1 << 40),
         heartbeat_seconds=reader.number("HEARTBEAT_SECONDS", 15, 0.1, 3600),
-        retry_milliseconds=reader.integer("RETRY_MILLISECONDS", 2000, MIN_RETRY_MILLISECONDS, MAX_RETRY_MILLISECONDS),
+        retry_milliseconds=reader.integer(
+            "RETRY_MILLISECONDS", 2000, MIN_RETRY_MILLISECONDS, MAX_RETRY_MILLISECONDS
+        ),
         write_timeout_seconds=reader.number("WRITE_TIMEOUT_SECONDS", 10, 0.5, 600),
         direct_write=reader.boolean("DIRECT_WRITE", True),
         max_streams=reader.optional_integer("MAX_STREAMS", 1, 1_000_000, "what fits the server"),
@@ -123,7 +127,13 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
             "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC must be True where SSE_PUSH_PUBLIC_CHANNELS lists "
             f"{DEFAULT_CHANNEL!r}, got False. Leave one of the two out."
         )
-    if settings.history_bytes < (least := settings.max_event_bytes + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 128 + CHANNEL_OVERHEAD_BYTES):
+    if settings.history_bytes < (
+        least := settings.max_event_bytes
+        + ENTRY_OVERHEAD_BYTES
+        + PLACE_OVERHEAD_BYTES
+        + 128
+        + CHANNEL_OVERHEAD_BYTES
+    ):
         raise ConfigurationError(
             f"SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES with its overhead, got {settings.history_bytes}. "
             f"Set it to {least} or more, or allow only smaller events."
@@ -173,7 +183,9 @@ class _Reader:
 
     def optional_integer(self, name: str, least: int, most: int, usual: str) -> int | None:
         value = self._get(name, None)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most):
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most
+        ):
             raise _wrong(name, f"a whole number from {least} to {most}", value, usual)
         return value
 
@@ -197,8 +209,12 @@ class _Reader:
 
     def _texts(self, name: str, example: str) -> list[str]:
         value = self._get(name, [])
-        if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(text, str) for text in value):
-            raise ConfigurationError(f"{PREFIX}{name} must be a list, got {value!r}. Write it as {example} (from the environment: as JSON).")
+        if not isinstance(value, list | tuple | set | frozenset) or not all(
+            isinstance(text, str) for text in value
+        ):
+            raise ConfigurationError(
+                f"{PREFIX}{name} must be a list, got {value!r}. Write it as {example} (from the environment: as JSON)."
+            )
         return list(value)
 
     def patterns(self, name: str) -> tuple[Pattern, ...]:
@@ -215,8 +231,15 @@ class _Reader:
                 parts = urlsplit(origin)
             except ValueError:
                 parts = urlsplit("")
-            if parts.scheme not in ("http", "https") or not parts.netloc or "*" in parts.netloc or origin != f"{parts.scheme}://{parts.netloc}".lower():
-                raise ConfigurationError(f"{PREFIX}{name} must list exact origins in lower case, without a path, got {origin!r}. Write them as {example}.")
+            if (
+                parts.scheme not in ("http", "https")
+                or not parts.netloc
+                or "*" in parts.netloc
+                or origin != f"{parts.scheme}://{parts.netloc}".lower()
+            ):
+                raise ConfigurationError(
+                    f"{PREFIX}{name} must list exact origins in lower case, without a path, got {origin!r}. Write them as {example}."
+                )
         return frozenset(origins)
 
     def refuse_unknown(self) -> None:

@@ -26,7 +26,14 @@ from ..errors import UnsupportedServer
 from ..platform.children import Children
 from ..platform.concurrency import PerProcess, forks, reentrant_lock
 from ..platform.gunicorn import gunicorn_worker, nearest_worker
-from ..platform.server import Server, client_socket, close_after_answer, inspect_server, is_gevent_patched, plain_response
+from ..platform.server import (
+    Server,
+    client_socket,
+    close_after_answer,
+    inspect_server,
+    is_gevent_patched,
+    plain_response,
+)
 from ..platform.worker_log import use_gunicorn_log
 from ..streams.heartbeat import process_heartbeat
 from ..streams.hub import Hub
@@ -50,7 +57,9 @@ AUTO = "auto"
 
 _apps: Counter[tuple[str, str]] = Counter()  # how many of the same name this process has made
 
-_serving: dict[tuple[int, str, str], weakref.ref[AppState]] = {}  # of each name the one that served a request last, in this process
+_serving: dict[
+    tuple[int, str, str], weakref.ref[AppState]
+] = {}  # of each name the one that served a request last, in this process
 
 _told: set[tuple[int, str, str]] = set()  # the names of which it was said that there are several
 
@@ -80,7 +89,9 @@ class _Process:
         self.reporter = Reporter()
         self.findings: list[checks.Finding] | None = None
         self.server: Server | None = None
-        self.may_be_unheard = True  # until a request shows that the app is served here, or a warning was given
+        self.may_be_unheard = (
+            True  # until a request shows that the app is served here, or a warning was given
+        )
 
     def count(self, what: str) -> int:
         with self.lock:
@@ -188,7 +199,13 @@ class AppState:
         process = self._processes.get()
         if process.findings is None:
             process.findings = findings = list(
-                checks.find_problems(server, self.settings, self.app.config, imported_unpatched=self._imported_unpatched, bus_is_shared=process.bus.shared)
+                checks.find_problems(
+                    server,
+                    self.settings,
+                    self.app.config,
+                    imported_unpatched=self._imported_unpatched,
+                    bus_is_shared=process.bus.shared,
+                )
             )
             for finding in findings:
                 if not (finding.is_error and self.settings.strict):
@@ -203,7 +220,9 @@ class AppState:
                     self.settings.heartbeat_seconds,
                 )
         if self.settings.strict and (errors := [finding for finding in process.findings if finding.is_error]):
-            raise UnsupportedServer(" ".join(map(str, errors)) + " (SSE_PUSH_STRICT=False makes this a warning.)")
+            raise UnsupportedServer(
+                " ".join(map(str, errors)) + " (SSE_PUSH_STRICT=False makes this a warning.)"
+            )
 
     def open_bus(self) -> Bus:
         """Return a new bus for this process; ``"auto"`` is what fits its server."""
@@ -220,7 +239,13 @@ class AppState:
         return SqliteBus(path, options, volatile=True, make_folder=folder.make)
 
     def publish(
-        self, data: Any, type: str | None, id: object, retry: int | None, channel: str | Iterable[str], idempotency_key: str | None
+        self,
+        data: Any,
+        type: str | None,
+        id: object,
+        retry: int | None,
+        channel: str | Iterable[str],
+        idempotency_key: str | None,
     ) -> str:
         """Check, encode and publish one event; see :meth:`SSEPush.publish`."""
         text, channels, block, key = prepare(
@@ -239,7 +264,13 @@ class AppState:
             self._warn_unheard(process)
         process.hub.let_streams_read(channels, accepted.sequence, until)
         if signals.event_published.receivers:
-            signals.send(signals.event_published, self.app, event=Event(text, type, None, retry), channels=channels, id=accepted.id)
+            signals.send(
+                signals.event_published,
+                self.app,
+                event=Event(text, type, None, retry),
+                channels=channels,
+                id=accepted.id,
+            )
         return accepted.id
 
     def bus(self) -> Bus:
@@ -258,16 +289,22 @@ class AppState:
         """Return the response that streams granted channels to a request."""
         query = request.args
         # Not by get(), which raises and catches where there is none: that was a twentieth of what opening a stream costs here.
-        last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or (query["last_event_id"] if "last_event_id" in query else None)  # noqa: SIM401
+        last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or (
+            query["last_event_id"] if "last_event_id" in query else None
+        )  # noqa: SIM401
         process = self._processes.get()
         process.hub.wait_until_ready(self.settings.publish_timeout_seconds)
         place = CUT_OFF if process.bus.health().is_refused else self._place(request)
-        return self._respond(request, Subscription(process.hub, channels, last_event_id), last_event_id, place)
+        return self._respond(
+            request, Subscription(process.hub, channels, last_event_id), last_event_id, place
+        )
 
     def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
         """Return the response that streams an iterable to a request."""
         last_event_id = request.headers.get("Last-Event-ID")
-        pump = Pump(iterable, lambda value: to_json(value, self.dumps), self.settings.max_event_bytes, last_event_id)
+        pump = Pump(
+            iterable, lambda value: to_json(value, self.dumps), self.settings.max_event_bytes, last_event_id
+        )
         return self._respond(request, pump, last_event_id, self._place(request))
 
     def why_not(self, request: Request) -> str | None:
@@ -418,15 +455,25 @@ class AppState:
             client = key_of(request, self.settings.client_key)
         except Exception:
             if process.count("unknown clients") == 1:
-                logger.exception("Streams are refused: SSE_PUSH_CLIENT_KEY failed. Each client is asked to come later until it works.")
+                logger.exception(
+                    "Streams are refused: SSE_PUSH_CLIENT_KEY failed. Each client is asked to come later until it works."
+                )
             return NOBODY
         return ANYBODY if client is None else process.clients.place_of(client)
 
     def _bind(self, stream: Stream, environ: dict[str, Any], start_response: Any) -> None:
         server = self._server(environ)
-        response = plain_response(server.worker, environ, start_response) if self.settings.direct_write else None
+        response = (
+            plain_response(server.worker, environ, start_response) if self.settings.direct_write else None
+        )
         close_connection = partial(close_after_answer, environ, start_response)
-        stream.bind(server, client_socket(environ, start_response), self._max_streams(server), response, close_connection)
+        stream.bind(
+            server,
+            client_socket(environ, start_response),
+            self._max_streams(server),
+            response,
+            close_connection,
+        )
 
 
 def _read_settings(app: Flask) -> Settings:

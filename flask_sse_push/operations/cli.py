@@ -33,6 +33,7 @@ from .follow import follow, parse_address, parse_header
 
 __all__ = ["sse_group"]
 
+
 class _Group(AppGroup):
     """Commands that end with a message and a status for scripts, also where the app cannot be made."""
 
@@ -62,11 +63,20 @@ sse_group = _Group("sse", help="Publish events, listen to them, and see who list
 @click.argument("channel")
 @click.argument("data")
 @click.option("--type", "type_", metavar="NAME", help="The name to listen for in the browser (message).")
-@click.option("--retry", type=int, metavar="MS", help="Milliseconds that browsers wait before reconnecting, from now on.")
-@click.option("--key", metavar="KEY", help="An idempotency key: repeated, it publishes nothing and prints the first id.")
+@click.option(
+    "--retry",
+    type=int,
+    metavar="MS",
+    help="Milliseconds that browsers wait before reconnecting, from now on.",
+)
+@click.option(
+    "--key", metavar="KEY", help="An idempotency key: repeated, it publishes nothing and prints the first id."
+)
 @click.option("--json", "as_json", is_flag=True, help="DATA must be JSON.")
 @click.option("--lines", is_flag=True, help="With -: one event per line, as the lines come.")
-def publish_command(channel: str, data: str, type_: str | None, retry: int | None, key: str | None, as_json: bool, lines: bool) -> None:
+def publish_command(
+    channel: str, data: str, type_: str | None, retry: int | None, key: str | None, as_json: bool, lines: bool
+) -> None:
     """
     Publish DATA to CHANNEL, and print the event's id. DATA "-" reads standard input.
 
@@ -143,7 +153,9 @@ def listen_command(
         try:
             address = parse_address(urls[0])
         except ValueError as error:
-            raise click.UsageError(f"This is no URL that can be followed: {printable(str(error))}.") from error
+            raise click.UsageError(
+                f"This is no URL that can be followed: {printable(str(error))}."
+            ) from error
         chunks = follow(address, parsed, since, timeout, lambda text: click.echo(printable(text), err=True))
     else:
         context.with_resource(context.ensure_object(ScriptInfo).load_app().app_context())
@@ -213,7 +225,14 @@ def _raw_writer() -> Callable[[bytes], None]:
 
 
 @sse_group.command("stats")
-@click.option("--watch", is_flag=False, flag_value=2.0, type=click.FloatRange(0.1), metavar="[SECONDS]", help="Look again every 2 seconds, or as said.")
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value=2.0,
+    type=click.FloatRange(0.1),
+    metavar="[SECONDS]",
+    help="Look again every 2 seconds, or as said.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each look.")
 def stats_command(watch: float | None, as_json: bool) -> None:
     """
@@ -247,7 +266,9 @@ def channels_command(as_json: bool) -> None:
 def _shared_state() -> AppState:
     state: AppState | None = current_app.extensions.get(EXTENSION_KEY)
     if state is None:
-        raise click.ClickException(f"flask_sse_push is not registered on app {current_app.name!r}. Call app.register_blueprint(sse) where the app is made.")
+        raise click.ClickException(
+            f"flask_sse_push is not registered on app {current_app.name!r}. Call app.register_blueprint(sse) where the app is made."
+        )
     if not state.bus().shared:
         raise click.ClickException(
             "The bus of this app belongs to its server alone, and no other process can reach it. Set SSE_PUSH_BUS_URL for the server and for this "
@@ -256,7 +277,9 @@ def _shared_state() -> AppState:
     return state
 
 
-def _chunks_of_bus(targets: tuple[str, ...], since: str) -> Generator[tuple[bytes, list[DecodedEvent]], None, None]:
+def _chunks_of_bus(
+    targets: tuple[str, ...], since: str
+) -> Generator[tuple[bytes, list[DecodedEvent]], None, None]:
     state = _shared_state()
     channels = check_channels(targets, len(targets))
     bus = state.open_bus()  # its own: closing it ends nothing else that this process may do
@@ -264,7 +287,13 @@ def _chunks_of_bus(targets: tuple[str, ...], since: str) -> Generator[tuple[byte
 
     def report() -> Report:
         known = hub.stats()
-        return reporter.make(streams=1, published=0, last_event_id=known["last_event_id"], channels=known["channels"], history=known["history"])
+        return reporter.make(
+            streams=1,
+            published=0,
+            last_event_id=known["last_event_id"],
+            channels=known["channels"],
+            history=known["history"],
+        )
 
     hub = Hub(bus, state.settings, report)
     try:

@@ -36,10 +36,21 @@ _NO_WORDS = (ValueError, KeyError, TypeError, RecursionError, OSError, http.clie
 
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0-\x08\x0a-\x1f\x7f]*)")
 
-_OWN_HEADERS = frozenset({
-    "accept-encoding", "connection", "content-length", "expect", "keep-alive", "last-event-id",
-    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-})
+_OWN_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "last-event-id",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 """What says how this connection works, or where the stream goes on."""
 
 
@@ -74,12 +85,16 @@ def parse_address(url: str) -> Address:
     host, port = parts.hostname or "", parts.port
     if not host or not host.isprintable() or " " in host:
         raise ValueError("it names no host")
-    host.encode("idna")  # as the connection will, after which nobody tells a wrong name from a server that is away
+    host.encode(
+        "idna"
+    )  # as the connection will, after which nobody tells a wrong name from a server that is away
     authorization = None
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(user.encode()).decode()
-    target = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE + '?')}" if parts.query else "")
+    target = quote(parts.path or "/", safe=_SAFE) + (
+        f"?{quote(parts.query, safe=_SAFE + '?')}" if parts.query else ""
+    )
     return Address(parts.scheme == "https", host, port, target, authorization)
 
 

@@ -20,7 +20,19 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["THREADS", "TURN_SECONDS", "Bell", "Mode", "PerProcess", "current_mode", "forks", "in_turns", "reentrant_lock", "short_lock", "when_free"]
+__all__ = [
+    "THREADS",
+    "TURN_SECONDS",
+    "Bell",
+    "Mode",
+    "PerProcess",
+    "current_mode",
+    "forks",
+    "in_turns",
+    "reentrant_lock",
+    "short_lock",
+    "when_free",
+]
 
 TURN_SECONDS = 0.002
 """How long a loop over all streams keeps others from running, about: a page that needs four turns of its own then waits for some 8 ms."""

@@ -17,7 +17,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["MasterWatch", "gunicorn_worker", "listening_sockets", "lost_master", "master_listens", "nearest_worker"]
+__all__ = [
+    "MasterWatch",
+    "gunicorn_worker",
+    "listening_sockets",
+    "lost_master",
+    "master_listens",
+    "nearest_worker",
+]
 
 # Those that the worker handles itself, from before it loads the app.
 _SIGNALS = tuple(

@@ -22,7 +22,9 @@ __all__ = ["Hangups", "is_gone"]
 
 T = TypeVar("T")
 
-_PEEK: int | None = socket.MSG_PEEK | socket.MSG_DONTWAIT if hasattr(socket, "MSG_DONTWAIT") else None  # not on Windows
+_PEEK: int | None = (
+    socket.MSG_PEEK | socket.MSG_DONTWAIT if hasattr(socket, "MSG_DONTWAIT") else None
+)  # not on Windows
 _RDHUP: int = getattr(select, "EPOLLRDHUP", 0)
 
 

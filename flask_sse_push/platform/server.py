@@ -47,7 +47,9 @@ USER_TIMEOUT_MARGIN_SECONDS = 2
 """How much later than our watchdog the kernel gives up a client that stops reading in the middle of a large write: whose clock is first says why it ended."""
 
 # Not on every system.
-_KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(getattr(socket, name) for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL") if hasattr(socket, name))
+_KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(
+    getattr(socket, name) for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL") if hasattr(socket, name)
+)
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 _SEND_BUFFER_BYTES = 64 * 1024  # the kernel doubles it; without, one stalled client holds up to 3.3 MB
@@ -101,13 +103,23 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
     worker = gunicorn_worker()
     if worker is not None:
         kind = type(worker).__name__.removesuffix("Worker").lower()
-        capacity = {"gevent": worker.cfg.worker_connections, "geventpywsgi": worker.cfg.worker_connections, "thread": worker.cfg.threads, "sync": 1}.get(kind)
+        capacity = {
+            "gevent": worker.cfg.worker_connections,
+            "geventpywsgi": worker.cfg.worker_connections,
+            "thread": worker.cfg.threads,
+            "sync": 1,
+        }.get(kind)
         return Server(f"gunicorn {kind} worker", worker, capacity, worker.cfg.workers > 1)
     if environ is None:
         return Server("unknown server")
     software, several = environ.get("SERVER_SOFTWARE", ""), bool(environ.get("wsgi.multiprocess"))
     if "werkzeug.socket" in environ:
-        return Server(f"Werkzeug development server ({software})", None, None if environ["wsgi.multithread"] else 1, several)
+        return Server(
+            f"Werkzeug development server ({software})",
+            None,
+            None if environ["wsgi.multithread"] else 1,
+            several,
+        )
     if software.startswith("gevent/"):
         return Server(f"gevent pywsgi ({software})", several_processes=several)
     return Server(f"{software or 'unknown'} server", several_processes=several)
@@ -152,7 +164,9 @@ def close_after_answer(environ: dict[str, Any], start_response: Callable[..., An
     if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
         return
     handler: Any = getattr(start_response, "__self__", None)
-    module = type(handler).__module__  # gunicorn's response over HTTP/2, whose connection carries others, is in a module of its own
+    module = (
+        type(handler).__module__
+    )  # gunicorn's response over HTTP/2, whose connection carries others, is in a module of its own
     if module == "gunicorn.http.wsgi" and hasattr(handler, "force_close"):
         handler.force_close()
         # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it sees that at once.
@@ -168,7 +182,9 @@ def plain_response(worker: Any, environ: dict[str, Any], start_response: Callabl
     Not under TLS, HTTP/2 or uWSGI's protocol, nor where a middleware has put its own ``start_response`` in between. Whether the server sends
     this very body is another question: see :func:`is_server_asking`.
     """
-    ggevent, wsgi, sockets = (sys.modules.get(name) for name in ("gunicorn.workers.ggevent", "gunicorn.http.wsgi", "gevent.socket"))
+    ggevent, wsgi, sockets = (
+        sys.modules.get(name) for name in ("gunicorn.workers.ggevent", "gunicorn.http.wsgi", "gevent.socket")
+    )
     if ggevent is None or wsgi is None or sockets is None:
         return None
     response: Any
@@ -187,7 +203,9 @@ def plain_response(worker: Any, environ: dict[str, Any], start_response: Callabl
 
 def sends_whole_body(response: Any) -> bool:
     """Say whether gunicorn's response, with its headers set, sends everything that it is given: no length was announced, and the status allows a body."""
-    return response.response_length is None and not getattr(response, "_omits_body", False)  # since gunicorn 26.1; before, it sent one all the same
+    return response.response_length is None and not getattr(
+        response, "_omits_body", False
+    )  # since gunicorn 26.1; before, it sent one all the same
 
 
 def is_server_asking(body: object) -> bool:
@@ -199,7 +217,11 @@ def is_server_asking(body: object) -> bool:
     """
     asking = sys._getframe(2)  # noqa: SLF001
     base = sys.modules.get("gunicorn.workers.base_async")
-    return base is not None and asking.f_code is base.AsyncWorker.is_already_handled.__code__ and asking.f_locals["respiter"] is body
+    return (
+        base is not None
+        and asking.f_code is base.AsyncWorker.is_already_handled.__code__
+        and asking.f_locals["respiter"] is body
+    )
 
 
 def bound_buffer(sock: socket.socket) -> None:
@@ -226,7 +248,11 @@ def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
         for option in _KEEPALIVE_OPTIONS:
             inner.setsockopt(socket.IPPROTO_TCP, option, KEEPALIVE_SECONDS)
         if _USER_TIMEOUT is not None:
-            inner.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(1000 * (write_timeout_seconds + USER_TIMEOUT_MARGIN_SECONDS)))
+            inner.setsockopt(
+                socket.IPPROTO_TCP,
+                _USER_TIMEOUT,
+                int(1000 * (write_timeout_seconds + USER_TIMEOUT_MARGIN_SECONDS)),
+            )
     except OSError:
         pass  # closed already: the first write will tell
 
@@ -254,7 +280,9 @@ def hush_timeout() -> None:
     if isinstance(error, GeneratorExit):
         error = error.__context__  # middleware that is a generator is closed on the way
     if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
-        raise BrokenPipeError(errno.EPIPE, "the client takes nothing, and the kernel has given it up") from error
+        raise BrokenPipeError(
+            errno.EPIPE, "the client takes nothing, and the kernel has given it up"
+        ) from error
 
 
 def cut(sock: socket.socket) -> None:

@@ -64,7 +64,19 @@ class DirectBell:
         response (Any): gunicorn's, see :func:`server.plain_response`; its headers are set, and go out before the first ``wait``.
     """
 
-    __slots__ = ("_chunked", "_hub", "_is_missed", "_response", "_sent_bytes", "_sock", "_source", "_state", "_stream", "_wake", "has_sent")
+    __slots__ = (
+        "_chunked",
+        "_hub",
+        "_is_missed",
+        "_response",
+        "_sent_bytes",
+        "_sock",
+        "_source",
+        "_state",
+        "_stream",
+        "_wake",
+        "has_sent",
+    )
 
     def __init__(self, stream: Direct, source: News, wake: Bell, response: Any) -> None:
         self.has_sent = False

@@ -133,7 +133,9 @@ class Fanout:
         try:
             bells = self._take_bells()
         except Exception:
-            logger.exception("What was published could not be taken in; the streams are woken by what comes next.")
+            logger.exception(
+                "What was published could not be taken in; the streams are woken by what comes next."
+            )
             return
         self.is_ringing = True
         for bell in in_turns(mode, bells):

@@ -105,7 +105,9 @@ class Heartbeat:
                 self._hangups = Hangups()
             start, self._running = not self._running, True
         if start:
-            atexit.unregister(_drain_at_exit)  # so that it is there once, and runs before what was registered earlier
+            atexit.unregister(
+                _drain_at_exit
+            )  # so that it is there once, and runs before what was registered earlier
             atexit.register(_drain_at_exit)
             mode = current_mode()
             try:
@@ -153,7 +155,9 @@ class Heartbeat:
                 if stream.sock is not None:
                     bound_waits(stream.sock, stream.write_timeout_seconds)
                     hangups.add(stream.sock, stream)
-                del self._new[stream]  # last: where a signal handler raised on the way here, the next tick does it all again
+                del self._new[
+                    stream
+                ]  # last: where a signal handler raised on the way here, the next tick does it all again
 
     def _run(self, mode: Mode) -> None:
         drain = _Drain()

@@ -50,7 +50,9 @@ class Hub:
         self._inbox: deque[Entry | Log] = deque()
         self._bells: dict[str, dict[Bell, None]] = {}
         self._unannounced: dict[str, int] = {}
-        self._announcing: dict[str, int] = {}  # what the ringer is at, which streams at its end have not read yet
+        self._announcing: dict[
+            str, int
+        ] = {}  # what the ringer is at, which streams at its end have not read yet
         self._ring_all = False
         # A burst longer than the history would push out what nobody had a chance to read yet.
         self._burst = max(1, settings.history_length // 2)
@@ -156,7 +158,9 @@ class Hub:
     def _burst_in(self, channels: tuple[str, ...], sequence: int) -> bool:
         unannounced = self._unannounced  # without the lock: counts that are late by one change nothing
         if unannounced:
-            announcing, announcing_bytes = (self._announcing, self._announcing_bytes) if self._fanout.is_ringing else (_NOTHING, 0)
+            announcing, announcing_bytes = (
+                (self._announcing, self._announcing_bytes) if self._fanout.is_ringing else (_NOTHING, 0)
+            )
             if self._unannounced_bytes + announcing_bytes >= self._burst_bytes:
                 return True
             for channel in channels:
@@ -229,7 +233,9 @@ class Hub:
         # Whoever holds the lock may be this very thread, further up: who comes next empties the box. (Asked first and then taken, not taken
         # by acquire(blocking=False): an exception out of a signal handler could come just behind that, and the lock would stay locked.)
         if self._lock.locked():
-            self._fanout.announce(urgent=False)  # who holds it may be the first to listen, whom nobody sees yet
+            self._fanout.announce(
+                urgent=False
+            )  # who holds it may be the first to listen, whom nobody sees yet
             return False
         with self._lock:
             return self._settle()

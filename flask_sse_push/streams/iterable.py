@@ -43,7 +43,13 @@ class Pump:
     has_more = False
     rung_in_turns = False  # an iterable that never waits would write, and nobody else come to run
 
-    def __init__(self, iterable: Iterable[Any], dumps: Callable[[Any], str], max_event_bytes: int, last_event_id: str | None = None) -> None:
+    def __init__(
+        self,
+        iterable: Iterable[Any],
+        dumps: Callable[[Any], str],
+        max_event_bytes: int,
+        last_event_id: str | None = None,
+    ) -> None:
         self.outcome: str | None = None
         self._iterable = iterable
         self._dumps = dumps
@@ -117,9 +123,13 @@ class Pump:
         try:
             result = self._send_items()
             last, outcome = self._encoded(Event(self._dumps(result), type=DONE_TYPE, id=FINAL_ID)), "finished"
-        except BaseException:  # a time-out of gevent's is none of Exception's, and the client must hear of it all the same
+        except (
+            BaseException
+        ):  # a time-out of gevent's is none of Exception's, and the client must hear of it all the same
             if not self._closed:
-                logger.exception("The iterable of a stream failed; its client gets the event %r.", FAILED_TYPE)
+                logger.exception(
+                    "The iterable of a stream failed; its client gets the event %r.", FAILED_TYPE
+                )
             last, outcome = self._failed("error"), "failed"
         with when_free(self._lock):
             self._ready.append(last)
@@ -163,7 +173,9 @@ class Pump:
     def _encoded(self, event: Event) -> bytes:
         block = encode(event)
         if len(block) > self._max_event_bytes:
-            raise InvalidEvent(f'"data" makes an event of {len(block):,} bytes, SSE_PUSH_MAX_EVENT_BYTES allows {self._max_event_bytes:,}. Send it in parts.')
+            raise InvalidEvent(
+                f'"data" makes an event of {len(block):,} bytes, SSE_PUSH_MAX_EVENT_BYTES allows {self._max_event_bytes:,}. Send it in parts.'
+            )
         return block
 
     def _failed(self, reason: str) -> bytes:

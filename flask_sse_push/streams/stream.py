@@ -164,7 +164,9 @@ class Stream:
         "writing_since",
     )
 
-    def __init__(self, source: Source, settings: Settings, info: StreamInfo, observer: Observer, place: Place = ANYBODY) -> None:
+    def __init__(
+        self, source: Source, settings: Settings, info: StreamInfo, observer: Observer, place: Place = ANYBODY
+    ) -> None:
         self.server = UNKNOWN_SERVER
         """What sends it; told by :meth:`bind`."""
         self.sock: socket.socket | None = None
@@ -214,7 +216,13 @@ class Stream:
             response (Any): What :func:`server.plain_response` returned.
             close_connection (Callable): Called before the answer to a client that is refused: its connection is to end with that.
         """
-        self.server, self.sock, self._limit, self._response, self._close_connection = server, sock, limit, response, close_connection
+        self.server, self.sock, self._limit, self._response, self._close_connection = (
+            server,
+            sock,
+            limit,
+            response,
+            close_connection,
+        )
 
     def __eq__(self, other: object) -> bool:
         if self._response is not None and servers.is_server_asking(self):

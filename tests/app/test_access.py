@@ -227,7 +227,9 @@ def test_rule_grants_with_true_alone(client, sse, caplog, rule, status):
 
 def test_refusal_keeps_how_to_log_in(client, sse):
     """The WWW-Authenticate of what a rule returned or raised reaches the client; its cookies and body do not."""
-    sse.authorize("a")(lambda channel: Response("x", 401, {"WWW-Authenticate": 'Basic realm="shop"', "Set-Cookie": "a=b"}))
+    sse.authorize("a")(
+        lambda channel: Response("x", 401, {"WWW-Authenticate": 'Basic realm="shop"', "Set-Cookie": "a=b"})
+    )
     sse.authorize("b")(_raise(Unauthorized(www_authenticate=WWWAuthenticate("bearer"))))
     response = client.get("/events?channel=a")
     assert response.headers["WWW-Authenticate"] == 'Basic realm="shop"'
@@ -289,18 +291,31 @@ class AsynchronousMethod:
 )
 def test_asynchronous_rule_is_refused_when_it_is_decorated(sse, rule):
     """A coroutine function or a generator function, also inside of wrappers, cannot be a rule, and the error says what to write."""
-    with pytest.raises(ConfigurationError, match=r"of 'orders' must be an ordinary function, got .*Write it with def and return"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"of 'orders' must be an ordinary function, got .*Write it with def and return",
+    ):
         sse.authorize("orders")(rule)
 
 
-@pytest.mark.parametrize("rule", [None, "may_read", lambda: True, lambda channel, user: True, lambda *, channel: True])
+@pytest.mark.parametrize(
+    "rule", [None, "may_read", lambda: True, lambda channel, user: True, lambda *, channel: True]
+)
 def test_rule_takes_the_channel_and_nothing_else(sse, rule):
     """What cannot be called with a channel's name is refused when it is decorated."""
     with pytest.raises(ConfigurationError, match=r"Write: def may_read\(channel\)"):
         sse.authorize("orders")(rule)
 
 
-@pytest.mark.parametrize("rule", [lambda *names: True, lambda channel, key=None: True, functools.partial(lambda key, channel: True, 1), {"orders": True}.get])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda *names: True,
+        lambda channel, key=None: True,
+        functools.partial(lambda key, channel: True, 1),
+        {"orders": True}.get,
+    ],
+)
 def test_rule_may_be_any_callable_of_one_argument(client, sse, rule):
     """Defaults, variable arguments, partials and methods of built-in types are fine."""
     sse.authorize("orders")(rule)
@@ -310,14 +325,24 @@ def test_rule_may_be_any_callable_of_one_argument(client, sse, rule):
 
 @pytest.mark.parametrize(
     "below",
-    [lambda rule: rule, functools.cache, functools.lru_cache(3), functools.singledispatch, functools.partial, _wrapped],
+    [
+        lambda rule: rule,
+        functools.cache,
+        functools.lru_cache(3),
+        functools.singledispatch,
+        functools.partial,
+        _wrapped,
+    ],
 )
 def test_decorator_above_authorize_is_refused(sse, below):
     """
     A decorator above would wrap a rule that was taken already, and never be asked: the error names the rule
     and the order, whatever stands below.
     """
-    with pytest.raises(ConfigurationError, match=r"above the @sse\.authorize of the rule .*may_read, .*Put @sse\.authorize on top"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"above the @sse\.authorize of the rule .*may_read, .*Put @sse\.authorize on top",
+    ):
 
         @_wrapped
         @sse.authorize("orders")
@@ -387,7 +412,10 @@ def test_rules_fit_by_pattern(client, sse):
     assert client.get("/events?channel=orders").status_code == 403
 
 
-@pytest.mark.parametrize("rule", [_raise(ZeroDivisionError("away")), _abort(503), _abort(500), _abort(429), lambda channel: ("away", 503)])
+@pytest.mark.parametrize(
+    "rule",
+    [_raise(ZeroDivisionError("away")), _abort(503), _abort(500), _abort(429), lambda channel: ("away", 503)],
+)
 def test_rule_that_cannot_answer_asks_to_come_back(client, sse, rule):
     """An error in a rule, or a 5xx or 429, is no answer for ever: an EventSource gets 200 and a time, others the status."""
     sse.authorize("orders")(rule)
@@ -404,7 +432,9 @@ def test_rule_that_cannot_answer_asks_to_come_back(client, sse, rule):
     for options in ({"method": "HEAD"}, {"headers": {"Accept": "application/json"}}):
         response = client.open("/events?channel=orders", **options)
         assert (response.status_code, response.headers["Retry-After"]) == (503, "15")
-    assert client.get("/events?channel=orders", headers={"Accept": "text/html"}).json["error"] == "unavailable"
+    assert (
+        client.get("/events?channel=orders", headers={"Accept": "text/html"}).json["error"] == "unavailable"
+    )
     assert sse.stats()["opened"] == 0
 
 
@@ -460,7 +490,9 @@ def test_rule_that_breaks_goes_before_refusals_and_behind_grants(client, sse, ca
     """One grant is enough, even beside a rule that broke; without one, who might have granted is asked again later. What broke is logged."""
     for rule in rules:
         sse.authorize("orders")(rule)
-    with client.get("/events?channel=orders", headers={"Accept": "text/event-stream" if status == 200 else "text/html"}) as response:
+    with client.get(
+        "/events?channel=orders", headers={"Accept": "text/event-stream" if status == 200 else "text/html"}
+    ) as response:
         assert response.status_code == status
     if rules[0].__name__ == "rule":
         assert "of 'orders' raised" in caplog.text
@@ -482,7 +514,9 @@ def test_error_that_the_app_answers_counts_as_its_answer(app, client, sse):
     class Away(Exception):
         pass
 
-    app.register_error_handler(NotLoggedIn, lambda error: (jsonify(msg="no token"), 401, {"WWW-Authenticate": "Bearer"}))
+    app.register_error_handler(
+        NotLoggedIn, lambda error: (jsonify(msg="no token"), 401, {"WWW-Authenticate": "Bearer"})
+    )
     app.register_error_handler(Away, lambda error: "We are sorry.")
     sse.authorize("orders")(_raise(NotLoggedIn()))
     sse.authorize("invoices")(_raise(Away()))
@@ -547,7 +581,9 @@ def _answering(sse, how):
     return app.test_client(), closed
 
 
-@pytest.mark.parametrize("how", ["returned", "returned in a tuple", "aborted", "handled", "handled as a fault"])
+@pytest.mark.parametrize(
+    "how", ["returned", "returned in a tuple", "aborted", "handled", "handled as a fault"]
+)
 def test_answer_of_a_rule_is_closed(sse, how):
     """An answer that is read and not sent may hold a file: it is given back, wherever the answer came from."""
     client, closed = _answering(sse, how)

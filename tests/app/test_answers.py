@@ -16,7 +16,9 @@ def client():
     """A client of an app that answers in every way that there is."""
     sse = SSEPush()
     app = make_app(blueprint=sse, max_streams=1, cors_origins=[THERE], public_channels=["news"])
-    app.add_url_rule("/answer", view_func=lambda: sse.response(["a"]), endpoint="answer", methods=["GET", "POST"])
+    app.add_url_rule(
+        "/answer", view_func=lambda: sse.response(["a"]), endpoint="answer", methods=["GET", "POST"]
+    )
     app.add_url_rule("/mine", view_func=lambda: sse.stream("not a name"), endpoint="mine")
 
     @sse.authorize("login")
@@ -57,7 +59,9 @@ def test_answer_is_kept_by_no_cache_and_is_what_it_says(client, answer):
             assert response.status_code == status
             assert response.headers.getlist("Cache-Control") in (["no-store"], ["no-store, no-transform"])
             assert response.headers.getlist("X-Content-Type-Options") == ["nosniff"]
-            assert (response.mimetype or None) == {200: "text/event-stream", 204: None}.get(status, "application/json")
+            assert (response.mimetype or None) == {200: "text/event-stream", 204: None}.get(
+                status, "application/json"
+            )
 
     if "full" in answer:
         with open_stream(client, "/events?channel=news"):

@@ -15,8 +15,15 @@ def test_blueprint_is_registered_once_per_app():
     """A second registration is refused with the app's name and the cure, whichever blueprint tries."""
     sse = SSEPush()
     app = make_app("shop", sse)
-    for again, options in ((sse, {}), (sse, {"name": "second"}), (SSEPush("other"), {"url_prefix": "/other"})):
-        with pytest.raises(ConfigurationError, match=r"^This blueprint is already registered on app 'shop'\. Import and use it instead of registering another\.$"):
+    for again, options in (
+        (sse, {}),
+        (sse, {"name": "second"}),
+        (SSEPush("other"), {"url_prefix": "/other"}),
+    ):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"^This blueprint is already registered on app 'shop'\. Import and use it instead of registering another\.$",
+        ):
             app.register_blueprint(again, **options)
 
 
@@ -24,7 +31,10 @@ def test_blueprint_in_an_app_factory():
     """One module-level blueprint serves each app that a factory makes, and each has its own events."""
     sse = SSEPush()
     first, second = make_app("first", sse), make_app("second", sse)
-    with open_stream(first.test_client(), "/events") as one, open_stream(second.test_client(), "/events") as two:
+    with (
+        open_stream(first.test_client(), "/events") as one,
+        open_stream(second.test_client(), "/events") as two,
+    ):
         with first.app_context():
             id = sse.publish("for the first")
             assert sse.stats()["streams"] == 1
@@ -40,7 +50,10 @@ def test_rules_are_of_one_import_name():
     sse = SSEPush()
     first = make_app("first", sse)
     sse.authorize("*")(lambda channel: True)
-    with pytest.raises(ConfigurationError, match=r"rules of the app 'first', and they would open channels of the app 'second' too\. Give each app an SSEPush\(\) of its own"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"rules of the app 'first', and they would open channels of the app 'second' too\. Give each app an SSEPush\(\) of its own",
+    ):
         make_app("second", sse)
     del first
     gc.collect()
@@ -76,7 +89,10 @@ def test_rules_cannot_be_added_on_several_apps():
     """A rule for a blueprint that is on apps of different import names is refused; when one of them is gone, it is not."""
     sse = SSEPush()
     first, second = make_app("first", sse), make_app("second", sse)
-    with pytest.raises(ConfigurationError, match=r"may_read would count for every app of this blueprint, got apps of 'first', 'second'\. Give each app an SSEPush\(\)"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"may_read would count for every app of this blueprint, got apps of 'first', 'second'\. Give each app an SSEPush\(\)",
+    ):
 
         @sse.authorize("orders")
         def may_read(channel):
@@ -202,7 +218,10 @@ def test_stats_count_what_happens(app, client, sse):
     before = sse.stats()
     assert before["streams"] == before["opened"] == before["refused"] == before["published"] == 0
     assert before["channels"] == {}
-    with open_stream(client, "/events?channel=news&channel=orders"), open_stream(client, "/events?channel=news"):
+    with (
+        open_stream(client, "/events?channel=news&channel=orders"),
+        open_stream(client, "/events?channel=news"),
+    ):
         id = sse.publish("x", channel="news")
         stats = sse.stats()
     assert stats["streams"] == stats["opened"] == 2
@@ -230,7 +249,10 @@ def test_extension_takes_an_app_at_once():
         assert url_for("sse.stream") == "/push"
 
 
-@pytest.mark.parametrize(("options", "path"), [({}, "/events"), ({"url_prefix": "/push"}, "/push"), ({"url_prefix": None}, "/events")])
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [({}, "/events"), ({"url_prefix": "/push"}, "/push"), ({"url_prefix": None}, "/events")],
+)
 def test_init_app_sets_up_an_app(options, path):
     """sse.init_app(app) works as with other extensions, once per app and for any number of apps."""
     sse = SSEPush()
@@ -241,21 +263,37 @@ def test_init_app_sets_up_an_app(options, path):
             assert response.mimetype == "text/event-stream"
 
 
-@pytest.mark.parametrize("again", [lambda sse, app: sse.init_app(app), lambda sse, app: SSEPush(app), lambda sse, app: app.register_blueprint(sse)])
-@pytest.mark.parametrize("first", [lambda sse, app: sse.init_app(app), lambda sse, app: app.register_blueprint(sse)])
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda sse, app: sse.init_app(app),
+        lambda sse, app: SSEPush(app),
+        lambda sse, app: app.register_blueprint(sse),
+    ],
+)
+@pytest.mark.parametrize(
+    "first", [lambda sse, app: sse.init_app(app), lambda sse, app: app.register_blueprint(sse)]
+)
 def test_init_app_is_refused_on_an_app_that_has_one(first, again):
     """Whichever way an app was set up, a second time is refused with its name and the cure."""
     sse, app = SSEPush(), Flask("shop")
     first(sse, app)
-    with pytest.raises(ConfigurationError, match=r"^This blueprint is already registered on app 'shop'\. Import and use it"):
+    with pytest.raises(
+        ConfigurationError, match=r"^This blueprint is already registered on app 'shop'\. Import and use it"
+    ):
         again(sse, app)
 
 
 def test_what_is_no_app_is_refused():
     """A blueprint, a module or nothing in the place of the app is an error that shows the value and what to write."""
     api = Blueprint("api", __name__)
-    with pytest.raises(ConfigurationError, match=r'^"app" must be a Flask app, got <Blueprint \'api\'>\. On a blueprint, call its register_blueprint\(\)\.$'):
+    with pytest.raises(
+        ConfigurationError,
+        match=r'^"app" must be a Flask app, got <Blueprint \'api\'>\. On a blueprint, call its register_blueprint\(\)\.$',
+    ):
         SSEPush().init_app(api)
     for value in (None, 7, api):
-        with pytest.raises(ConfigurationError, match=r'^"name" must be a str or a Flask app, got .*Write SSEPush\(\)'):
+        with pytest.raises(
+            ConfigurationError, match=r'^"name" must be a str or a Flask app, got .*Write SSEPush\(\)'
+        ):
             SSEPush(value)

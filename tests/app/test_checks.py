@@ -12,7 +12,14 @@ from flask_sse_push.extension.settings import read_settings
 
 from .helpers import make_app
 
-GOOD = {"workers": 1, "threads": 100, "worker_connections": 1000, "preload_app": False, "graceful_timeout": 30, "http_protocols": ["h1"]}
+GOOD = {
+    "workers": 1,
+    "threads": 100,
+    "worker_connections": 1000,
+    "preload_app": False,
+    "graceful_timeout": 30,
+    "http_protocols": ["h1"],
+}
 
 
 def worker(kind, **cfg):
@@ -21,7 +28,9 @@ def worker(kind, **cfg):
 
 
 def gevent(capacity=1000, **cfg):
-    return Server("gunicorn gevent worker", worker("GeventWorker", **cfg), capacity, cfg.get("workers", 1) > 1)
+    return Server(
+        "gunicorn gevent worker", worker("GeventWorker", **cfg), capacity, cfg.get("workers", 1) > 1
+    )
 
 
 def gthread(capacity=100, **cfg):
@@ -35,7 +44,11 @@ def sync(**cfg):
 def problems(server, settings=None, config=None, imported_unpatched=False, bus_is_shared=False):
     """What is found with these settings, given without their prefix."""
     read = read_settings({f"SSE_PUSH_{key}": value for key, value in (settings or {}).items()})
-    return list(find_problems(server, read, config or {}, imported_unpatched=imported_unpatched, bus_is_shared=bus_is_shared))
+    return list(
+        find_problems(
+            server, read, config or {}, imported_unpatched=imported_unpatched, bus_is_shared=bus_is_shared
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,9 +108,16 @@ def test_several_processes_with_a_shared_bus_are_no_problem(server):
     """Where an event reaches all processes, there may be several."""
     assert problems(server, bus_is_shared=True) == []
 
+
 @pytest.mark.parametrize(
     ("server", "cure"),
-    [(sync(), "gunicorn -k gevent app:app"), (gevent(workers=3), "Leave it out"), (Server("uwsgi server", several_processes=True), "sqlite://"), (gthread(threads=1), "--threads 100"), (gevent(http_protocols=["h2"]), "--http-protocols")],
+    [
+        (sync(), "gunicorn -k gevent app:app"),
+        (gevent(workers=3), "Leave it out"),
+        (Server("uwsgi server", several_processes=True), "sqlite://"),
+        (gthread(threads=1), "--threads 100"),
+        (gevent(http_protocols=["h2"]), "--http-protocols"),
+    ],
 )
 def test_problem_ends_with_the_cure(server, cure):
     """Who reads the message can copy what to do."""
@@ -114,7 +134,10 @@ def test_server_that_cannot_work_is_refused():
     app = make_app()
     app.add_url_rule("/ping", view_func=lambda: "pong", endpoint="ping")
     client = app.test_client()
-    with pytest.raises(UnsupportedServer, match=r"^SSE006: .*without --without-threads\)\. \(SSE_PUSH_STRICT=False makes this a warning\.\)$"):
+    with pytest.raises(
+        UnsupportedServer,
+        match=r"^SSE006: .*without --without-threads\)\. \(SSE_PUSH_STRICT=False makes this a warning\.\)$",
+    ):
         client.get("/events", environ_overrides={"wsgi.multithread": False, **SINGLE})
     assert client.get("/ping").data == b"pong"
 

@@ -67,7 +67,11 @@ def test_clients_are_not_limited_by_default(sse):
 
 def test_client_is_who_the_key_says(sse):
     """The key is asked inside the request; None is not limited, and neither is a request without an address."""
-    client = make_app(blueprint=sse, max_streams_per_client=1, client_key=lambda asked: asked.headers.get("X-User") and request.headers["X-User"]).test_client()
+    client = make_app(
+        blueprint=sse,
+        max_streams_per_client=1,
+        client_key=lambda asked: asked.headers.get("X-User") and request.headers["X-User"],
+    ).test_client()
     with open_stream(client, "/events", headers={"X-User": "ada"}), open_stream(client, "/events"):
         assert is_refused(client, headers={"X-User": "ada"})
         assert not is_refused(client, headers={"X-User": "bob"})
@@ -88,7 +92,10 @@ def documented_key():
 def test_documented_key_counts_networks_of_ipv6(sse):
     """The function that the documentation shows: one key per address, and one per network of IPv6."""
     client = make_app(blueprint=sse, max_streams_per_client=1, client_key=documented_key()).test_client()
-    with open_stream(client, "/events", environ_base={"REMOTE_ADDR": "2001:db8::1"}), open_stream(client, "/events", environ_base=ADA):
+    with (
+        open_stream(client, "/events", environ_base={"REMOTE_ADDR": "2001:db8::1"}),
+        open_stream(client, "/events", environ_base=ADA),
+    ):
         assert is_refused(client, environ_base={"REMOTE_ADDR": "2001:db8::2"})
         assert not is_refused(client, environ_base={"REMOTE_ADDR": "2001:db8:0:1::1"})
         assert not is_refused(client, environ_base=BOB)
@@ -98,7 +105,10 @@ def test_documented_key_knows_ipv4_on_a_socket_of_ipv6_and_a_socket_without_addr
     """A server that listens on [::] writes IPv4 as IPv6, all of it in one network; over a Unix socket there is no address."""
     client = make_app(blueprint=sse, max_streams_per_client=1, client_key=documented_key()).test_client()
     unix = {"REMOTE_ADDR": ""}
-    with open_stream(client, "/events", environ_base={"REMOTE_ADDR": "::ffff:192.0.2.1"}), open_stream(client, "/events", environ_base=unix):
+    with (
+        open_stream(client, "/events", environ_base={"REMOTE_ADDR": "::ffff:192.0.2.1"}),
+        open_stream(client, "/events", environ_base=unix),
+    ):
         assert is_refused(client, environ_base={"REMOTE_ADDR": "192.0.2.1"})
         assert not is_refused(client, environ_base={"REMOTE_ADDR": "::ffff:192.0.2.2"})
         assert not is_refused(client, environ_base=unix)
@@ -141,7 +151,9 @@ def proxy(request):
     return LocalProxy(lambda: "ada" if has_request_context() else abort(500))
 
 
-@pytest.mark.parametrize("key", [proxy, fails, aborts, lambda request: 7, lambda request: b"ada", lambda request: ["ada"]])
+@pytest.mark.parametrize(
+    "key", [proxy, fails, aborts, lambda request: 7, lambda request: b"ada", lambda request: ["ada"]]
+)
 def test_key_that_fails_refuses_softly_and_is_logged_once(sse, key, caplog):
     """A mistake in the key must not stop browsers for ever, nor let anybody in without a limit."""
     client = make_app(blueprint=sse, max_streams_per_client=5, client_key=key).test_client()
@@ -201,7 +213,10 @@ def finished(client):
 
 
 def full(client):
-    with open_stream(client, "/events", environ_base=BOB), open_stream(client, "/events", environ_base={"REMOTE_ADDR": "10.0.0.3"}):
+    with (
+        open_stream(client, "/events", environ_base=BOB),
+        open_stream(client, "/events", environ_base={"REMOTE_ADDR": "10.0.0.3"}),
+    ):
         assert is_refused(client, environ_base=ADA)
 
 

@@ -31,12 +31,28 @@ def test_credentials_are_allowed_when_configured():
     """Cookies of another origin need a setting of their own."""
     client = make_app(cors_origins=[THERE], cors_credentials=True).test_client()
     with client.get("/events", headers={"Origin": THERE}) as response:
-        assert cors_of(response) == {"Access-Control-Allow-Origin": THERE, "Access-Control-Allow-Credentials": "true"}
+        assert cors_of(response) == {
+            "Access-Control-Allow-Origin": THERE,
+            "Access-Control-Allow-Credentials": "true",
+        }
 
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example", "null", "http://app.example.com", "https://app.example.com:8443", "https://app.example.com.evil.example", "https://APP.example.com", "https://localhost.evil", "app.example.com", "x", "https://[", "https://sub.app.example.com", THERE + "/"],
+    [
+        "https://evil.example",
+        "null",
+        "http://app.example.com",
+        "https://app.example.com:8443",
+        "https://app.example.com.evil.example",
+        "https://APP.example.com",
+        "https://localhost.evil",
+        "app.example.com",
+        "x",
+        "https://[",
+        "https://sub.app.example.com",
+        THERE + "/",
+    ],
 )
 def test_foreign_origin_is_refused(client, origin):
     """Any other origin is refused for good and gets no permission: its page could not read the stream, which would be open all the same."""
@@ -68,7 +84,10 @@ def test_own_origin_is_served(client, headers, base):
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
 def test_own_origin_is_not_what_the_browser_calls_another(client, site):
     """Only same-origin vouches for a foreign host."""
-    assert client.get("/events", headers={"Origin": "https://evil.example", "Sec-Fetch-Site": site}).status_code == 403
+    assert (
+        client.get("/events", headers={"Origin": "https://evil.example", "Sec-Fetch-Site": site}).status_code
+        == 403
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +113,9 @@ def test_own_origin_is_not_what_the_browser_calls_another(client, site):
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_request_without_an_origin_is_judged_by_what_the_browser_says_of_it(client, site, dest, is_served, method):
+def test_request_without_an_origin_is_judged_by_what_the_browser_says_of_it(
+    client, site, dest, is_served, method
+):
     """A browser sends no Origin for what a page embeds, and says all the same whose page it is; an empty header says nothing."""
     headers = {"Sec-Fetch-Site": site} if dest is None else {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": dest}
     with client.open("/events", method=method, headers=headers) as response:
@@ -111,10 +132,16 @@ def test_configured_origin_is_served_whatever_site_it_is_of(client, site):
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_own_host_is_foreign_where_the_browser_says_so(client, site):
     """A page of the same host with another scheme or port is another origin: the browser knows, and the host alone does not tell."""
-    assert client.get("/events", headers={"Origin": "http://localhost", "Sec-Fetch-Site": site}).status_code == 403
+    assert (
+        client.get("/events", headers={"Origin": "http://localhost", "Sec-Fetch-Site": site}).status_code
+        == 403
+    )
 
 
-@pytest.mark.parametrize("origin", ["chrome-extension://localhost", "file://localhost", "ftp://localhost", "//localhost", "localhost"])
+@pytest.mark.parametrize(
+    "origin",
+    ["chrome-extension://localhost", "file://localhost", "ftp://localhost", "//localhost", "localhost"],
+)
 def test_own_host_under_another_scheme_is_foreign(client, origin):
     """Only pages that came by HTTP can be the app's own."""
     assert client.get("/events", headers={"Origin": origin}).status_code == 403
@@ -152,11 +179,20 @@ def test_refusal_can_be_read_by_a_configured_origin(client):
 
 def test_preflight_of_a_configured_origin_is_granted(client):
     """A preflight names what may be sent, and is remembered."""
-    response = client.options("/events", headers={"Origin": THERE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "last-event-id"})
+    response = client.options(
+        "/events",
+        headers={
+            "Origin": THERE,
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "last-event-id",
+        },
+    )
     assert response.status_code == 204
     assert response.headers["Access-Control-Allow-Origin"] == THERE
     assert {"GET", "HEAD"} <= set(response.headers["Access-Control-Allow-Methods"].split(", "))
-    assert {"Last-Event-ID", "Authorization", "Cache-Control"} <= set(response.headers["Access-Control-Allow-Headers"].split(", "))
+    assert {"Last-Event-ID", "Authorization", "Cache-Control"} <= set(
+        response.headers["Access-Control-Allow-Headers"].split(", ")
+    )
     assert 0 < int(response.headers["Access-Control-Max-Age"]) <= 7200
     assert "Origin" in response.headers["Vary"]
     assert response.data == b""
@@ -192,7 +228,10 @@ def test_own_view_can_be_read_by_a_configured_origin(views, path):
 @pytest.mark.parametrize("path", ["/mine", "/answer"])
 def test_own_view_refuses_what_a_foreign_page_embeds(views, path):
     """A view of one's own streams into no iframe of another site."""
-    assert views.get(path, headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"}).status_code == 403
+    assert (
+        views.get(path, headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"}).status_code
+        == 403
+    )
 
 
 @pytest.mark.parametrize("path", ["/mine", "/answer"])

@@ -181,5 +181,11 @@ gevent.spawn(main).join()
 def test_child_forked_in_the_middle_of_a_look_takes_no_watch():
     """A child shares the kernel's watch with its parent: its copy of the heartbeat leaves new streams to the parent, which notices that their clients go."""
     needs(modules=["gevent"])
-    ran = subprocess.run([sys.executable, "-c", FORKS_IN_A_LOOK], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=30 * FACTOR)
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKS_IN_A_LOOK],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=30 * FACTOR,
+    )
     assert (ran.stdout, ran.stderr) == ("gone\n", "")

@@ -27,7 +27,11 @@ def shop():
 def known(ids):
     """Texts near real positions: those, their pieces, and neighbours that never were."""
     epoch = ids[0].split("-")[0]
-    return st.sampled_from(ids) | st.integers(-5, 10**20).map(lambda number: f"{epoch}-{number}") | st.sampled_from([epoch, f"{epoch}-", f"-{epoch}", ids[0] + " ", ids[0].upper()])
+    return (
+        st.sampled_from(ids)
+        | st.integers(-5, 10**20).map(lambda number: f"{epoch}-{number}")
+        | st.sampled_from([epoch, f"{epoch}-", f"-{epoch}", ids[0] + " ", ids[0].upper()])
+    )
 
 
 @settings(max_examples=150)
@@ -56,20 +60,35 @@ def test_any_last_event_id_opens_a_stream_that_tells_the_truth(shop, data):
     else:
         epoch, sequence = text.split("-")
         assert epoch == ids[0].split("-")[0]
-        assert [event.last_event_id for event in rest] == [id for id in own if int(id.split("-")[1]) > int(sequence)]
+        assert [event.last_event_id for event in rest] == [
+            id for id in own if int(id.split("-")[1]) > int(sequence)
+        ]
     assert decoder.last_event_id.startswith(ids[0].split("-")[0])
 
 
 @settings(max_examples=150)
-@given(query=st.lists(st.tuples(st.sampled_from(["channel", "last_event_id", "x"]) | any_text, any_text | st.sampled_from(["sse", "news", "closed", "*"])), max_size=5), method=st.sampled_from(["GET", "HEAD", "OPTIONS"]))
+@given(
+    query=st.lists(
+        st.tuples(
+            st.sampled_from(["channel", "last_event_id", "x"]) | any_text,
+            any_text | st.sampled_from(["sse", "news", "closed", "*"]),
+        ),
+        max_size=5,
+    ),
+    method=st.sampled_from(["GET", "HEAD", "OPTIONS"]),
+)
 def test_any_query_is_answered(shop, query, method):
     """No query is an error of the server, and no channel that is not public is ever read."""
     _, client, sse, _ = shop
-    with client.open("/events", method=method, query_string=[(key, value) for key, value in query]) as response:
+    with client.open(
+        "/events", method=method, query_string=[(key, value) for key, value in query]
+    ) as response:
         assert response.status_code in ((204,) if method == "OPTIONS" else (200, 400, 403))
         if response.status_code == 200 and method == "GET":
             assert {value for key, value in query if key == "channel"} <= {"sse", "news"}
-            assert not [event for event in read_events(response)[0] if event.type not in ("message", "sse.reset")]
+            assert not [
+                event for event in read_events(response)[0] if event.type not in ("message", "sse.reset")
+            ]
 
 
 @settings(max_examples=100)
@@ -82,7 +101,26 @@ def test_any_raw_query_is_answered(shop, raw):
 
 
 @settings(max_examples=100)
-@given(headers=st.dictionaries(st.sampled_from(["Origin", "Sec-Fetch-Site", "Accept", "Cache-Control", "Last-Event-ID", "Cookie", "Authorization", "X-Forwarded-For", "Range", "If-None-Match"]), header_text, max_size=5))
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(
+            [
+                "Origin",
+                "Sec-Fetch-Site",
+                "Accept",
+                "Cache-Control",
+                "Last-Event-ID",
+                "Cookie",
+                "Authorization",
+                "X-Forwarded-For",
+                "Range",
+                "If-None-Match",
+            ]
+        ),
+        header_text,
+        max_size=5,
+    )
+)
 def test_any_header_is_answered(shop, headers):
     """No value of a header is an error of the server."""
     _, client, _, _ = shop
@@ -106,12 +144,27 @@ def test_any_event_arrives_whole_or_is_refused(data, type, channel):
         assert sse.stats()["history"]["events"] == 0
         return
     epoch = id.split("-")[0]
-    with app.test_client().get("/events", query_string={"channel": channel}, headers={"Last-Event-ID": f"{epoch}-0"}) as response:
+    with app.test_client().get(
+        "/events", query_string={"channel": channel}, headers={"Last-Event-ID": f"{epoch}-0"}
+    ) as response:
         (event,), _ = read_events(response)
-    assert (event.type, event.data, event.last_event_id) == (type or "message", data.replace("\r\n", "\n").replace("\r", "\n"), id)
+    assert (event.type, event.data, event.last_event_id) == (
+        type or "message",
+        data.replace("\r\n", "\n").replace("\r", "\n"),
+        id,
+    )
 
 
-@pytest.mark.parametrize("payload", ["x\rdata: injected\revent: evil\r\r", "x\n\nevent: evil\ndata: y\n\n", "\r\n\r\nid: 1\r\n\r\n", "\u2028event: evil\u2029", "\x85\x85event: evil\x85"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "x\rdata: injected\revent: evil\r\r",
+        "x\n\nevent: evil\ndata: y\n\n",
+        "\r\n\r\nid: 1\r\n\r\n",
+        "\u2028event: evil\u2029",
+        "\x85\x85event: evil\x85",
+    ],
+)
 def test_data_cannot_inject_fields(payload):
     """Line ends in data make data lines and nothing else."""
     sse = SSEPush()

@@ -17,7 +17,9 @@ main_thread_only = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="
 
 def run_script(script):
     """Run Python code in a process of its own; it prints "fine" at its end."""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20 * FACTOR, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20 * FACTOR, check=False
+    )
     assert done.stdout == "fine\n", done.stderr
 
 

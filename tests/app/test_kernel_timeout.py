@@ -29,9 +29,12 @@ def careful_generator(app):
     return wrapped
 
 
-
-
-WAYS = {"bare": (None, False), "hook": (None, True), "generator": (generator, False), "careful generator": (careful_generator, True)}
+WAYS = {
+    "bare": (None, False),
+    "hook": (None, True),
+    "generator": (generator, False),
+    "careful generator": (careful_generator, True),
+}
 
 
 @pytest.fixture(params=WAYS)
@@ -73,7 +76,15 @@ def test_timeout_of_the_kernel_ends_as_a_client_that_left(serve):
     assert serve.told == ["closed"] * serve.is_hooked
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError(errno.ECONNRESET, "reset"), OSError(errno.ENOSPC, "full"), TimeoutError("of somebody"), ValueError("x")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+        OSError(errno.ENOSPC, "full"),
+        TimeoutError("of somebody"),
+        ValueError("x"),
+    ],
+)
 def test_other_errors_reach_the_server_as_they_are(serve, error):
     """Only the kernel's time-out is turned into another error."""
     with pytest.raises(type(error)) as raised:

@@ -85,7 +85,9 @@ def test_client_of_a_bus_that_is_away_keeps_its_id(tmp_path, last_event_id):
     """Whatever id it came with, it still has it when it is cut off before the bus is back: with none it would be new, and no gap be told."""
     made = contextlib.ExitStack()
     app = make_app(
-        bus_url=lambda options: made.enter_context(contextlib.closing(SqliteBus(str(tmp_path / "away" / "events.db"), options))),
+        bus_url=lambda options: made.enter_context(
+            contextlib.closing(SqliteBus(str(tmp_path / "away" / "events.db"), options))
+        ),
         heartbeat_seconds=0.1,
         publish_timeout_seconds=0.1,
     )

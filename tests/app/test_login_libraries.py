@@ -96,7 +96,18 @@ class Security:
     def __init__(self, app):
         from flask_security import RoleMixin, Security, UserDatastore, UserMixin, auth_required, login_user
 
-        user = type("User", (UserMixin,), {"id": 1, "email": "ann@example.com", "active": True, "fs_uniquifier": "ann", "roles": (), "password": None})()
+        user = type(
+            "User",
+            (UserMixin,),
+            {
+                "id": 1,
+                "email": "ann@example.com",
+                "active": True,
+                "fs_uniquifier": "ann",
+                "roles": (),
+                "password": None,
+            },
+        )()
 
         class Users(UserDatastore):
             def __init__(self):
@@ -162,7 +173,9 @@ def test_login_decorator_above_a_rule_is_refused(library):
     """Their decorator above @sse.authorize would never be asked, so that order does not start: the error says which one does."""
     sse = SSEPush()
     login = library(make_app(blueprint=sse))
-    with pytest.raises(ConfigurationError, match=r"Put @sse\.authorize on top and the other decorator below it\.$"):
+    with pytest.raises(
+        ConfigurationError, match=r"Put @sse\.authorize on top and the other decorator below it\.$"
+    ):
 
         @login.decorator
         @sse.authorize("orders")

@@ -13,7 +13,15 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider, JSONProvider
 
 import flask_sse_push
-from flask_sse_push import BusUnavailable, ConfigurationError, InvalidChannel, InvalidEvent, NotRegistered, SSEPush, SSEPushError
+from flask_sse_push import (
+    BusUnavailable,
+    ConfigurationError,
+    InvalidChannel,
+    InvalidEvent,
+    NotRegistered,
+    SSEPush,
+    SSEPushError,
+)
 from flask_sse_push.testing import capture, open_stream
 
 from .helpers import make_app
@@ -57,7 +65,9 @@ def test_publish_from_threads_reaches_a_stream_in_order(app, client, sse):
             thread.join()
         events = stream.read(60)
     for name in "abc":
-        assert [event.data for event in events if event.data[0] == name] == [f"{name}{count}" for count in range(20)]
+        assert [event.data for event in events if event.data[0] == name] == [
+            f"{name}{count}" for count in range(20)
+        ]
     assert sorted(ids, key=lambda id: int(id.split("-")[1])) == [event.last_event_id for event in events]
 
 
@@ -71,7 +81,9 @@ def test_publish_by_position(app, sse):
     """The arguments may be given by position, and reach observers as they are."""
     with capture(app) as published:
         id = sse.publish({"a": 1}, "created", None, 5000, "orders")
-    assert [(event.json, event.type, event.channels, event.id) for event in published] == [({"a": 1}, "created", ("orders",), id)]
+    assert [(event.json, event.type, event.channels, event.id) for event in published] == [
+        ({"a": 1}, "created", ("orders",), id)
+    ]
 
 
 def test_publish_returns_contiguous_ids(app, sse):
@@ -101,7 +113,9 @@ def test_publish_with_several_apps_says_what_to_do():
     """Outside a context and with several apps it is refused, with their names and the cure; in a context it goes to that app."""
     sse = SSEPush()
     shop, blog = make_app("shop", sse), make_app("blog", sse)
-    with pytest.raises(NotRegistered, match=r"is registered on 2 apps \('blog', 'shop'\).*Use: with app\.app_context\(\)"):
+    with pytest.raises(
+        NotRegistered, match=r"is registered on 2 apps \('blog', 'shop'\).*Use: with app\.app_context\(\)"
+    ):
         sse.publish("x")
     with blog.app_context():
         sse.publish("to the blog")
@@ -123,13 +137,21 @@ def test_publish_forgets_an_app_that_is_gone():
 
 def test_publish_before_registration_says_what_to_do():
     """On no app at all it is refused with the line that is missing."""
-    with pytest.raises(NotRegistered, match=r"not registered on any app yet\. Call app\.register_blueprint\(sse, url_prefix='/events'\) first\."):
+    with pytest.raises(
+        NotRegistered,
+        match=r"not registered on any app yet\. Call app\.register_blueprint\(sse, url_prefix='/events'\) first\.",
+    ):
         SSEPush().publish("x")
 
 
 def test_publish_in_the_context_of_another_app_says_what_to_do(app, sse):
     """In the context of an app without the blueprint it is refused with that app's name, even though another has it."""
-    with Flask("other").app_context(), pytest.raises(NotRegistered, match=r"is not registered on app 'other'\. Call app\.register_blueprint"):
+    with (
+        Flask("other").app_context(),
+        pytest.raises(
+            NotRegistered, match=r"is not registered on app 'other'\. Call app\.register_blueprint"
+        ),
+    ):
         sse.publish("x")
 
 
@@ -217,12 +239,46 @@ def _deep():
 
 @pytest.mark.parametrize(
     "data",
-    [float("nan"), float("inf"), {"price": float("-inf")}, b"bytes", bytearray(b"x"), {1, 2}, frozenset(), object(), {(1, 2): 3}, {"a": b"b"}, _circle(), _deep(), 1j],
-    ids=["nan", "inf", "nested inf", "bytes", "bytearray", "set", "frozenset", "object", "tuple key", "nested bytes", "circle", "deep", "complex"],
+    [
+        float("nan"),
+        float("inf"),
+        {"price": float("-inf")},
+        b"bytes",
+        bytearray(b"x"),
+        {1, 2},
+        frozenset(),
+        object(),
+        {(1, 2): 3},
+        {"a": b"b"},
+        _circle(),
+        _deep(),
+        1j,
+    ],
+    ids=[
+        "nan",
+        "inf",
+        "nested inf",
+        "bytes",
+        "bytearray",
+        "set",
+        "frozenset",
+        "object",
+        "tuple key",
+        "nested bytes",
+        "circle",
+        "deep",
+        "complex",
+    ],
 )
 def test_publish_refuses_what_is_no_json(app, sse, data):
     """What a browser could not parse, or nobody can encode, is refused with a message of a bounded size, and nothing is stored."""
-    with capture(app) as published, pytest.raises(InvalidEvent, match=r'(?s)^"data" must be a str or something that can be encoded as JSON, got .*Convert it first\.$') as caught:
+    with (
+        capture(app) as published,
+        pytest.raises(
+            InvalidEvent,
+            match=r'(?s)^"data" must be a str or something that can be encoded as JSON, got .*Convert it first\.$',
+        ) as caught,
+    ):
         sse.publish(data)
     assert len(str(caught.value)) < 600
     assert published == []
@@ -231,7 +287,17 @@ def test_publish_refuses_what_is_no_json(app, sse, data):
 
 @pytest.mark.parametrize(
     "options",
-    [{"data": "a\ud800"}, {"type": "a\nb"}, {"type": ""}, {"type": "error"}, {"type": "sse.reset"}, {"type": "a\udcff"}, {"retry": 0}, {"retry": "1000"}, {"retry": 10**9}],
+    [
+        {"data": "a\ud800"},
+        {"type": "a\nb"},
+        {"type": ""},
+        {"type": "error"},
+        {"type": "sse.reset"},
+        {"type": "a\udcff"},
+        {"retry": 0},
+        {"retry": "1000"},
+        {"retry": 10**9},
+    ],
     ids=repr,
 )
 def test_publish_refuses_what_cannot_be_sent(app, sse, options):
@@ -249,7 +315,10 @@ def test_publish_refuses_an_event_that_is_too_large():
     largest = 2000 - len("data: \n\n")
     with app.app_context():
         sse.publish("x" * largest)
-        with pytest.raises(InvalidEvent, match=r'makes an event of 2,001 bytes, SSE_PUSH_MAX_EVENT_BYTES allows 2,000\. .*raise the limit'):
+        with pytest.raises(
+            InvalidEvent,
+            match=r"makes an event of 2,001 bytes, SSE_PUSH_MAX_EVENT_BYTES allows 2,000\. .*raise the limit",
+        ):
             sse.publish("x" * (largest + 1))
         with pytest.raises(InvalidEvent):
             sse.publish("é" * (largest // 2 + 1))
@@ -260,14 +329,19 @@ def test_publish_refuses_an_event_that_is_too_large():
 
 def test_publish_to_several_channels_is_one_event(app, client, sse):
     """Who listens to several of an event's channels gets it once."""
-    with open_stream(client, "/events?channel=news&channel=orders") as both, open_stream(client, "/events?channel=orders") as one:
+    with (
+        open_stream(client, "/events?channel=news&channel=orders") as both,
+        open_stream(client, "/events?channel=orders") as one,
+    ):
         id = sse.publish("x", channel=["news", "orders", "news"])
         sse.publish("end", channel=("orders",))
         assert [(event.data, event.last_event_id) for event in both.read(2)][0] == ("x", id)
         assert [event.data for event in one.read(2)] == ["x", "end"]
 
 
-@pytest.mark.parametrize("channel", ["", "a b", [], ["a", "b c"], 7, None, b"news", ["a", 7], [["a"]], "*", "orders.*"])
+@pytest.mark.parametrize(
+    "channel", ["", "a b", [], ["a", "b c"], 7, None, b"news", ["a", 7], [["a"]], "*", "orders.*"]
+)
 def test_publish_refuses_what_is_no_channel(app, sse, channel):
     """Only names of channels take events, and a pattern is none."""
     with pytest.raises(InvalidChannel):

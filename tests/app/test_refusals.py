@@ -30,12 +30,36 @@ def refuse_by_rule(sse):
 
 
 REFUSED = [
-    ("/events?channel=orders.7", {}, 403, "rule refuse_by_rule.<locals>.may_read of 'orders.*' returned False", "This is what a rule does"),
-    ("/events?channel=made-up", {}, 403, "no rule covers channel 'made-up', and SSE_PUSH_PUBLIC_CHANNELS does not list it", "Add a rule"),
+    (
+        "/events?channel=orders.7",
+        {},
+        403,
+        "rule refuse_by_rule.<locals>.may_read of 'orders.*' returned False",
+        "This is what a rule does",
+    ),
+    (
+        "/events?channel=made-up",
+        {},
+        403,
+        "no rule covers channel 'made-up', and SSE_PUSH_PUBLIC_CHANNELS does not list it",
+        "Add a rule",
+    ),
     ("/events?channel=a%20b", {}, 400, "the request asks for the channels ['a b']", "Use 1 to 128 letters"),
-    ("/events?channel=news", {"Origin": "https://evil.example"}, 403, "a page of another origin, 'https://evil.example', asked 'localhost'", "SSE_PUSH_CORS_ORIGINS"),
+    (
+        "/events?channel=news",
+        {"Origin": "https://evil.example"},
+        403,
+        "a page of another origin, 'https://evil.example', asked 'localhost'",
+        "SSE_PUSH_CORS_ORIGINS",
+    ),
     ("/own?name=a%20b", {}, 400, "the request asks for the channels ['a b']", "Use 1 to 128 letters"),
-    ("/own?name=a", {"Origin": "https://evil.example"}, 403, "a page of another origin, 'https://evil.example', asked 'localhost'", "SSE_PUSH_CORS_ORIGINS"),
+    (
+        "/own?name=a",
+        {"Origin": "https://evil.example"},
+        403,
+        "a page of another origin, 'https://evil.example', asked 'localhost'",
+        "SSE_PUSH_CORS_ORIGINS",
+    ),
 ]
 
 
@@ -105,7 +129,10 @@ def test_refusal_log_is_bounded(client, caplog, kind):
             client.get(f"/events?channel={'a%20' if kind == 'name' else ''}{number}")
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == MOST_KEYS + 1
-    assert f"Refusals for {MOST_KEYS} reasons of the kind {kind!r} were logged; further ones are not." in messages
+    assert (
+        f"Refusals for {MOST_KEYS} reasons of the kind {kind!r} were logged; further ones are not."
+        in messages
+    )
     client.get("/events?channel=orders.7")
     assert "returned False" in caplog.records[-1].getMessage()
 
@@ -120,14 +147,18 @@ def test_refusal_log_tells_of_a_rule_that_breaks_beside_many_that_refuse(client,
     assert "raised ZeroDivisionError" in caplog.records[-1].getMessage()
 
 
-@pytest.mark.parametrize("text", ["a\nb", "a\r\nINFO forged", "\x1b[2J", "\x9b2J", "\u202eb", "\u2028", "\x00", "x" * 5000])
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\r\nINFO forged", "\x1b[2J", "\x9b2J", "\u202eb", "\u2028", "\x00", "x" * 5000]
+)
 def test_refusal_log_shows_nothing_from_outside_as_it_is(app, client, sse, caplog, text):
     """Line breaks, controls and what turns text around are escaped, and long texts shortened, whoever sent or returned them."""
     sse.authorize("wrong")(lambda channel: text)
     client.get("/events?channel=wrong")
     client.get("/events", query_string={"channel": text})
     client.get("/events", query_string={"channels": "x", f"channel{text[:20]}": "x"}).close()
-    client.get("/events", headers={"Origin": f"https://{text.encode('ascii', 'replace').decode().splitlines()[0]}"})
+    client.get(
+        "/events", headers={"Origin": f"https://{text.encode('ascii', 'replace').decode().splitlines()[0]}"}
+    )
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) >= 4
     for message in messages:
@@ -155,14 +186,18 @@ def test_name_in_the_query_that_is_nearly_ours_is_told(app, client, caplog, name
         with client.get("/events", query_string={name: "news"}) as response:
             assert response.status_code == 200
     [record] = caplog.records
-    assert record.getMessage().startswith(f"A stream was asked for wrongly: the query has {name!r}, which nothing reads. Write {meant}=")
+    assert record.getMessage().startswith(
+        f"A stream was asked for wrongly: the query has {name!r}, which nothing reads. Write {meant}="
+    )
     app.debug = True
     response = client.get("/events", query_string={name: "news", "channel": "news"})
     assert response.status_code == 400
     assert response.json["cure"].startswith(f"Write {meant}=")
 
 
-@pytest.mark.parametrize("name", ["datastar", "_", "t", "token", "cb", "event", "id", "x" * 500, "é", "user_channel_of_the_page"])
+@pytest.mark.parametrize(
+    "name", ["datastar", "_", "t", "token", "cb", "event", "id", "x" * 500, "é", "user_channel_of_the_page"]
+)
 def test_name_in_the_query_of_others_is_left_alone(app, client, caplog, name):
     """Datastar, cache busters and tokens put names of their own into the query."""
     app.debug = True
@@ -186,7 +221,10 @@ def test_default_channel_can_be_closed(sse, caplog, query):
     with client.get("/events?channel=other") as response:
         assert response.status_code == 200
     [record] = caplog.records
-    assert "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False closes channel 'sse', which is read where a request names no channel" in record.getMessage()
+    assert (
+        "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False closes channel 'sse', which is read where a request names no channel"
+        in record.getMessage()
+    )
     assert '@sse.authorize("sse")' in record.getMessage()
 
 
@@ -239,8 +277,14 @@ def test_browser_comes_back_to_a_rule_that_broke(sse, browser, monkeypatch):
     page = browser.new_page()
     try:
         page.goto(f"http://127.0.0.1:{server.port}/")
-        page.evaluate("window.events = new EventSource('/events?channel=orders'); window.refused = new EventSource('/events?channel=closed')")
-        eventually(lambda: page.evaluate("window.events.readyState") == 1 and len(asked) == 3, 15_000 * MS, "the stream opens at the third try")
+        page.evaluate(
+            "window.events = new EventSource('/events?channel=orders'); window.refused = new EventSource('/events?channel=closed')"
+        )
+        eventually(
+            lambda: page.evaluate("window.events.readyState") == 1 and len(asked) == 3,
+            15_000 * MS,
+            "the stream opens at the third try",
+        )
         assert page.evaluate("window.refused.readyState") == 2
     finally:
         page.close()

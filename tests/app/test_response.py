@@ -77,7 +77,10 @@ def test_response_sends_each_kind_of_item(app, sse):
     assert decoder.retry == 700
 
 
-@pytest.mark.parametrize(("value", "data"), [(None, "null"), ("text", '"text"'), ({"total": 3}, '{"total": 3}'), (0, "0"), ([], "[]")])
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [(None, "null"), ("text", '"text"'), ({"total": 3}, '{"total": 3}'), (0, "0"), ([], "[]")],
+)
 def test_response_done_carries_the_return_value(app, sse, value, data):
     """The last event is done, and its data is what the generator returned, as JSON."""
 
@@ -139,7 +142,20 @@ def returns_no_json():
         (lambda: (Event("x", type=type) for type in ["ok", "sse.reset"]), ["x"]),
         (lambda: (Event("x", type=type) for type in ["ok", "error"]), ["x"]),
     ],
-    ids=["at once", "later", "return", "bytes", "nan", "surrogate", "large", "done", "failed", "end", "reserved prefix", "reserved"],
+    ids=[
+        "at once",
+        "later",
+        "return",
+        "bytes",
+        "nan",
+        "surrogate",
+        "large",
+        "done",
+        "failed",
+        "end",
+        "reserved prefix",
+        "reserved",
+    ],
 )
 def test_response_failed_is_told_and_logged(app, sse, caplog, make, before):
     """When the iterable raises, or gives what cannot be sent, failed follows what came before; the log has the error and the client has not."""
@@ -212,7 +228,9 @@ def test_response_204_can_be_read_by_a_configured_origin():
     """The answer "do not come back" carries the permission: without, a page of another origin would see a network error and try for ever."""
     sse = SSEPush()
     app = make_app(blueprint=sse, cors_origins=["https://app.example.com"])
-    response = serve(app, sse, list).get("/answer", headers={"Last-Event-ID": "end", "Origin": "https://app.example.com"})
+    response = serve(app, sse, list).get(
+        "/answer", headers={"Last-Event-ID": "end", "Origin": "https://app.example.com"}
+    )
     assert response.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
 
 
@@ -290,7 +308,10 @@ def test_response_that_is_never_begun_closes_its_iterable(how):
     elif how == "never asked":
         with app.test_request_context("/answer"):
             response = app.full_dispatch_request()
-        response({"REQUEST_METHOD": "GET", "SERVER_NAME": "x", "SERVER_PORT": "80", "wsgi.url_scheme": "http"}, lambda *_: None).close()
+        response(
+            {"REQUEST_METHOD": "GET", "SERVER_NAME": "x", "SERVER_PORT": "80", "wsgi.url_scheme": "http"},
+            lambda *_: None,
+        ).close()
     else:
         with open_stream(client, "/events"), client.get("/answer") as response:
             b"".join(response.response)
@@ -307,7 +328,14 @@ def test_response_that_is_refused_closes_its_iterable(app, sse, how):
         assert client.get("/answer", headers={"Origin": "https://evil.example"}).status_code == 403
     else:
         with pytest.raises(UnsupportedServer):
-            client.get("/answer", environ_overrides={"wsgi.multithread": False, "werkzeug.socket": object(), "SERVER_SOFTWARE": "Werkzeug/3"})
+            client.get(
+                "/answer",
+                environ_overrides={
+                    "wsgi.multithread": False,
+                    "werkzeug.socket": object(),
+                    "SERVER_SOFTWARE": "Werkzeug/3",
+                },
+            )
     assert (items.begun, items.closed) == (False, 1)
 
 

@@ -20,7 +20,9 @@ def app(sse):
 
 
 def publish(sse, *channels, times=1):
-    return [sse.publish(f"{channel} {number}", channel=channel) for channel in channels for number in range(times)]
+    return [
+        sse.publish(f"{channel} {number}", channel=channel) for channel in channels for number in range(times)
+    ]
 
 
 def resumed(client, path="/events", last_event_id=None):
@@ -93,7 +95,10 @@ def test_resume_keeps_to_the_channels(client, sse):
     assert [event.data for event in events] == ["a 0"]
 
 
-@pytest.mark.parametrize("last_event_id", ["nonsense", "end", "7", "x-01", "a" * 4000, "-", "null", "undefined", "é", "a b", "<script>", "%00"])
+@pytest.mark.parametrize(
+    "last_event_id",
+    ["nonsense", "end", "7", "x-01", "a" * 4000, "-", "null", "undefined", "é", "a b", "<script>", "%00"],
+)
 def test_malformed_id_is_told_and_fetches_nothing(client, sse, last_event_id):
     """An id that is none of ours begins at the end, behind a reset, and leaves the client with a position that works."""
     publish(sse, "sse", times=3)

@@ -20,7 +20,21 @@ NAN = float("nan")
 WRONG = {
     "PUBLIC_CHANNELS": ["news", None, 7, {"a": 1}, [7], ["a b"], [""], [None]],
     "DEFAULT_CHANNEL_PUBLIC": [1, 0, "true", "False", None],
-    "BUS_URL": ["", None, 7, b"auto", "memory", "http://localhost", "kafka://x", "sqlite://", "sqlite:///", "sqlite://host/x.db", "sqlite:////var/", "sqlite:///a.db?x=1", "memory://x"],
+    "BUS_URL": [
+        "",
+        None,
+        7,
+        b"auto",
+        "memory",
+        "http://localhost",
+        "kafka://x",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite://host/x.db",
+        "sqlite:////var/",
+        "sqlite:///a.db?x=1",
+        "memory://x",
+    ],
     "PUBLISH_TIMEOUT_SECONDS": [0, 0.05, 61, "2", True, None, NAN],
     "HISTORY_LENGTH": [0, -1, 1_000_001, 2.5, "256", True, None, NAN],
     "HISTORY_SECONDS": [0, -1, 0.5, 7 * 86_400 + 1, "300", True, None, NAN],
@@ -35,7 +49,23 @@ WRONG = {
     "ABRUPT_END": [1, 0, "true", None],
     "MAX_CHANNELS": [0, 10_001, 2.5, "32", True, None],
     "MAX_EVENT_BYTES": [0, 63, 64 * 1024 * 1024 + 1, 2.5, "64", True, None],
-    "CORS_ORIGINS": ["*", "https://a.example", None, 7, [7], ["*"], ["a.example"], ["https://a.example/"], ["https://A.example"], ["ftp://a.example"], ["https://"], [""], ["null"], ["https://a.example/path"], ["https://[x"]],
+    "CORS_ORIGINS": [
+        "*",
+        "https://a.example",
+        None,
+        7,
+        [7],
+        ["*"],
+        ["a.example"],
+        ["https://a.example/"],
+        ["https://A.example"],
+        ["ftp://a.example"],
+        ["https://"],
+        [""],
+        ["null"],
+        ["https://a.example/path"],
+        ["https://[x"],
+    ],
     "CORS_CREDENTIALS": [1, 0, "true", "False", None, "yes"],
     "STRICT": [1, 0, "true", "False", None],
 }
@@ -57,7 +87,12 @@ RIGHT = {
     "ABRUPT_END": [True, False],
     "MAX_CHANNELS": [1, 10_000],
     "MAX_EVENT_BYTES": [64, 1 << 20],
-    "CORS_ORIGINS": [[], ["https://a.example"], ("http://localhost:5173", "https://a.example"), {"https://xn--bcher-kva.example"}],
+    "CORS_ORIGINS": [
+        [],
+        ["https://a.example"],
+        ("http://localhost:5173", "https://a.example"),
+        {"https://xn--bcher-kva.example"},
+    ],
     "CORS_CREDENTIALS": [True, False],
     "STRICT": [True, False],
 }
@@ -83,7 +118,10 @@ def test_setting_of_a_wrong_value_is_refused(key, value):
     assert PREFIX + key in message
     shown = value[0] if isinstance(value, list) and value and value != [None] and value != [7] else value
     assert repr(shown) in message
-    assert any(cure in message for cure in ("Leave it out", "Write it as", "Write them as", "Use 1 to 128", "Set it to"))
+    assert any(
+        cure in message
+        for cure in ("Leave it out", "Write it as", "Write them as", "Use 1 to 128", "Set it to")
+    )
 
 
 def test_setting_that_is_refused_leaves_the_app_alone():
@@ -91,7 +129,10 @@ def test_setting_that_is_refused_leaves_the_app_alone():
     app = Flask("shop")
     app.config["SSE_PUSH_HEARTBEAT_SECONDS"] = -1
     sse = SSEPush()
-    with pytest.raises(ConfigurationError, match=r"^SSE_PUSH_HEARTBEAT_SECONDS must be a number from 0\.1 to 3600, got -1\. Leave it out for 15\.$"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^SSE_PUSH_HEARTBEAT_SECONDS must be a number from 0\.1 to 3600, got -1\. Leave it out for 15\.$",
+    ):
         app.register_blueprint(sse)
     app.config["SSE_PUSH_HEARTBEAT_SECONDS"] = 1
     app.register_blueprint(sse)
@@ -107,7 +148,12 @@ def test_setting_of_max_streams_names_its_real_default(value):
 
 @pytest.mark.parametrize(
     ("key", "value", "usual"),
-    [("MAX_STREAMS", 0, "what fits the server"), ("MAX_STREAMS_PER_CLIENT", 0, "no limit"), ("CLIENT_KEY", 7, "its remote_addr"), ("ABRUPT_END", 1, "False")],
+    [
+        ("MAX_STREAMS", 0, "what fits the server"),
+        ("MAX_STREAMS_PER_CLIENT", 0, "no limit"),
+        ("CLIENT_KEY", 7, "its remote_addr"),
+        ("ABRUPT_END", 1, "False"),
+    ],
 )
 def test_setting_that_is_refused_says_what_it_is_without(key, value, usual):
     """The cure tells what happens when the setting is left out."""
@@ -175,13 +221,18 @@ def test_bus_of_the_place_counts_where_the_app_says_nothing(monkeypatch):
 )
 def test_unknown_setting_is_refused_with_a_suggestion(key, suggestion):
     """A key with our prefix that does not exist is a slip of the pen, and is answered with the nearest one."""
-    with pytest.raises(ConfigurationError, match=rf"^{key} is not a setting of flask_sse_push\. Did you mean ({suggestion})\?$"):
+    with pytest.raises(
+        ConfigurationError,
+        match=rf"^{key} is not a setting of flask_sse_push\. Did you mean ({suggestion})\?$",
+    ):
         read_settings({key: 1})
 
 
 def test_unknown_setting_like_no_other_is_refused_with_the_list():
     """When nothing is near, all keys are listed."""
-    with pytest.raises(ConfigurationError, match=r"There are SSE_PUSH_ABRUPT_END, .*SSE_PUSH_WRITE_TIMEOUT_SECONDS\.$"):
+    with pytest.raises(
+        ConfigurationError, match=r"There are SSE_PUSH_ABRUPT_END, .*SSE_PUSH_WRITE_TIMEOUT_SECONDS\.$"
+    ):
         read_settings({"SSE_PUSH_" + "Q" * 60: 1})
 
 
@@ -192,7 +243,10 @@ def test_settings_of_others_are_left_alone():
 
 def test_history_must_hold_the_largest_event():
     """A history smaller than one event would lose it before anybody could read it: refused, with the least value, which then works."""
-    with pytest.raises(ConfigurationError, match=r"^SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES with its overhead, got 8192\. Set it to \d+ or more") as caught:
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES with its overhead, got 8192\. Set it to \d+ or more",
+    ) as caught:
         read_settings({"SSE_PUSH_HISTORY_BYTES": 8192})
     least = int(str(caught.value).split("Set it to ")[1].split()[0])
     read_settings({"SSE_PUSH_HISTORY_BYTES": least})
@@ -231,13 +285,19 @@ def test_list_from_the_environment_that_is_no_json_is_refused_with_the_form(monk
     monkeypatch.setenv("FLASK_SSE_PUSH_PUBLIC_CHANNELS", "news")
     app = Flask("shop")
     app.config.from_prefixed_env()
-    with pytest.raises(ConfigurationError, match=r"""must be a list, got 'news'\. Write it as \["news", "orders\.\*"\] \(from the environment: as JSON\)"""):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"""must be a list, got 'news'\. Write it as \["news", "orders\.\*"\] \(from the environment: as JSON\)""",
+    ):
         app.register_blueprint(SSEPush())
 
 
 def test_default_channel_is_not_closed_and_listed():
     """SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False beside a list with the channel itself is a contradiction; a pattern that fits it is none."""
-    with pytest.raises(ConfigurationError, match=r"must be True where SSE_PUSH_PUBLIC_CHANNELS lists 'sse', got False\. Leave one of the two out\.$"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"must be True where SSE_PUSH_PUBLIC_CHANNELS lists 'sse', got False\. Leave one of the two out\.$",
+    ):
         read_settings({"SSE_PUSH_DEFAULT_CHANNEL_PUBLIC": False, "SSE_PUSH_PUBLIC_CHANNELS": ["news", "sse"]})
     read_settings({"SSE_PUSH_DEFAULT_CHANNEL_PUBLIC": False, "SSE_PUSH_PUBLIC_CHANNELS": ["*"]})
 
@@ -277,7 +337,9 @@ def test_settings_count_until_the_first_use(use, caplog):
     for _ in range(3):
         assert client.get("/events?channel=late").status_code == 403
     [record] = [record for record in caplog.records if "after the first use" in record.getMessage()]
-    assert record.getMessage().startswith("SSE_PUSH_PUBLIC_CHANNELS changed in app.config after the first use, and has no effect")
+    assert record.getMessage().startswith(
+        "SSE_PUSH_PUBLIC_CHANNELS changed in app.config after the first use, and has no effect"
+    )
     app.config["SSE_PUSH_MAX_CHANNELS"] = 1
     assert sse.stats()["max_streams"] >= 1
     assert "SSE_PUSH_MAX_CHANNELS changed" in caplog.text
@@ -355,7 +417,9 @@ class Server(BaseApplication):
 Server().run()
 """
     needs(modules=["gunicorn", "gevent"])
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60 * FACTOR, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60 * FACTOR, check=False
+    )
     assert "kept 2\n" in ran.stdout, ran.stderr
 
 
@@ -368,7 +432,9 @@ def test_redis_of_flask_sse_is_pointed_out_once(key, caplog):
     sse.publish("x")
     sse.publish("x")
     [record] = caplog.records
-    assert record.getMessage().startswith(f"{key} is a setting of Flask-SSE, and nothing here reads it. To carry events by that Redis set SSE_PUSH_BUS_URL")
+    assert record.getMessage().startswith(
+        f"{key} is a setting of Flask-SSE, and nothing here reads it. To carry events by that Redis set SSE_PUSH_BUS_URL"
+    )
     assert "secret" not in caplog.text
 
 

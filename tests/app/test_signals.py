@@ -58,7 +58,11 @@ def test_event_published_is_sent_by_the_app(app, sse):
 
 def test_streams_are_announced_from_their_first_byte_to_their_end(app, client, heard):
     """An opened stream is told with its channels, its client's id and address, and told again when it holds nothing any more."""
-    with client.get("/events?channel=news&channel=sse", headers={"Last-Event-ID": "x-1"}, environ_overrides={"REMOTE_ADDR": "203.0.113.7"}) as response:
+    with client.get(
+        "/events?channel=news&channel=sse",
+        headers={"Last-Event-ID": "x-1"},
+        environ_overrides={"REMOTE_ADDR": "203.0.113.7"},
+    ) as response:
         first_bytes(response)
         info = StreamInfo(("news", "sse"), "x-1", "203.0.113.7")
         assert heard == [("opened", app, {"stream": info})]
@@ -185,7 +189,9 @@ def test_streams_that_never_begin_are_not_announced(app, client, sse, heard):
     assert heard == []
 
 
-@pytest.mark.parametrize("signal", [event_published, stream_opened, stream_closed], ids=lambda signal: signal.name)
+@pytest.mark.parametrize(
+    "signal", [event_published, stream_opened, stream_closed], ids=lambda signal: signal.name
+)
 def test_receiver_that_raises_harms_nobody(app, client, sse, caplog, signal):
     """What a receiver raises is logged, the other receivers are called, and the event and the stream go their way."""
     called = []
@@ -226,7 +232,12 @@ def test_receiver_may_publish(app, client, sse):
 def test_publish_that_is_refused_is_not_announced(app, sse):
     """Only stored events are told."""
     with capture() as published:
-        for options in ({"data": b"x"}, {"data": "x", "type": "open"}, {"data": "x", "channel": ""}, {"data": "x", "id": 1}):
+        for options in (
+            {"data": b"x"},
+            {"data": "x", "type": "open"},
+            {"data": "x", "channel": ""},
+            {"data": "x", "id": 1},
+        ):
             with pytest.raises(ValueError):
                 sse.publish(**options)
     assert published == []

@@ -31,7 +31,10 @@ def test_capture_collects_what_is_published(app, sse):
         assert len(published) == 1
         sse.publish("text")
     sse.publish("behind")
-    assert [(event.type, event.channels, event.data) for event in published] == [("created", ("orders",), '{"id": 7}'), (None, ("sse",), "text")]
+    assert [(event.type, event.channels, event.data) for event in published] == [
+        ("created", ("orders",), '{"id": 7}'),
+        (None, ("sse",), "text"),
+    ]
     assert published[0].json == {"id": 7}
     assert published[0].id == id
 
@@ -87,11 +90,15 @@ def test_open_stream_reads_what_was_published_after_it(app, sse, client):
 
 def test_open_stream_resumes_with_headers(app, sse, client):
     """Options go to the client as they are: headers, a method, JSON."""
-    app.add_url_rule("/echo", endpoint="echo", methods=["POST"], view_func=lambda: sse.response([request.json]))
+    app.add_url_rule(
+        "/echo", endpoint="echo", methods=["POST"], view_func=lambda: sse.response([request.json])
+    )
     ids = [sse.publish(str(number)) for number in range(3)]
     with open_stream(client, "/events", headers={"Last-Event-ID": ids[0]}) as stream:
         assert [event.data for event in stream.read(2)] == ["1", "2"]
-    with open_stream(client, "/echo", method="POST", json={"a": 1}, environ_overrides={"REMOTE_ADDR": "1.2.3.4"}) as stream:
+    with open_stream(
+        client, "/echo", method="POST", json={"a": 1}, environ_overrides={"REMOTE_ADDR": "1.2.3.4"}
+    ) as stream:
         assert [event.json for event in stream.read(2)] == [{"a": 1}, None]
 
 
@@ -134,7 +141,9 @@ def test_open_stream_of_no_stream_shows_the_answer(app, client, path):
     app.add_url_rule("/page", endpoint="page", view_func=lambda: "hello")
     with open_stream(client, path) as stream:
         assert stream.response.status_code in (200, 400, 404)
-        with pytest.raises(TypeError, match=rf'^"response" must be an event stream, got {stream.response.status_code} '):
+        with pytest.raises(
+            TypeError, match=rf'^"response" must be an event stream, got {stream.response.status_code} '
+        ):
             stream.read(1)
 
 

@@ -25,14 +25,23 @@ def sse():
 @pytest.fixture
 def app(sse):
     app = make_app(blueprint=sse, cors_origins=[THERE])
-    app.add_url_rule("/answer", endpoint="answer", methods=["GET", "POST"], view_func=lambda: sse.response(["a", {"b": 1}]))
+    app.add_url_rule(
+        "/answer", endpoint="answer", methods=["GET", "POST"], view_func=lambda: sse.response(["a", {"b": 1}])
+    )
     app.add_url_rule("/mine", endpoint="mine", view_func=lambda: sse.stream("mine"))
     return app
 
 
 def environ(method="GET", path="/events", **more):
     path, _, query = path.partition("?")
-    values = {"REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": path, "QUERY_STRING": query, "wsgi.input": io.BytesIO(), "wsgi.errors": io.StringIO()}
+    values = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": io.StringIO(),
+    }
     setup_testing_defaults(values)
     return {**values, **more}
 
@@ -146,7 +155,10 @@ def test_body_cannot_be_read_as_a_whole(app, sse, use):
     with app.test_request_context("/events"):
         response = app.full_dispatch_request()
     response.mimetype = "application/json"  # so that json looks at the body at all
-    with pytest.raises(RuntimeError, match=r"^An event stream has no end, so its body cannot be .* Leave responses with is_streamed alone"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"^An event stream has no end, so its body cannot be .* Leave responses with is_streamed alone",
+    ):
         use(response)
     assert response.is_streamed
     response.close()
@@ -172,7 +184,9 @@ def test_after_request_that_respects_is_streamed_may_look(app, client):
 def test_call_on_close_runs(app, sse, method, iterated):
     """What is registered with call_on_close runs when the server closes the stream, once, begun or not."""
     called = []
-    app.after_request(lambda response: (response.call_on_close(lambda: called.append(sse.stats()["streams"])), response)[1])
+    app.after_request(
+        lambda response: (response.call_on_close(lambda: called.append(sse.stats()["streams"])), response)[1]
+    )
     body = app.wsgi_app(environ(method=method), lambda *_: None)
     if iterated:
         next(iter(body), None)
@@ -216,7 +230,16 @@ def test_middleware_that_wraps_the_body_is_fine(app, sse):
 
 def test_stream_runs_under_an_unknown_server(app, sse):
     """Without a socket in the environ and without server's keys, streams work."""
-    bare = {"REQUEST_METHOD": "GET", "PATH_INFO": "/events", "SERVER_NAME": "x", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.0", "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(), "wsgi.errors": io.StringIO()}
+    bare = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/events",
+        "SERVER_NAME": "x",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.0",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": io.StringIO(),
+    }
     body, status, headers = run_wsgi_app(app.wsgi_app, bare)
     assert status == "200 OK"
     assert next(iter(body)).startswith(b"retry: ")

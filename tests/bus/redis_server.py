@@ -53,8 +53,27 @@ class RedisServer:
 
     def start(self):
         """Start it, or start it again."""
-        options = ["--port", self.port, "--bind", "127.0.0.1", "--unixsocket", self.socket_path, "--save", "", "--appendonly", "no", "--dir", self.folder, *self._options]
-        self._process = subprocess.Popen(["redis-server", *map(str, options)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        options = [
+            "--port",
+            self.port,
+            "--bind",
+            "127.0.0.1",
+            "--unixsocket",
+            self.socket_path,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            self.folder,
+            *self._options,
+        ]
+        self._process = subprocess.Popen(
+            ["redis-server", *map(str, options)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         end = time.monotonic() + 10 * FACTOR
         while True:
             try:

@@ -32,7 +32,9 @@ def test_new_client_is_told_that_nobody_knows_what_it_missed(bus, tmp_path):
     assert subscription.read() == b""
     assert subscription.heartbeat() == b":\n"
     come_back(bus, tmp_path)
-    assert eventually(lambda: events(subscription), 5000 * MS) == [("sse.reset", '{"reason": "unavailable", "channels": ["a"]}')]
+    assert eventually(lambda: events(subscription), 5000 * MS) == [
+        ("sse.reset", '{"reason": "unavailable", "channels": ["a"]}')
+    ]
     bus.publish(("a",), block("x"))
     assert eventually(lambda: events(subscription), 5000 * MS) == [("message", "x")]
 
@@ -44,7 +46,10 @@ def test_client_that_resumes_keeps_its_id_meanwhile(bus, tmp_path):
     decoder.feed(b"retry: 500\n" + Subscription(hub, ("a",), "0badcafe-7").prelude())
     assert decoder.last_event_id == "0badcafe-7"
     subscription = Subscription(hub, ("a",), "no id\n")
-    assert b"\n\n" not in b"retry: 500\n" + subscription.prelude() + subscription.read() + subscription.heartbeat()
+    assert (
+        b"\n\n"
+        not in b"retry: 500\n" + subscription.prelude() + subscription.read() + subscription.heartbeat()
+    )
 
 
 def test_client_that_resumes_gets_what_it_missed(bus, tmp_path):

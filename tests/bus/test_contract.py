@@ -96,7 +96,9 @@ class Follower:
         return [entry.sequence for entry in self.entries]
 
     def wait(self, count):
-        eventually(lambda: len(self.entries) >= count, 10_000 * MS, f"{len(self.entries)} of {count} entries came")
+        eventually(
+            lambda: len(self.entries) >= count, 10_000 * MS, f"{len(self.entries)} of {count} entries came"
+        )
         return self.entries
 
 
@@ -119,7 +121,9 @@ def test_bus_numbers_from_one_without_a_hole(store):
     (epoch,) = {id.epoch for id in ids}
     follower.wait(3)
     assert follower.begun == [(epoch, 0)]
-    assert [entry.wire for entry in follower.entries] == [b"id: %s-%d\ndata: %d\n\n" % (epoch.encode(), number + 1, number) for number in range(3)]
+    assert [entry.wire for entry in follower.entries] == [
+        b"id: %s-%d\ndata: %d\n\n" % (epoch.encode(), number + 1, number) for number in range(3)
+    ]
     assert {entry.channels for entry in follower.entries} == {("a",)}
 
 
@@ -153,9 +157,13 @@ def test_order_of_numbers_is_the_order_of_arrival_under_many_threads(store):
         follower.wait(200)
         assert follower.numbers() == list(range(1, 201))
         texts = [entry.wire.split(b"data: ")[1].strip().decode() for entry in follower.entries]
-        assert {text: number for number, text in enumerate(texts, 1)} == {f"{thread}.{number}": sequence for (thread, number), sequence in given.items()}
+        assert {text: number for number, text in enumerate(texts, 1)} == {
+            f"{thread}.{number}": sequence for (thread, number), sequence in given.items()
+        }
         for thread in range(8):
-            assert [text for text in texts if text.startswith(f"{thread}.")] == [f"{thread}.{number}" for number in range(25)]
+            assert [text for text in texts if text.startswith(f"{thread}.")] == [
+                f"{thread}.{number}" for number in range(25)
+            ]
 
 
 @shared_bus
@@ -181,7 +189,10 @@ def test_follower_hears_other_processes_both_ways(store):
     left.bus.publish(("a",), block("from the left"))
     right.bus.publish(("a",), block("from the right"))
     for follower in (left, right):
-        assert [entry.wire.split(b"data: ")[1] for entry in follower.wait(2)] == [b"from the left\n\n", b"from the right\n\n"]
+        assert [entry.wire.split(b"data: ")[1] for entry in follower.wait(2)] == [
+            b"from the left\n\n",
+            b"from the right\n\n",
+        ]
 
 
 @shared_bus
@@ -303,14 +314,20 @@ def test_key_is_forgotten_with_the_history(store):
 
 
 @shared_bus
-@pytest.mark.parametrize("retention", [Retention(300, 1 << 24, 10), Retention(300, 6000, 1000)], ids=["count", "bytes"])
+@pytest.mark.parametrize(
+    "retention", [Retention(300, 1 << 24, 10), Retention(300, 6000, 1000)], ids=["count", "bytes"]
+)
 def test_history_is_bounded(store, retention):
     """No more is kept than was said, the newest stays, and who begins later sees where the history begins."""
     following = Follower(store.bus(retention)).up()
     publisher = store.bus(retention)
     for number in range(200):
         publisher.publish(("a",), block(number))
-    eventually(lambda: following.numbers()[-1:] == [200], 10_000 * MS, "the newest event comes, whatever was trimmed before it was read")
+    eventually(
+        lambda: following.numbers()[-1:] == [200],
+        10_000 * MS,
+        "the newest event comes, whatever was trimmed before it was read",
+    )
     late = Follower(store.bus(retention)).up()
     numbers = late.numbers()
     assert numbers == list(range(201 - len(numbers), 201))
@@ -444,7 +461,11 @@ def test_client_whose_events_are_gone_is_told(store):
     ids = [numbered(bus, ("a",), block(number)) for number in range(5)]
     eventually(lambda: (hub.stats()["last_event_id"] or "").endswith("-5"), 5000 * MS)
     subscription = Subscription(hub, ("a",), str(ids[0]))
-    assert events(subscription) == [("sse.reset", '{"reason": "evicted", "channels": ["a"]}'), ("message", "3"), ("message", "4")]
+    assert events(subscription) == [
+        ("sse.reset", '{"reason": "evicted", "channels": ["a"]}'),
+        ("message", "3"),
+        ("message", "4"),
+    ]
 
 
 @every_bus
@@ -454,7 +475,10 @@ def test_client_of_another_epoch_is_told(store):
     hub = make_hub(bus)
     bus.publish(("a",), block("x"))
     eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
-    assert events(Subscription(hub, ("a",), "0badcafe-1")) == [("sse.reset", '{"reason": "epoch", "channels": ["a"]}'), ("message", "x")]
+    assert events(Subscription(hub, ("a",), "0badcafe-1")) == [
+        ("sse.reset", '{"reason": "epoch", "channels": ["a"]}'),
+        ("message", "x"),
+    ]
 
 
 @shared_bus
@@ -478,7 +502,9 @@ def test_client_with_an_id_far_ahead_is_told(store):
     hub = make_hub(bus)
     first = numbered(bus, ("a",), block(1))
     eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
-    assert events(Subscription(hub, ("a",), f"{first.epoch}-999999999")) == [("sse.reset", '{"reason": "future", "channels": ["a"]}')]
+    assert events(Subscription(hub, ("a",), f"{first.epoch}-999999999")) == [
+        ("sse.reset", '{"reason": "future", "channels": ["a"]}')
+    ]
 
 
 @shared_bus

@@ -151,7 +151,11 @@ def test_stopped_server_holds_nobody_up(server, make):
     last = publish(bus, "last")
     assert (again.epoch, last.epoch) == (first.epoch, first.epoch)
     follower.wait(last.sequence)
-    assert [entry.wire.split(b"data: ")[1] for entry in follower.entries] == [b"x\n\n", b"once\n\n", b"last\n\n"]
+    assert [entry.wire.split(b"data: ")[1] for entry in follower.entries] == [
+        b"x\n\n",
+        b"once\n\n",
+        b"last\n\n",
+    ]
 
 
 def test_black_hole_is_noticed_and_left(make, proxy):
@@ -188,7 +192,11 @@ def test_flushed_server_begins_a_new_log(server, make):
     assert follower.wait(2)[-1].wire.startswith(b"id: %s-1\n" % new.epoch.encode())
 
 
-@pytest.mark.parametrize("options", [(), ("--appendonly", "yes", "--appendfsync", "always")], ids=["without persistence", "with persistence"])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--appendonly", "yes", "--appendfsync", "always")],
+    ids=["without persistence", "with persistence"],
+)
 def test_restarted_server_begins_a_new_log(options, make, server):
     """A server that was killed may have lost what it had accepted, so a new epoch begins, and nobody reads on as if nothing were missing."""
     from tests.bus.redis_server import RedisServer
@@ -326,7 +334,9 @@ def test_cluster_takes_all_keys(server, make):
 
     with RedisServer("--cluster-enabled", "yes") as node:
         node.client().execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        eventually(lambda: b"cluster_state:ok" in node.client().execute_command("CLUSTER", "INFO"), 10_000 * MS)
+        eventually(
+            lambda: b"cluster_state:ok" in node.client().execute_command("CLUSTER", "INFO"), 10_000 * MS
+        )
         bus = make(f"redis+cluster://127.0.0.1:{node.port}")
         follower = Follower(bus).up()
         publish(bus)
@@ -339,8 +349,14 @@ def test_sentinel_is_asked_for_the_master(server, make, tmp_path):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    (tmp_path / "sentinel.conf").write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor shop 127.0.0.1 {server.port} 1\n")
-    process = subprocess.Popen(["redis-server", tmp_path / "sentinel.conf", "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    (tmp_path / "sentinel.conf").write_text(
+        f"port {port}\nbind 127.0.0.1\nsentinel monitor shop 127.0.0.1 {server.port} 1\n"
+    )
+    process = subprocess.Popen(
+        ["redis-server", tmp_path / "sentinel.conf", "--sentinel"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         bus = make(f"redis+sentinel://127.0.0.1:{port}/shop/0")
         eventually(lambda: _try(bus), 20_000 * MS)
@@ -353,7 +369,16 @@ def test_sentinel_is_asked_for_the_master(server, make, tmp_path):
         process.wait()
 
 
-@pytest.mark.parametrize("url", ["redis://:pw@localhost:port/0", "redis://:pw@localhost/0?prefix=a%20b", "redis+sentinel://:pw@localhost", "redis+cluster://:pw@localhost/3", "redis+sentinel://:pw@localhost/a/0?x=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:pw@localhost:port/0",
+        "redis://:pw@localhost/0?prefix=a%20b",
+        "redis+sentinel://:pw@localhost",
+        "redis+cluster://:pw@localhost/3",
+        "redis+sentinel://:pw@localhost/a/0?x=1",
+    ],
+)
 def test_wrong_url_is_refused_without_its_password(url):
     """What is no URL of a Redis is met at the start, and the password stays unsaid."""
     needs(modules=["redis"])

@@ -101,7 +101,9 @@ def test_report_that_is_none_disturbs_nobody(server, make):
     assert bus.health().state == "up"
 
 
-def test_process_that_cannot_take_its_report_back_is_idle_and_comes_back_once(server, make, monkeypatch, caplog):
+def test_process_that_cannot_take_its_report_back_is_idle_and_comes_back_once(
+    server, make, monkeypatch, caplog
+):
     """
     When nobody listens any more and the report cannot be removed, the bus is idle and not away; who comes then is served by one follower.
     """
@@ -129,7 +131,11 @@ def test_process_that_cannot_take_its_report_back_is_idle_and_comes_back_once(se
     assert "is away" not in caplog.text
 
 
-@pytest.mark.parametrize("refuse", [("CONFIG", "SET", "maxmemory", "1mb"), ("ACL", "SETUSER", "default", "-pexpire")], ids=["full", "forbidden"])
+@pytest.mark.parametrize(
+    "refuse",
+    [("CONFIG", "SET", "maxmemory", "1mb"), ("ACL", "SETUSER", "default", "-pexpire")],
+    ids=["full", "forbidden"],
+)
 def test_server_that_refuses_reports_is_followed(server, make, caplog, refuse):
     """
     A Redis that is full, or does not let this user write, can be read all the same: following goes on, and nobody is told that it was away.
@@ -177,7 +183,16 @@ def test_retention_is_written_again_after_a_flush(server, make):
     eventually(lambda: server.client().hget(META, "seconds") == b"300", 5000 * MS)
 
 
-@pytest.mark.parametrize("option", ["decode_responses=true", "protocol=3", "max_connections=1", "socket_timeout=30", "retry_on_timeout=true"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "decode_responses=true",
+        "protocol=3",
+        "max_connections=1",
+        "socket_timeout=30",
+        "retry_on_timeout=true",
+    ],
+)
 def test_option_for_other_clients_has_no_effect(server, make, option):
     """What a URL says of waiting, pools and decoding is for redis-py's own clients: publishing is bounded as ever."""
     bus = make(server.url + "?" + option, ONE_SECOND)
@@ -277,11 +292,21 @@ def _answer_slowly(connection):
         connection.sendall(b"+OK\r\n")
 
 
-@pytest.mark.parametrize(("serve", "login", "stored"), [(_dribble, "", "may have been"), (_swallow, "", "may have been"), (_swallow, ":pw@", "was not"), (_answer_slowly, ":pw@", "may have been")])
+@pytest.mark.parametrize(
+    ("serve", "login", "stored"),
+    [
+        (_dribble, "", "may have been"),
+        (_swallow, "", "may have been"),
+        (_swallow, ":pw@", "was not"),
+        (_answer_slowly, ":pw@", "may have been"),
+    ],
+)
 def test_publish_ends_in_time_whatever_is_slow(make, serve, login, stored):
     """Connecting, logging in and the command have one time together; the message tells whether the command had gone out."""
     with Toy(serve) as toy:
-        message, seconds = refused(make(f"redis://{login}127.0.0.1:{toy.port}/{3 if login else 0}", ONE_SECOND))
+        message, seconds = refused(
+            make(f"redis://{login}127.0.0.1:{toy.port}/{3 if login else 0}", ONE_SECOND)
+        )
     assert message.startswith(f"The event {stored} stored")
     assert seconds < 1 + 0.5 * FACTOR
 
@@ -290,7 +315,9 @@ def test_sentinels_that_hang_are_within_the_time(make):
     """Three Sentinels that answer nothing are asked in turn, all within the time of one publish; refused ones fail at once."""
     with Toy(_swallow) as one, Toy(_swallow) as two, Toy(_swallow) as three:
         ports = [toy.port for toy in (one, two, three)]
-        message, seconds = refused(make(f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in ports)}/shop/0", ONE_SECOND))
+        message, seconds = refused(
+            make(f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in ports)}/shop/0", ONE_SECOND)
+        )
         assert message.startswith("The event was not stored")
         assert seconds < 1 + 0.5 * FACTOR
     message, seconds = refused(make(f"redis+sentinel://127.0.0.1:{ports[0]}/shop/0", ONE_SECOND))
@@ -368,7 +395,9 @@ def test_many_threads_share_sixteen_connections(server, make):
     bus = make()
     before = server.client().info("clients")["connected_clients"]
     done = []
-    threads = [threading.Thread(target=lambda: done.extend(publish(bus) for _ in range(20))) for _ in range(50)]
+    threads = [
+        threading.Thread(target=lambda: done.extend(publish(bus) for _ in range(20))) for _ in range(50)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -416,7 +445,22 @@ def test_tls_is_spoken_by_url_and_by_client(make, tmp_path):
 
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"]
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ]
         + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
         check=True,
         capture_output=True,
@@ -424,7 +468,18 @@ def test_tls_is_spoken_by_url_and_by_client(make, tmp_path):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    options = ["--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no"]
+    options = [
+        "--tls-port",
+        port,
+        "--tls-cert-file",
+        certificate,
+        "--tls-key-file",
+        key,
+        "--tls-ca-cert-file",
+        certificate,
+        "--tls-auth-clients",
+        "no",
+    ]
     with RedisServer(*options):
         bus = make(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
         follower = Follower(bus).up()

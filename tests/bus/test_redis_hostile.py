@@ -35,7 +35,11 @@ def add(server, **fields):
     number = client.hincrby(META, "head", 1)
     seconds, _ = client.time()
     values = {**GOOD, "t": str(1000 * seconds), **fields}
-    client.xadd(LOG, {name: value for name, value in values.items() if value is not None}, id=f"{client.hget(META, 'generation').decode()}-{number}")
+    client.xadd(
+        LOG,
+        {name: value for name, value in values.items() if value is not None},
+        id=f"{client.hget(META, 'generation').decode()}-{number}",
+    )
     client.close()
 
 
@@ -67,7 +71,9 @@ def test_entry_with_the_number_zero_is_none(server, make):
     publish(bus)
     client = server.client()
     client.delete(LOG)
-    client.xadd(LOG, {**GOOD, "t": str(1000 * client.time()[0])}, id=f"{client.hget(META, 'generation').decode()}-0")
+    client.xadd(
+        LOG, {**GOOD, "t": str(1000 * client.time()[0])}, id=f"{client.hget(META, 'generation').decode()}-0"
+    )
     publish(bus)
     follower = Follower(bus).up()
     assert follower.numbers() == [2]
@@ -133,7 +139,9 @@ def test_hole_is_told_to_streams(server, make):
     events = []
 
     def read(count):
-        eventually(lambda: events.extend(decoder.feed(subscription.read())) or len(events) >= count, 5000 * MS)
+        eventually(
+            lambda: events.extend(decoder.feed(subscription.read())) or len(events) >= count, 5000 * MS
+        )
 
     publish(bus, "one")
     read(1)
@@ -178,7 +186,10 @@ def test_overwritten_record_of_the_log_heals(server, make, fields):
         client.hdel(META, name) if value is None else client.hset(META, name, value)
     id = publish(bus, "after")
     assert parse(str(id)) == id
-    eventually(lambda: any(entry.wire == f"id: {id}\ndata: after\n\n".encode() for entry in follower.entries), 5000 * MS)
+    eventually(
+        lambda: any(entry.wire == f"id: {id}\ndata: after\n\n".encode() for entry in follower.entries),
+        5000 * MS,
+    )
     assert bus.health().state == "up"
     assert bus.inspect().head == id.sequence
     late = Follower(make()).up()
@@ -259,10 +270,20 @@ def test_reports_that_are_none_are_left_out(server, make):
     """Reports that are nested, huge, of other kinds, or end at no time are left out; what is left can be summed up and written as JSON."""
     client, bus = server.client(), make()
     for number, report in enumerate(REPORTS_POISON):
-        client.hset(REPORTS, f"p{number}", b"99999999999999 " + (report if isinstance(report, bytes) else report.encode()))
+        client.hset(
+            REPORTS,
+            f"p{number}",
+            b"99999999999999 " + (report if isinstance(report, bytes) else report.encode()),
+        )
     for number, end in enumerate([b"nan", b"inf", b"9" * 400, b"", b"-1"]):
         client.hset(REPORTS, f"e{number}", end + b' {"streams": 5}')
-    client.hset(REPORTS, "good", json.dumps({"process": "p", "streams": 3, "channels": {"a": 3}, "news": [[1]]}).join(["99999999999999 ", ""]))
+    client.hset(
+        REPORTS,
+        "good",
+        json.dumps({"process": "p", "streams": 3, "channels": {"a": 3}, "news": [[1]]}).join(
+            ["99999999999999 ", ""]
+        ),
+    )
     assert bus.inspect().reports == [{"process": "p", "streams": 3, "channels": {"a": 3}}]
     assert json.loads(json.dumps(summarize("redis", bus.inspect())))["streams"] == 3
 
@@ -294,7 +315,9 @@ class Fuzz:
 
         self.random, self.share, self.always = random.Random(seed), share, always or {}
         self.head = 0
-        self.names = {getattr(redis_script, name).digest.encode(): name for name in ("PUBLISH", "TOUCH", "REPORT")}
+        self.names = {
+            getattr(redis_script, name).digest.encode(): name for name in ("PUBLISH", "TOUCH", "REPORT")
+        }
 
     def serve(self, connection):
         buffer = connection.makefile("rb")
@@ -318,7 +341,10 @@ class Fuzz:
         if command == "PUBLISH":
             self.head += 1
             return resp([b"abc", self.head, 0])
-        entry = [b"5-%d" % self.head, [b"v", b"1", b"c", b"a", b"b", b"data: x\n\n", b"t", b"%d" % now, b"s", b"500"]]
+        entry = [
+            b"5-%d" % self.head,
+            [b"v", b"1", b"c", b"a", b"b", b"data: x\n\n", b"t", b"%d" % now, b"s", b"500"],
+        ]
         entries = [entry] if self.head else []
         return resp(
             {
@@ -337,26 +363,71 @@ class Fuzz:
     def wrong(self, good):
         kind = self.random.randrange(12)
         if kind == 0:
-            return None if self.random.random() < 0.5 else good[: self.random.randrange(1, len(good))] + b"\r\n"
+            return (
+                None if self.random.random() < 0.5 else good[: self.random.randrange(1, len(good))] + b"\r\n"
+            )
         if kind == 1:
             return self.random.randbytes(self.random.randrange(1, 40)) + b"\r\n"
         if kind == 2:
             return b"*1\r\n" * 5000 + b":1\r\n"
         if kind == 3:
-            return self.random.choice([b":" + b"9" * 400, b":-1", b":x", b"$x", b"$-7", b"*x", b"*-9", b"*" + b"9" * 30, b"$" + b"9" * 30, b"+OK", b"-", b"-ERR no", b"-NOSCRIPT x", b"-MOVED 1 x", b"-ASK", b"-LOADING", b"-READONLY no"]) + b"\r\n"
+            return (
+                self.random.choice(
+                    [
+                        b":" + b"9" * 400,
+                        b":-1",
+                        b":x",
+                        b"$x",
+                        b"$-7",
+                        b"*x",
+                        b"*-9",
+                        b"*" + b"9" * 30,
+                        b"$" + b"9" * 30,
+                        b"+OK",
+                        b"-",
+                        b"-ERR no",
+                        b"-NOSCRIPT x",
+                        b"-MOVED 1 x",
+                        b"-ASK",
+                        b"-LOADING",
+                        b"-READONLY no",
+                    ]
+                )
+                + b"\r\n"
+            )
         if kind < 8:
             return resp(self.anything(0))
         # The right answer with one thing changed.
         lines = good.split(b"\r\n")
         index = self.random.randrange(len(lines))
-        lines[index] = self.random.choice([b":7", b"$-1", b"*0", b"+x", b":-5", b":" + b"9" * 25, b"-ERR x", b"$1\r\n\n", b"$3\r\na\nb", lines[index] + b"0"])
+        lines[index] = self.random.choice(
+            [
+                b":7",
+                b"$-1",
+                b"*0",
+                b"+x",
+                b":-5",
+                b":" + b"9" * 25,
+                b"-ERR x",
+                b"$1\r\n\n",
+                b"$3\r\na\nb",
+                lines[index] + b"0",
+            ]
+        )
         return b"\r\n".join(lines)
 
     def anything(self, depth):
         kind = self.random.randrange(9 if depth < 4 else 6)
         if kind > 5:
             return [self.anything(depth + 1) for _ in range(self.random.randrange(6))]
-        return [None, self.random.randrange(-9, 1 << 70), b"x\nid: forged", self.random.randbytes(5), b"5-1", b"1"][kind]
+        return [
+            None,
+            self.random.randrange(-9, 1 << 70),
+            b"x\nid: forged",
+            self.random.randbytes(5),
+            b"5-1",
+            b"1",
+        ][kind]
 
 
 def resp(value):
@@ -380,7 +451,9 @@ def fuzzed():
         fuzz = Fuzz(seed, share, always)
         toy = Toy(fuzz.serve)
         toys.append(toy)
-        bus = open_bus(f"redis://127.0.0.1:{toy.port}/0", BusOptions(Retention(300, 1 << 24), 0.3 * FACTOR, **options))
+        bus = open_bus(
+            f"redis://127.0.0.1:{toy.port}/0", BusOptions(Retention(300, 1 << 24), 0.3 * FACTOR, **options)
+        )
         buses.append(bus)
         return bus
 
@@ -396,7 +469,15 @@ def test_epoch_that_is_none_is_refused_wherever_it_comes_from(fuzzed, epoch):
     """An epoch is copied into every id: one that would begin another line, or that no client could send back, is no answer."""
     from flask_sse_push.bus.redis.link import FAULTS
 
-    bus = fuzzed(0, 0, {"PUBLISH": [epoch, 1, 0], "TOUCH": [epoch, b"5-", 1, 1, b""], "HMGET": [epoch, b"1", b"7", None, None]})
+    bus = fuzzed(
+        0,
+        0,
+        {
+            "PUBLISH": [epoch, 1, 0],
+            "TOUCH": [epoch, b"5-", 1, 1, b""],
+            "HMGET": [epoch, b"1", b"7", None, None],
+        },
+    )
     for call in (lambda: bus.publish(("a",), b"data: x\n\n"), bus.inspect):
         with pytest.raises(BusUnavailable):
             call()
@@ -420,13 +501,26 @@ def _page(*ids):
         _page(b"5"),
         _page(b""),
     ],
-    ids=["falling", "twice", "the same page for ever", "another log for ever", "below zero", "endless", "half", "nothing"],
+    ids=[
+        "falling",
+        "twice",
+        "the same page for ever",
+        "another log for ever",
+        "below zero",
+        "endless",
+        "half",
+        "nothing",
+    ],
 )
 def test_entries_in_no_order_are_a_fault(fuzzed, entries):
     """Entries that do not rise, repeat themselves or belong to another log each time are told as a fault, and end every loop."""
     from flask_sse_push.bus.redis.link import FAULTS
 
-    bus = fuzzed(0, 0, {"TOUCH": [b"abc", b"5-", 2000, 1700000000000, b""], "XRANGE": entries, "XREAD": [[b"log", entries]]})
+    bus = fuzzed(
+        0,
+        0,
+        {"TOUCH": [b"abc", b"5-", 2000, 1700000000000, b""], "XRANGE": entries, "XREAD": [[b"log", entries]]},
+    )
     with contextlib.closing(bus._open_reader()) as reader:
         reader.epoch()
         with pytest.raises(FAULTS):
@@ -508,7 +602,9 @@ def test_sentinel_and_cluster_that_answer_anything_are_faults(fuzzed, command):
                 connection.sendall(resp(answer))
 
         with Toy(serve) as toy:
-            url = f"redis+{command.lower()}://127.0.0.1:{toy.port}/{'shop/0' if command == 'SENTINEL' else ''}"
+            url = (
+                f"redis+{command.lower()}://127.0.0.1:{toy.port}/{'shop/0' if command == 'SENTINEL' else ''}"
+            )
             bus = open_bus(url, BusOptions(Retention(300, 1 << 24), 0.3 * FACTOR))
             with pytest.raises(BusUnavailable):
                 publish(bus)

@@ -44,7 +44,9 @@ def make_app(server):
 
     def make_app(name, routes=(), url=None, **settings):
         app = Flask(name)
-        app.config.update(TESTING=True, SSE_PUSH_BUS_URL=url or server.url, SSE_PUSH_PUBLIC_CHANNELS=["*"], **settings)
+        app.config.update(
+            TESTING=True, SSE_PUSH_BUS_URL=url or server.url, SSE_PUSH_PUBLIC_CHANNELS=["*"], **settings
+        )
         app.sse = SSEPush()
         app.register_blueprint(app.sse)
         for route in routes:
@@ -65,7 +67,9 @@ def make_bus(server):
 
     def make_bus(name, routes=(), url=None, seconds=300):
         identity = lambda: Identity(name, frozenset(routes))  # noqa: E731
-        bus = open_bus(url or server.url, BusOptions(Retention(seconds, 1 << 24), 5 * FACTOR, identity=identity))
+        bus = open_bus(
+            url or server.url, BusOptions(Retention(seconds, 1 << 24), 5 * FACTOR, identity=identity)
+        )
         opened.append(bus)
         return bus
 
@@ -230,7 +234,12 @@ def test_publisher_without_an_app_says_once_where_it_writes(server, make_app, ca
     with Publisher(server.url + "?prefix=mine") as publisher:
         publisher.publish("x")
     warnings = [record.getMessage() for record in caplog.records if "without an app" in record.getMessage()]
-    assert len(warnings) == 1 and server.socket_path in warnings[0] and "'sse_push'" in warnings[0] and CURE in warnings[0]
+    assert (
+        len(warnings) == 1
+        and server.socket_path in warnings[0]
+        and "'sse_push'" in warnings[0]
+        and CURE in warnings[0]
+    )
 
 
 def test_log_of_a_publisher_alone_becomes_the_apps(server, make_app):
@@ -238,7 +247,9 @@ def test_log_of_a_publisher_alone_becomes_the_apps(server, make_app):
     with Publisher(server.url) as publisher:
         id = publisher.publish("early", channel="orders")
     epoch = id.partition("-")[0]
-    with open_stream(make_app("shop").test_client(), f"/events?channel=orders&last_event_id={epoch}-0") as stream:
+    with open_stream(
+        make_app("shop").test_client(), f"/events?channel=orders&last_event_id={epoch}-0"
+    ) as stream:
         assert [event.data for event in stream.read(1)] == ["early"]
 
 
@@ -318,7 +329,11 @@ def test_serving_and_publishing_keep_a_log(server, make_bus):
     assert not is_let_in(chat)
     Follower(shop).up()
     make_absent(server)
-    eventually(lambda: int(server.client().hget(META, "served_at")) > 1000 * (time.time() - 60), 5000 * MS, "a report says that it serves")
+    eventually(
+        lambda: int(server.client().hget(META, "served_at")) > 1000 * (time.time() - 60),
+        5000 * MS,
+        "a report says that it serves",
+    )
     assert not is_let_in(chat)
 
 
@@ -336,7 +351,13 @@ def test_log_is_free_after_a_flush_and_not_after_a_failover(server, make_bus):
 
 def run(*arguments, **environment):
     done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=30 * FACTOR, check=False
+        [sys.executable, "-W", "error", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30 * FACTOR,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -349,13 +370,19 @@ def test_same_app_is_known_under_every_server_and_shell(server, tmp_path):
         mine = {"TEST_APP_SSE_PUSH_BUS_URL": f'"{server.url}"'}
         code, said = run("-m", "flask", "--app", "tests.servers.app", "sse", "publish", "sse", "y", **mine)
         assert code == 0, said
-        script = tmp_path / "app.py"  # the module that gunicorn calls tests.servers.app, run as a file: its name is "app" then
-        script.write_text("from tests.servers import app as module\n__file__ = module.__file__\nexec(open(__file__).read())\n")
+        script = (
+            tmp_path / "app.py"
+        )  # the module that gunicorn calls tests.servers.app, run as a file: its name is "app" then
+        script.write_text(
+            "from tests.servers import app as module\n__file__ = module.__file__\nexec(open(__file__).read())\n"
+        )
         script.write_text(script.read_text() + "with create_app().app_context():\n    publish('z')\n")
         code, said = run(str(script), **mine, PYTHONPATH=str(ROOT))
         assert code == 0, said
         for command in (["publish", "sse", "y"], ["listen", "sse"], ["stats"]):
-            code, said = run("-m", "flask", "--app", "example_app.app", "sse", *command, SSE_PUSH_BUS_URL=server.url)
+            code, said = run(
+                "-m", "flask", "--app", "example_app.app", "sse", *command, SSE_PUSH_BUS_URL=server.url
+            )
             assert code == 1 and CURE in said and "'tests.servers.app'" in said, said
             assert "Traceback" not in said
         assert server.client().xlen(LOG) == 3

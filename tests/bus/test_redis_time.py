@@ -37,7 +37,9 @@ def test_publish_to_a_stopped_server_ends_in_time_on_a_busy_machine(server, make
             publish(bus)
         took.append(time.monotonic() - begun)
 
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * (os.cpu_count() or 1))]
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * (os.cpu_count() or 1))
+    ]
     try:
         server.pause()
         threads = [threading.Thread(target=go) for _ in range(30)]
@@ -108,7 +110,13 @@ print(time.monotonic() - begun)
 """
 
 
-TROUBLES = [("threads", "slow handshake"), ("gevent", "slow handshake"), ("threads", "slow answer"), ("gevent", "slow answer"), ("gevent", "slow name")]
+TROUBLES = [
+    ("threads", "slow handshake"),
+    ("gevent", "slow handshake"),
+    ("threads", "slow answer"),
+    ("gevent", "slow answer"),
+    ("gevent", "slow name"),
+]
 
 
 @pytest.mark.parametrize(("mode", "trouble"), TROUBLES)
@@ -116,12 +124,34 @@ def test_publish_has_one_time_for_all_of_it(mode, trouble, tmp_path):
     """TLS that comes byte by byte is within the time of the publish, and under gevent so is the look for the host's name."""
     needs("openssl", modules=["redis", "gevent"])
     pem = tmp_path / "server.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", pem, "-out", tmp_path / "cert.pem", "-days", "2", "-subj", "/CN=x"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        pem,
+        "-out",
+        tmp_path / "cert.pem",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=x",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     pem.write_text(pem.read_text() + (tmp_path / "cert.pem").read_text())
     with Toy(_dribble_answer(pem) if trouble == "slow answer" else _dribble_tls) as toy:
         arguments = [f"rediss://localhost:{toy.port}/0?ssl_cert_reqs=none", mode, trouble]
-        done = subprocess.run([sys.executable, "-W", "error", "-c", ONE_PUBLISH, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30 * FACTOR, check=False)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", ONE_PUBLISH, *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30 * FACTOR,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     assert 0.9 < float(done.stdout) < 1 + 0.5 * FACTOR
 

@@ -26,14 +26,69 @@ class Secured:
         ca, ca_key, key, request = (folder / name for name in ("ca.pem", "ca.key", "key.pem", "request.pem"))
         certificate, names = folder / "certificate.pem", folder / "names"
         names.write_text("subjectAltName=DNS:elsewhere.example\n")
-        _run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", ca_key, "-out", ca, "-days", "2", "-subj", "/CN=CA")
-        _run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=elsewhere.example")
-        _run("openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-out", certificate, "-days", "2", "-extfile", names)
+        _run(
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            ca_key,
+            "-out",
+            ca,
+            "-days",
+            "2",
+            "-subj",
+            "/CN=CA",
+        )
+        _run(
+            "openssl",
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            key,
+            "-out",
+            request,
+            "-subj",
+            "/CN=elsewhere.example",
+        )
+        _run(
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            request,
+            "-CA",
+            ca,
+            "-CAkey",
+            ca_key,
+            "-CAcreateserial",
+            "-out",
+            certificate,
+            "-days",
+            "2",
+            "-extfile",
+            names,
+        )
         self.ca = str(ca)
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             self.port = sock.getsockname()[1]
-        tls = ["--tls-port", self.port, "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", ca, "--tls-auth-clients", "no"]
+        tls = [
+            "--tls-port",
+            self.port,
+            "--tls-cert-file",
+            certificate,
+            "--tls-key-file",
+            key,
+            "--tls-ca-cert-file",
+            ca,
+            "--tls-auth-clients",
+            "no",
+        ]
         self.server = RedisServer(*tls)
 
 
@@ -103,10 +158,14 @@ def test_pool_that_says_nothing_of_hosts_is_checked(secured):
     from flask_sse_push.bus.redis import redis_bus
     from flask_sse_push.bus.redis.clients import of_client
 
-    pool = redis.ConnectionPool(connection_class=redis.SSLConnection, host="localhost", port=secured.port, ssl_ca_certs=secured.ca)
+    pool = redis.ConnectionPool(
+        connection_class=redis.SSLConnection, host="localhost", port=secured.port, ssl_ca_certs=secured.ca
+    )
     client = redis.Redis(connection_pool=pool)
     assert "not valid for 'localhost'" in tried(redis_bus(client))
-    assert of_client(client, "shop").open.__self__._options["ssl_check_hostname"] is True  # said, and not left to redis-py
+    assert (
+        of_client(client, "shop").open.__self__._options["ssl_check_hostname"] is True
+    )  # said, and not left to redis-py
     client.close()
     pool.disconnect()
 
@@ -129,5 +188,11 @@ for _ in range(2):
 def test_older_redis_py_is_refused_with_the_command_that_helps():
     """A redis-py that would not look at hosts by itself is refused where the bus is opened."""
     needs(modules=["redis"])
-    done = subprocess.run([sys.executable, "-W", "error", "-c", OLD], capture_output=True, text=True, timeout=30 * FACTOR, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", OLD],
+        capture_output=True,
+        text=True,
+        timeout=30 * FACTOR,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr

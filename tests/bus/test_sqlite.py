@@ -47,7 +47,9 @@ def make(path):
 
 def run(code, *arguments, **options):
     """Run Python code in a process of its own."""
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], cwd=ROOT, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], cwd=ROOT, **options
+    )
 
 
 def publish(bus, text="x"):
@@ -63,7 +65,10 @@ def test_publish_gives_up_when_another_process_holds_the_lock(make, path):
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     begun = time.monotonic()
-    with pytest.raises(BusUnavailable, match=r"^The event was not stored: .*events.db' was locked by another process or thread for 0\.3 s\. "):
+    with pytest.raises(
+        BusUnavailable,
+        match=r"^The event was not stored: .*events.db' was locked by another process or thread for 0\.3 s\. ",
+    ):
         publish(bus)
     assert 0.2 < time.monotonic() - begun < 0.3 + 2 * FACTOR
     assert other.health().state == "up"
@@ -142,7 +147,9 @@ def test_publish_keeps_its_time_while_another_thread_waits_for_the_disk(make):
 
     def wait():
         at = time.monotonic()
-        with pytest.raises(BusUnavailable, match=r"was locked by another process or thread for 0\.3 s\. .*waits for the disk"):
+        with pytest.raises(
+            BusUnavailable, match=r"was locked by another process or thread for 0\.3 s\. .*waits for the disk"
+        ):
             publish(bus)
         took.append(time.monotonic() - at)
 
@@ -227,7 +234,10 @@ def test_damaged_file_is_told_and_replaced_when_it_is_deleted(make, path):
     """A file that is no database fails the publish with the cure; after the cure a new log begins."""
     path.write_bytes(b"this is not a database, " * 500)
     bus = make()
-    with pytest.raises(BusUnavailable, match=r"^The event was not stored: .*not a database.*delete it, with its -wal and -shm"):
+    with pytest.raises(
+        BusUnavailable,
+        match=r"^The event was not stored: .*not a database.*delete it, with its -wal and -shm",
+    ):
         publish(bus)
     path.unlink()
     assert publish(bus).sequence == 1
@@ -276,7 +286,11 @@ def test_deleted_file_begins_a_new_log_for_everybody(make, path, endings):
         path.with_name(path.name + ending).unlink(missing_ok=True)
     new = publish(bus, "new")
     assert (new.sequence, new.epoch != old.epoch) == (1, True)
-    eventually(lambda: len(follower.begun) == 2 and len(follower.entries) >= 3, 10_000 * MS, "the follower finds the new file")
+    eventually(
+        lambda: len(follower.begun) == 2 and len(follower.entries) >= 3,
+        10_000 * MS,
+        "the follower finds the new file",
+    )
     assert follower.begun[1][0] == new.epoch
     assert follower.entries[-1].wire == b"id: %s-1\ndata: new\n\n" % new.epoch.encode()
 
@@ -314,7 +328,9 @@ def test_killed_publisher_loses_nothing_and_leaves_no_lock(make, path):
             acknowledged.append(process.stdout.readline().strip())
         process.kill()
         # A line that was cut off was acknowledged to nobody.
-        acknowledged += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+        acknowledged += [
+            line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")
+        ]
         process.stdout.close()
         process.wait()
         assert publish(bus)
@@ -334,7 +350,9 @@ def test_publish_from_within_itself_is_refused_at_once(make):
             publish(bus, "handler")
         except BusUnavailable as error:
             refused.append(str(error))
-        signal.setitimer(signal.ITIMER_REAL, 0.0007)  # only now: a handler within a handler would go on for ever on a slow machine
+        signal.setitimer(
+            signal.ITIMER_REAL, 0.0007
+        )  # only now: a handler within a handler would go on for ever on a slow machine
 
     with alarms(handler):
         signal.setitimer(signal.ITIMER_REAL, 0.001)
@@ -452,7 +470,9 @@ def test_signal_handlers_never_meet_a_lock_of_their_own_stack(path):
         bus.close()
         print("fine")
     """
-    out, err = run(code, path, 15 * FACTOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).communicate(timeout=30 * FACTOR)
+    out, err = run(
+        code, path, 15 * FACTOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ).communicate(timeout=30 * FACTOR)
     assert out == "fine\n", err
 
 

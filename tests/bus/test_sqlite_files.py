@@ -101,6 +101,7 @@ PUBLISH = """
             print(error)
 """
 
+
 def refused(bus, *words):
     """Neither publishing nor looking nor following uses it, and each says what is wrong."""
     for use in (lambda: publish(bus), bus.inspect):
@@ -140,8 +141,7 @@ def test_database_of_another_user_is_refused_by_an_ordinary_user(common):
     said = as_nobody(PUBLISH, path)
     assert (
         "must be a plain file of user 'nobody' (65534) that nobody else may write, "
-        "got mode -rw-r--r-- of user 'root' (0)"
-        in said
+        "got mode -rw-r--r-- of user 'root' (0)" in said
     )
     assert "run this one as user 'root' (0), or name another file" in said
 
@@ -167,7 +167,9 @@ def test_group_of_the_owner_with_other_members_is_others(make, path, monkeypatch
     """A group of the same name that somebody else was added to may not write either."""
     needs(root=True)
     plant(path).chmod(0o660)
-    monkeypatch.setattr(grp, "getgrgid", lambda number: grp.struct_group(("root", "x", number, ["root", "nobody"])))
+    monkeypatch.setattr(
+        grp, "getgrgid", lambda number: grp.struct_group(("root", "x", number, ["root", "nobody"]))
+    )
     refused(make(), str(path), "mode -rw-rw----", "chmod go-w")
 
 

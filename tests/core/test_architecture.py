@@ -11,8 +11,24 @@ import flask_sse_push
 from tests.needs import needs
 
 PACKAGE = Path(flask_sse_push.__file__).parent
-MODULES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path for path in sorted(PACKAGE.rglob("*.py"))}
-FORBIDDEN_IN_CORE = {"threading", "_thread", "time", "datetime", "asyncio", "socket", "select", "queue", "sqlite3", "os", "random", "secrets"}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+FORBIDDEN_IN_CORE = {
+    "threading",
+    "_thread",
+    "time",
+    "datetime",
+    "asyncio",
+    "socket",
+    "select",
+    "queue",
+    "sqlite3",
+    "os",
+    "random",
+    "secrets",
+}
 
 
 def imports(module, everywhere=True):
@@ -34,7 +50,10 @@ def imports(module, everywhere=True):
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add("/" + node.module)
         elif isinstance(node, ast.ImportFrom):
-            base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
+            base = [
+                *package[: len(package) - node.level + 1],
+                *(node.module.split(".") if node.module else []),
+            ]
             for alias in node.names:
                 name = ".".join([*base, alias.name])
                 found.add(name if name in MODULES else ".".join(base) or "__init__")
@@ -104,7 +123,15 @@ def is_reached(module, rooms):
 
 def test_modules_are_found():
     """The parser sees the package as it is: an empty set of imports would prove nothing."""
-    assert {"errors", "core.log", "streams.hub", "streams.stream", "bus.memory", "extension.blueprint", "__init__"} <= set(MODULES)
+    assert {
+        "errors",
+        "core.log",
+        "streams.hub",
+        "streams.stream",
+        "bus.memory",
+        "extension.blueprint",
+        "__init__",
+    } <= set(MODULES)
     assert "core.log" in own("streams.hub")
     assert "errors" in own("core.event")
     assert "core.positions" in own("core.event")
@@ -132,7 +159,10 @@ def test_module_uses_the_libraries_of_its_room(module):
 
 def test_rooms_have_no_circle():
     """The rooms stand on each other: none is under itself."""
-    graph = {room: {name.partition(".")[0] for name in rooms} & set(ROOMS) - {room, ""} for room, rooms in ROOMS.items()}
+    graph = {
+        room: {name.partition(".")[0] for name in rooms} & set(ROOMS) - {room, ""}
+        for room, rooms in ROOMS.items()
+    }
     while graph:
         free = {room for room, needs in graph.items() if not needs & set(graph)}
         assert free, f"in a circle: {sorted(graph)}"
@@ -163,7 +193,13 @@ def test_errors_imports_nothing_of_the_package():
 def test_public_path_can_be_imported_first(statement):
     """Each public path works in a fresh interpreter, whatever else was imported."""
     needs(modules=["redis"])
-    done = subprocess.run([sys.executable, "-W", "error", "-c", statement], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", statement],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -175,7 +211,9 @@ def test_nobody_imports_the_package_itself(module):
 
 def test_imports_have_no_circle():
     """At import time no module waits for one that waits for it."""
-    graph = {name: {other for other in imports(name, everywhere=False) if other in MODULES} for name in MODULES}
+    graph = {
+        name: {other for other in imports(name, everywhere=False) if other in MODULES} for name in MODULES
+    }
     while graph:
         free = {name for name, needs in graph.items() if not needs & set(graph)}
         assert free, f"in a circle: {sorted(graph)}"
@@ -186,14 +224,26 @@ def test_imports_have_no_circle():
 def test_module_lists_its_names(module):
     """Every module that defines something says in __all__ what others may use, and all of that is there."""
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    if not any(isinstance(node, ast.Assign | ast.AnnAssign | ast.FunctionDef | ast.ClassDef | ast.ImportFrom) for node in tree.body):
+    if not any(
+        isinstance(node, ast.Assign | ast.AnnAssign | ast.FunctionDef | ast.ClassDef | ast.ImportFrom)
+        for node in tree.body
+    ):
         return
-    lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"]
+    lists = [
+        node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+    ]
     assert len(lists) == 1
     names = ast.literal_eval(lists[0])
-    defined = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    defined = {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     defined |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    defined |= {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    defined |= {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     assert set(names) <= defined
     assert len(names) == len(set(names))
 
@@ -221,5 +271,7 @@ app.register_blueprint(flask_sse_push.sse)
 assert threading.active_count() == 1, threading.enumerate()
 assert descriptors() == before
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr

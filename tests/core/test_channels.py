@@ -14,17 +14,46 @@ from flask_sse_push.errors import InvalidChannel
 ALPHABET = string.ascii_letters + string.digits + "_.:@/=~-"
 
 
-@pytest.mark.parametrize("channel", ["a", "sse", "orders.7", "user:5", "a@b", "/x/y", "k=v", "~me", "A-Z_0", "x" * 128, *ALPHABET])
+@pytest.mark.parametrize(
+    "channel", ["a", "sse", "orders.7", "user:5", "a@b", "/x/y", "k=v", "~me", "A-Z_0", "x" * 128, *ALPHABET]
+)
 def test_channel_of_the_alphabet_is_a_name(channel):
     """1 to 128 letters, digits or any of _ . : @ / = ~ - name a channel."""
     check_channel(channel)
     assert check_channels(channel, 1) == (channel,)
 
 
-@pytest.mark.parametrize("channel", ["", "a b", "a+b", "a,b", "a*", "é", "a\n", "a\r", "\0", "x" * 129, "a%20b", "a?b", "a#b", '"', "\u0661", "\udcff", None, 7, b"sse", ["sse"]])
+@pytest.mark.parametrize(
+    "channel",
+    [
+        "",
+        "a b",
+        "a+b",
+        "a,b",
+        "a*",
+        "é",
+        "a\n",
+        "a\r",
+        "\0",
+        "x" * 129,
+        "a%20b",
+        "a?b",
+        "a#b",
+        '"',
+        "\u0661",
+        "\udcff",
+        None,
+        7,
+        b"sse",
+        ["sse"],
+    ],
+)
 def test_channel_outside_the_alphabet_is_refused(channel):
     """Any other value is refused, shown, and answered with the alphabet."""
-    with pytest.raises(InvalidChannel, match=r'(?s)^"channel" .*got .*Use 1 to 128 letters, digits or any of _ \. : @ / = ~ -\.$'):
+    with pytest.raises(
+        InvalidChannel,
+        match=r'(?s)^"channel" .*got .*Use 1 to 128 letters, digits or any of _ \. : @ / = ~ -\.$',
+    ):
         check_channel(channel)
 
 
@@ -66,7 +95,9 @@ def test_channels_must_be_names(channels):
         check_channels(channels, 5)
 
 
-@pytest.mark.parametrize("channels", [["a", "b c"], ["a", None], [7], [b"a"], [["a"]], [{"a": 1}], bytearray(b"a")])
+@pytest.mark.parametrize(
+    "channels", [["a", "b c"], ["a", None], [7], [b"a"], [["a"]], [{"a": 1}], bytearray(b"a")]
+)
 def test_channels_are_checked_one_by_one(channels):
     """One wrong name among several is refused, whatever it is."""
     with pytest.raises(InvalidChannel, match=r'^"channel" is not a name for a channel, got '):
@@ -76,7 +107,9 @@ def test_channels_are_checked_one_by_one(channels):
 def test_channels_are_limited_after_doubles_are_gone():
     """The limit counts channels, not how often they are named."""
     assert check_channels(["a", "b", "a", "b"], 2) == ("a", "b")
-    with pytest.raises(InvalidChannel, match=r'^"channel" names 3 channels, at most 2 are allowed\. Give fewer'):
+    with pytest.raises(
+        InvalidChannel, match=r'^"channel" names 3 channels, at most 2 are allowed\. Give fewer'
+    ):
         check_channels(["a", "b", "c"], 2)
 
 
@@ -127,7 +160,10 @@ def test_pattern_matches_the_whole_name(pattern, channel, fits):
     assert Pattern(pattern).matches(channel) is fits
 
 
-@given(pattern=st.text(alphabet="ab.*", min_size=1, max_size=12), channel=st.text(alphabet="ab.", min_size=1, max_size=12))
+@given(
+    pattern=st.text(alphabet="ab.*", min_size=1, max_size=12),
+    channel=st.text(alphabet="ab.", min_size=1, max_size=12),
+)
 def test_pattern_matches_as_a_regular_expression_would(pattern, channel):
     """A pattern says the same as the expression in which * is written .* ."""
     expression = ".*".join(map(re.escape, pattern.split("*")))
@@ -137,7 +173,10 @@ def test_pattern_matches_as_a_regular_expression_would(pattern, channel):
 @pytest.mark.parametrize("text", ["", "a b", "a?", "[a]", "é", "a\n", "x" * 129, None, 7])
 def test_pattern_outside_the_alphabet_is_refused(text):
     """A pattern is made of a name's characters and *."""
-    with pytest.raises(InvalidChannel, match=r'^"pattern" is not a pattern over channels, got .* and \* for any characters\.$'):
+    with pytest.raises(
+        InvalidChannel,
+        match=r'^"pattern" is not a pattern over channels, got .* and \* for any characters\.$',
+    ):
         Pattern(text)
 
 

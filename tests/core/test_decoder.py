@@ -36,7 +36,9 @@ def test_example_of_three_messages():
 
 def test_example_of_event_types():
     """WHATWG 9.2.1: add and remove are types of their own."""
-    assert events(b"event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\nevent: add\ndata: 113411\n\n") == [
+    assert events(
+        b"event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\nevent: add\ndata: 113411\n\n"
+    ) == [
         ("add", "73857293", ""),
         ("remove", "2153", ""),
         ("add", "113411", ""),
@@ -54,7 +56,11 @@ FOUR_BLOCKS = b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\n
 
 def test_example_of_four_blocks():
     """WHATWG 9.2.6: a comment, an event with an id, one that resets the id, and one with a leading space."""
-    assert events(FOUR_BLOCKS + b"\n") == [("message", "first event", "1"), ("message", "second event", ""), ("message", " third event", "")]
+    assert events(FOUR_BLOCKS + b"\n") == [
+        ("message", "first event", "1"),
+        ("message", "second event", ""),
+        ("message", " third event", ""),
+    ]
 
 
 def test_example_of_four_blocks_without_the_last_blank_line():
@@ -106,7 +112,13 @@ def test_decoder_reads_as_a_browser_does(stream, expected):
     assert [(event.type, event.data, event.last_event_id) for event in decode(stream)] == expected
 
 
-@pytest.mark.parametrize("stream", [b"\xef\xbb\xbfdata: \xe2\x82\xac a\r\ndata: b\r\rid: 1\n\ndata: \xf0\x9f\x98\x80\r\n\r\n:c\n\n", FOUR_BLOCKS + b"\n"])
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"\xef\xbb\xbfdata: \xe2\x82\xac a\r\ndata: b\r\rid: 1\n\ndata: \xf0\x9f\x98\x80\r\n\r\n:c\n\n",
+        FOUR_BLOCKS + b"\n",
+    ],
+)
 def test_decoder_reads_any_pieces(stream):
     """One byte at a time, or in two parts cut anywhere, the events are those of the whole."""
     whole = decode(stream)
@@ -400,4 +412,9 @@ def test_decoder_reads_any_bytes_by_the_letter(stream, cuts):
         assert got == seen[: len(got)]
     else:
         assert not sloppy
-        assert (got, decoder.last_event_id, decoder.retry, decoder.comments) == (seen, last_id, retry, comments)
+        assert (got, decoder.last_event_id, decoder.retry, decoder.comments) == (
+            seen,
+            last_id,
+            retry,
+            comments,
+        )

@@ -21,14 +21,23 @@ from flask_sse_push.errors import InvalidEvent, SSEPushError
         (Event("a\n\rb"), b"data: a\ndata: \ndata: b\n\n"),
         (Event("a\n"), b"data: a\ndata: \n\n"),
         (Event("\n"), b"data: \ndata: \n\n"),
-        (Event("a\x0bb\x0cc\x1cd\x1de\x1ef\x85g\u2028h\u2029i"), "data: a\x0bb\x0cc\x1cd\x1de\x1ef\x85g\u2028h\u2029i\n\n".encode()),
-        (Event("x\rdata: injected\revent: evil\r\r"), b"data: x\ndata: data: injected\ndata: event: evil\ndata: \ndata: \n\n"),
+        (
+            Event("a\x0bb\x0cc\x1cd\x1de\x1ef\x85g\u2028h\u2029i"),
+            "data: a\x0bb\x0cc\x1cd\x1de\x1ef\x85g\u2028h\u2029i\n\n".encode(),
+        ),
+        (
+            Event("x\rdata: injected\revent: evil\r\r"),
+            b"data: x\ndata: data: injected\ndata: event: evil\ndata: \ndata: \n\n",
+        ),
         (Event("\0"), b"data: \0\n\n"),
         (Event("né \U0001f600"), "data: né \U0001f600\n\n".encode()),
         (Event("\ufeffbom"), "data: \ufeffbom\n\n".encode()),
         (Event("x", type="created"), b"event: created\ndata: x\n\n"),
         (Event("x", retry=500), b"retry: 500\ndata: x\n\n"),
-        (Event("x", "created", "own-1", 3_600_000), b"id: own-1\nevent: created\nretry: 3600000\ndata: x\n\n"),
+        (
+            Event("x", "created", "own-1", 3_600_000),
+            b"id: own-1\nevent: created\nretry: 3600000\ndata: x\n\n",
+        ),
     ],
 )
 def test_encode_writes_one_block_with_lf_only(event, wire):
@@ -44,7 +53,9 @@ def test_encode_prefers_the_position_over_the_events_own_id():
 @pytest.mark.parametrize("event", [Event("a\ud800b"), Event("\udcff" * 50), Event("x", type="a\udfffb")])
 def test_encode_refuses_a_lone_surrogate(event):
     """Text that no UTF-8 can hold is refused, with the place and the cure."""
-    with pytest.raises(InvalidEvent, match=r"lone surrogate in '.+'\. Decode the text with errors=\"replace\" first\.$"):
+    with pytest.raises(
+        InvalidEvent, match=r"lone surrogate in '.+'\. Decode the text with errors=\"replace\" first\.$"
+    ):
         encode(event)
 
 
@@ -76,7 +87,10 @@ def test_encode_writes_the_value_that_was_checked(event, wire):
     [
         (lambda: Event('{"a": "<"}', type=Markup("t")), b'event: t\ndata: {"a": "<"}\n\n'),
         (lambda: Event(Markup("<b>hi</b>"), type="it's"), b"event: it's\ndata: <b>hi</b>\n\n"),
-        (lambda: Event(Markup("<b>\n</b>"), type="a&b", retry=1000), b"event: a&b\nretry: 1000\ndata: <b>\ndata: </b>\n\n"),
+        (
+            lambda: Event(Markup("<b>\n</b>"), type="a&b", retry=1000),
+            b"event: a&b\nretry: 1000\ndata: <b>\ndata: </b>\n\n",
+        ),
     ],
     ids=["type", "data", "lines"],
 )
@@ -117,7 +131,24 @@ def test_type_that_cannot_be_sent_is_refused(type, message):
     assert '"type"' in str(caught.value)
 
 
-@pytest.mark.parametrize("type", ["message", "created", "sse", "ssex", "Open", "errors", "a b", "a:b", "é", "hx:x", " a", "a\x85b", "a\u2028b"])
+@pytest.mark.parametrize(
+    "type",
+    [
+        "message",
+        "created",
+        "sse",
+        "ssex",
+        "Open",
+        "errors",
+        "a b",
+        "a:b",
+        "é",
+        "hx:x",
+        " a",
+        "a\x85b",
+        "a\u2028b",
+    ],
+)
 def test_type_of_any_other_text_is_taken(type):
     """What is no line break, no NUL and not reserved is a type."""
     assert encode(Event("x", type=type)) == f"event: {type}\ndata: x\n\n".encode()
@@ -129,10 +160,15 @@ def test_retry_takes_its_whole_range(retry):
     assert Event("x", retry=retry).retry == retry
 
 
-@pytest.mark.parametrize("retry", [0, -1, MIN_RETRY_MILLISECONDS - 1, MAX_RETRY_MILLISECONDS + 1, 2.5, 1000.0, "1000", True, float("nan")])
+@pytest.mark.parametrize(
+    "retry",
+    [0, -1, MIN_RETRY_MILLISECONDS - 1, MAX_RETRY_MILLISECONDS + 1, 2.5, 1000.0, "1000", True, float("nan")],
+)
 def test_retry_out_of_range_is_refused(retry):
     """Retry that would make browsers hammer or stay away is refused, with the range."""
-    with pytest.raises(InvalidEvent, match=r'^"retry" must be whole milliseconds from 500 to 3,600,000, got '):
+    with pytest.raises(
+        InvalidEvent, match=r'^"retry" must be whole milliseconds from 500 to 3,600,000, got '
+    ):
         Event("x", retry=retry)
 
 

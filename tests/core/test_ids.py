@@ -23,7 +23,33 @@ def test_parse_reads_what_str_wrote(text, id):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", "e-", "-1", "e", "7", "e-01", "e--1", "e-1 ", " e-1", "e-1\n", "e-1\r\n", "e-+1", "e-1.0", "e-1e3", "a-b-1", "e-\u0661", "é-1", "e,-1", "e-\0", "x" * 41 + "-1", "e-" + "9" * 20, "e-1" * 10_000, "null", "undefined"],
+    [
+        "",
+        "-",
+        "e-",
+        "-1",
+        "e",
+        "7",
+        "e-01",
+        "e--1",
+        "e-1 ",
+        " e-1",
+        "e-1\n",
+        "e-1\r\n",
+        "e-+1",
+        "e-1.0",
+        "e-1e3",
+        "a-b-1",
+        "e-\u0661",
+        "é-1",
+        "e,-1",
+        "e-\0",
+        "x" * 41 + "-1",
+        "e-" + "9" * 20,
+        "e-1" * 10_000,
+        "null",
+        "undefined",
+    ],
 )
 def test_parse_knows_what_no_log_has_sent(text):
     """A text that no log writes is no position, and never an error: it comes from outside."""
@@ -53,7 +79,23 @@ def test_token_outside_of_it_is_refused(id):
     assert str(caught.value).endswith("Encode other values first.")
 
 
-@pytest.mark.parametrize(("value", "is_one"), [("e", True), ("A.b_c~9", True), ("x" * 40, True), ("", False), ("x" * 41, False), ("a-b", False), ("a\n", False), ("a\ndata: x", False), ("é", False), (b"e", False), (None, False), (7, False)])
+@pytest.mark.parametrize(
+    ("value", "is_one"),
+    [
+        ("e", True),
+        ("A.b_c~9", True),
+        ("x" * 40, True),
+        ("", False),
+        ("x" * 41, False),
+        ("a-b", False),
+        ("a\n", False),
+        ("a\ndata: x", False),
+        ("é", False),
+        (b"e", False),
+        (None, False),
+        (7, False),
+    ],
+)
 def test_is_epoch_knows_what_may_stand_in_an_id(value, is_one):
     """What a store names as its epoch is one only if no client would read anything else out of it."""
     assert is_epoch(value) is is_one

@@ -7,7 +7,18 @@ import tracemalloc
 import pytest
 
 import flask_sse_push.core.log as log_module
-from flask_sse_push.core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, MAX_BATCH_BYTES, NOTHING, PLACE_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Batch, Cursor, Entry, Log
+from flask_sse_push.core.log import (
+    CHANNEL_OVERHEAD_BYTES,
+    ENTRY_OVERHEAD_BYTES,
+    MAX_BATCH_BYTES,
+    NOTHING,
+    PLACE_OVERHEAD_BYTES,
+    PLACE_OVERHEAD_BYTES,
+    Batch,
+    Cursor,
+    Entry,
+    Log,
+)
 
 FOREVER = float("inf")
 
@@ -25,7 +36,9 @@ def append(log, *channels, at=0.0, wire=None, skip=0):
 
 def weight(wire_bytes, *channels):
     """What an entry on these channels is accounted for, beside the channels themselves."""
-    return wire_bytes + ENTRY_OVERHEAD_BYTES + sum(PLACE_OVERHEAD_BYTES + len(channel) for channel in channels)
+    return (
+        wire_bytes + ENTRY_OVERHEAD_BYTES + sum(PLACE_OVERHEAD_BYTES + len(channel) for channel in channels)
+    )
 
 
 def numbers(batch):
@@ -100,7 +113,9 @@ def test_entry_on_several_channels_stays_while_one_holds_it():
     assert len(log) == 2
     append(log, "b")
     assert len(log) == 2
-    assert log.size_bytes == 2 * (2 + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 1 + CHANNEL_OVERHEAD_BYTES)
+    assert log.size_bytes == 2 * (
+        2 + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 1 + CHANNEL_OVERHEAD_BYTES
+    )
     assert read_all(log, Cursor(("b",), 0, "e")) == ["b", 3]
 
 
@@ -136,7 +151,10 @@ def test_retention_by_count_is_per_channel():
     assert len(log) == 4
 
 
-@pytest.mark.parametrize(("now", "kept"), [(10.0, [1, 2, 3]), (10.5, [2, 3]), (11.0, [2, 3]), (11.25, [3]), (11.5, [3]), (30.0, [])])
+@pytest.mark.parametrize(
+    ("now", "kept"),
+    [(10.0, [1, 2, 3]), (10.5, [2, 3]), (11.0, [2, 3]), (11.25, [3]), (11.5, [3]), (30.0, [])],
+)
 def test_retention_by_age_drops_what_is_older(now, kept):
     """An entry is kept for its seconds and not longer."""
     log = make_log(seconds=10)
@@ -468,7 +486,16 @@ def _fresh(*names):
         (200, lambda n: _fresh(*(f"user.{user}" for user in range(1000))), 50),
         (200, lambda n: _fresh(*("x" * 120 + f"{user:08}" for user in range(1000))), 50),
     ],
-    ids=["one channel, empty", "one channel", "own channels, empty", "own channels", "two channels each", "thirty each", "a thousand each", "a thousand with long names each"],
+    ids=[
+        "one channel, empty",
+        "one channel",
+        "own channels, empty",
+        "own channels",
+        "two channels each",
+        "thirty each",
+        "a thousand each",
+        "a thousand with long names each",
+    ],
 )
 def test_accounted_bytes_are_the_real_ones(entries, channels, wire_bytes):
     """What the log counts and what Python allocates stay within a factor of 1.4 of each other."""
@@ -477,7 +504,9 @@ def test_accounted_bytes_are_the_real_ones(entries, channels, wire_bytes):
         before = tracemalloc.get_traced_memory()[0]
         log = make_log(length=1_000_000)
         for sequence in range(1, entries + 1):
-            log.append(Entry(sequence, channels(sequence), b"." * wire_bytes + b"%d" % sequence, sequence + 0.5))
+            log.append(
+                Entry(sequence, channels(sequence), b"." * wire_bytes + b"%d" % sequence, sequence + 0.5)
+            )
         real = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
@@ -564,7 +593,11 @@ def interrupted_append(lines):
     log = make_log(length=2, max_bytes=6 * weight(2, "a", "b"))
     for _ in range(4):
         append(log, "a", "b")
-    return log, Cursor(("a", "b"), log.head, "e"), is_interrupted(lambda: append(log, "c", "b", "a", wire=b"5;"), lines)
+    return (
+        log,
+        Cursor(("a", "b"), log.head, "e"),
+        is_interrupted(lambda: append(log, "c", "b", "a", wire=b"5;"), lines),
+    )
 
 
 def test_interrupted_append_leaves_a_log_that_can_be_emptied():

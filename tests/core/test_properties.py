@@ -12,7 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from flask_sse_push.core import resume
 from flask_sse_push.core.event import RESERVED_PREFIX, RESERVED_TYPES, Event, encode
 from flask_sse_push.core.positions import EventId, parse
-from flask_sse_push.core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Cursor, Entry, Log
+from flask_sse_push.core.log import (
+    CHANNEL_OVERHEAD_BYTES,
+    ENTRY_OVERHEAD_BYTES,
+    PLACE_OVERHEAD_BYTES,
+    Cursor,
+    Entry,
+    Log,
+)
 from flask_sse_push.core.decoder import Decoder, decode
 from flask_sse_push.errors import InvalidEvent
 
@@ -20,7 +27,12 @@ text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)
 # What could end a line, a field or a value, far more often than chance brings it.
 hostile = st.text(alphabet=st.sampled_from("\r\n\0: \ufeff\u2028\u2029\x85\x0b\x0c\x1cadeitv"), max_size=40)
 types = st.none() | (text | hostile | st.sampled_from(["message", "done", "a b"])).filter(
-    lambda type: type and not re.search("[\r\n\0]", type) and type not in RESERVED_TYPES and not type.startswith(RESERVED_PREFIX)
+    lambda type: (
+        type
+        and not re.search("[\r\n\0]", type)
+        and type not in RESERVED_TYPES
+        and not type.startswith(RESERVED_PREFIX)
+    )
 )
 tokens = st.text(alphabet="abXYZ019._~-", min_size=1, max_size=64)
 events = st.builds(Event, text | hostile, types, st.none() | tokens, st.none() | st.integers(500, 3_600_000))
@@ -80,7 +92,10 @@ def test_encoded_event_is_one_block_of_lf(event, id):
     assert len(decode(wire)) == 1
 
 
-@given(data=st.text(alphabet=st.characters(), max_size=20), type=st.none() | st.text(alphabet=st.characters(), max_size=10))
+@given(
+    data=st.text(alphabet=st.characters(), max_size=20),
+    type=st.none() | st.text(alphabet=st.characters(), max_size=10),
+)
 def test_any_text_is_sent_whole_or_refused(data, type):
     """No text, lone surrogates included, makes anything but one whole event or an InvalidEvent."""
     try:
@@ -104,13 +119,18 @@ def test_any_text_is_a_position_or_none(text):
     assert id is None or str(id) == text
 
 
-@given(text=st.text(alphabet=st.characters()) | st.from_regex(r"(now|then)-[0-9]{1,3}", fullmatch=True), head=st.integers(0, 50))
+@given(
+    text=st.text(alphabet=st.characters()) | st.from_regex(r"(now|then)-[0-9]{1,3}", fullmatch=True),
+    head=st.integers(0, 50),
+)
 def test_any_start_is_within_the_log(text, head):
     """Wherever a client says it stopped, the stream begins between 0 and the head, and says why when it cannot prove it."""
     log = Log("now", length=5, seconds=10, max_bytes=1 << 20, head=head)
     start = resume.start(log, text)
     assert 0 <= start.position <= head
-    assert (start.reason is None) == (text == "" or (text.startswith("now-") and str(parse(text)) == text and parse(text).sequence <= head))
+    assert (start.reason is None) == (
+        text == "" or (text.startswith("now-") and str(parse(text)) == text and parse(text).sequence <= head)
+    )
 
 
 CHANNELS = "abcd"
@@ -138,7 +158,9 @@ class LogModel(RuleBasedStateMachine):
     @initialize(length=st.integers(1, 6), entries=st.integers(1, 12), batch=st.integers(1, 5))
     def begin(self, length, entries, batch):
         self.max_bytes = entries * (WIRE_BYTES + ENTRY_OVERHEAD_BYTES) + 2 * CHANNEL_OVERHEAD_BYTES
-        self.log = Log("e", length=length, seconds=10, max_bytes=self.max_bytes, batch_bytes=batch * WIRE_BYTES)
+        self.log = Log(
+            "e", length=length, seconds=10, max_bytes=self.max_bytes, batch_bytes=batch * WIRE_BYTES
+        )
         self.now = 0.0
         self.published = {}
         self.holes = []
@@ -183,12 +205,20 @@ class LogModel(RuleBasedStateMachine):
         assert got == sorted(set(got))
         assert batch.last == (got[-1] if got else 0)
         assert all(before < sequence <= after for sequence in got)
-        wanted = [sequence for sequence, channels in self.published.items() if before < sequence <= after and set(channels) & set(reader.cursor.channels)]
+        wanted = [
+            sequence
+            for sequence, channels in self.published.items()
+            if before < sequence <= after and set(channels) & set(reader.cursor.channels)
+        ]
         assert set(got) <= set(wanted)
         for channel in batch.lost:
             mark = self.log.watermark(channel)
             assert mark > reader.told[channel], "told once"
-            lost = [sequence for sequence, channels in self.published.items() if channel in channels and before < sequence <= mark]
+            lost = [
+                sequence
+                for sequence, channels in self.published.items()
+                if channel in channels and before < sequence <= mark
+            ]
             assert lost or any(before < hole <= mark for hole in self.holes), "told only of what is lost"
             reader.told[channel] = mark
         for sequence in set(wanted) - set(got):
@@ -196,14 +226,19 @@ class LogModel(RuleBasedStateMachine):
                 assert reader.told[channel] >= sequence, "missing without a word"
         for hole in self.holes:
             if before < hole <= after:
-                assert all(reader.told[channel] >= hole for channel in reader.cursor.channels), "a hole without a word"
+                assert all(reader.told[channel] >= hole for channel in reader.cursor.channels), (
+                    "a hole without a word"
+                )
         return batch
 
     @invariant()
     def accounts_are_right(self):
         if hasattr(self, "log"):
             places = [name for entry in self.log._entries.values() for name in entry.channels]
-            held = len(self.log) * (WIRE_BYTES + ENTRY_OVERHEAD_BYTES) + self.log.channels * CHANNEL_OVERHEAD_BYTES
+            held = (
+                len(self.log) * (WIRE_BYTES + ENTRY_OVERHEAD_BYTES)
+                + self.log.channels * CHANNEL_OVERHEAD_BYTES
+            )
             held += len(places) * PLACE_OVERHEAD_BYTES + sum(map(len, places))
             assert self.log.size_bytes == held
             assert self.log.size_bytes <= self.max_bytes or len(self.log) == 1
@@ -235,7 +270,11 @@ def test_resumed_cursor_reads_the_suffix_or_is_told(length, published, position,
         log.append(Entry(sequence, names, b"%d;" % sequence, 0.0))
     batch = log.read(Cursor(channels, min(position, log.head), "e"))
     got = [int(number) for number in batch.wire.split(b";")[:-1]]
-    suffix = [sequence for sequence, names in enumerate(published, 1) if sequence > position and set(names) & set(channels)]
+    suffix = [
+        sequence
+        for sequence, names in enumerate(published, 1)
+        if sequence > position and set(names) & set(channels)
+    ]
     gone = [sequence for sequence in suffix if sequence not in got]
     assert [sequence for sequence in suffix if sequence not in gone] == got
     for sequence in gone:

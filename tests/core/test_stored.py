@@ -75,7 +75,24 @@ def test_stored_block_that_is_none_is_refused(block):
         check_stored("news", block, 100)
 
 
-@pytest.mark.parametrize("channels", [None, 7, [], ["news"], "", b"", "a\n", "\na", "a b", b"\xff", "x" * 129, "a*", "\n".join(map(str, range(1001)))])
+@pytest.mark.parametrize(
+    "channels",
+    [
+        None,
+        7,
+        [],
+        ["news"],
+        "",
+        b"",
+        "a\n",
+        "\na",
+        "a b",
+        b"\xff",
+        "x" * 129,
+        "a*",
+        "\n".join(map(str, range(1001))),
+    ],
+)
 def test_stored_channels_that_are_none_are_refused(channels):
     """Names that publish() cannot have checked are a ValueError, of whatever type they are."""
     with pytest.raises(ValueError, match="."):

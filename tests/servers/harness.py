@@ -18,18 +18,59 @@ from tests import support
 from tests.support import FACTOR
 
 ROOT = Path(__file__).parents[2]
-KINDS = ["gunicorn-gevent", "gunicorn-gevent-portable", "gunicorn-gevent-preload", "gunicorn-gthread", "flask-run", "pywsgi", "pywsgi-unpatched"]
+KINDS = [
+    "gunicorn-gevent",
+    "gunicorn-gevent-portable",
+    "gunicorn-gevent-preload",
+    "gunicorn-gthread",
+    "flask-run",
+    "pywsgi",
+    "pywsgi-unpatched",
+]
 
 
 def command(kind, port, *options):
-    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "tests/servers/gunicorn_conf.py", "-b", f"127.0.0.1:{port}"]
+    gunicorn = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "tests/servers/gunicorn_conf.py",
+        "-b",
+        f"127.0.0.1:{port}",
+    ]
     return {
         "gunicorn-gevent": [*gunicorn, "-k", "gevent", *options, "tests.servers.app:app"],
         "gunicorn-gevent-portable": [*gunicorn, "-k", "gevent", *options, "tests.servers.app:app"],
-        "gunicorn-gevent-preload": [*gunicorn, "-k", "gevent", "--preload", *options, "tests.servers.app:app"],
-        "gunicorn-gthread": [*gunicorn, "-k", "gthread", "--threads", "40", *options, "tests.servers.app:app"],
+        "gunicorn-gevent-preload": [
+            *gunicorn,
+            "-k",
+            "gevent",
+            "--preload",
+            *options,
+            "tests.servers.app:app",
+        ],
+        "gunicorn-gthread": [
+            *gunicorn,
+            "-k",
+            "gthread",
+            "--threads",
+            "40",
+            *options,
+            "tests.servers.app:app",
+        ],
         "gunicorn-sync": [*gunicorn, *options, "tests.servers.app:app"],
-        "flask-run": [sys.executable, "-m", "flask", "--app", "tests.servers.app", "run", "--port", str(port), *options],
+        "flask-run": [
+            sys.executable,
+            "-m",
+            "flask",
+            "--app",
+            "tests.servers.app",
+            "run",
+            "--port",
+            str(port),
+            *options,
+        ],
         "pywsgi": [sys.executable, "-m", "tests.servers.serve_pywsgi", str(port)],
         "pywsgi-unpatched": [sys.executable, "-m", "tests.servers.serve_pywsgi", str(port), "unpatched"],
     }[kind]
@@ -49,18 +90,35 @@ def eventually(condition, seconds=5.0, message=""):
 class Server:
     """A server process; ``config`` are settings without their prefix."""
 
-    def __init__(self, kind, *options, host="127.0.0.1", prefix=(), environ=None, wait=True, app="tests.servers.app:app", **config):
+    def __init__(
+        self,
+        kind,
+        *options,
+        host="127.0.0.1",
+        prefix=(),
+        environ=None,
+        wait=True,
+        app="tests.servers.app:app",
+        **config,
+    ):
         self.kind, self.port, self.host = kind, free_port(), host
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environ or {})}
         if kind == "gunicorn-gevent-portable":
             config["direct_write"] = False
-        environment.update({f"TEST_APP_SSE_PUSH_{key.upper()}": json.dumps(value) for key, value in config.items()})
+        environment.update(
+            {f"TEST_APP_SSE_PUSH_{key.upper()}": json.dumps(value) for key, value in config.items()}
+        )
         self.log_path = Path(tempfile.gettempdir()) / f"sse-push-test-{os.getpid()}-{self.port}.log"
         self._log = self.log_path.open("wb")
-        argv = [app if part == "tests.servers.app:app" else part for part in [*prefix, *command(kind, self.port, *options)]]
+        argv = [
+            app if part == "tests.servers.app:app" else part
+            for part in [*prefix, *command(kind, self.port, *options)]
+        ]
         if host != "127.0.0.1":
             argv = [part.replace("127.0.0.1", host) for part in argv]
-        self.process = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=self._log, stderr=self._log, start_new_session=True)
+        self.process = subprocess.Popen(
+            argv, cwd=ROOT, env=environment, stdout=self._log, stderr=self._log, start_new_session=True
+        )
         if wait:
             try:
                 eventually(self._answers, 20, f"{kind} did not start")
@@ -79,12 +137,16 @@ class Server:
         return self.log_path.read_text(errors="replace")
 
     def get(self, path, timeout=5):
-        with urllib.request.urlopen(f"http://{self.host}:{self.port}{path}", timeout=timeout * FACTOR) as response:
+        with urllib.request.urlopen(
+            f"http://{self.host}:{self.port}{path}", timeout=timeout * FACTOR
+        ) as response:
             return json.load(response)
 
     def post(self, path, **order):
         url = f"http://{self.host}:{self.port}{path}"
-        request = urllib.request.Request(url, json.dumps(order).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            url, json.dumps(order).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=20 * FACTOR) as response:
             return json.load(response)
 
@@ -105,7 +167,9 @@ class Server:
         try:
             if self.process.poll() is None:
                 # gunicorn looks once a second whether its requests are done; SIGQUIT spares that, and still leaves nothing behind.
-                self.process.send_signal(signal.SIGQUIT if self.kind.startswith("gunicorn") else signal.SIGTERM)
+                self.process.send_signal(
+                    signal.SIGQUIT if self.kind.startswith("gunicorn") else signal.SIGTERM
+                )
                 try:
                     self.process.wait(10)
                 except subprocess.TimeoutExpired:
@@ -134,7 +198,17 @@ def close_clients():
 class Client:
     """One request on a raw socket; its answer is read as an event stream."""
 
-    def __init__(self, server, path="/events", headers=(), method="GET", version="1.1", sock=None, receive_buffer=None, body=b""):
+    def __init__(
+        self,
+        server,
+        path="/events",
+        headers=(),
+        method="GET",
+        version="1.1",
+        sock=None,
+        receive_buffer=None,
+        body=b"",
+    ):
         if sock is None:
             sock = socket.socket()
             if receive_buffer:
@@ -176,7 +250,9 @@ class Client:
                 return
             status, *lines = head.decode("latin-1").split("\r\n")
             self.status = int(status.split()[1])
-            self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            self.headers = {
+                name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+            }
             self.raw = rest
         if self.headers.get("transfer-encoding") == "chunked":
             while not self.clean:
@@ -208,7 +284,10 @@ class Client:
             left = deadline - time.monotonic()
             if left <= 0 or self.ended:
                 shown = [event.data[:60] for event in self.events[-5:]]
-                raise AssertionError(message or f"status {self.status}, {len(self.events)} events, last {shown}, body ends {self.body[-200:]!r}, ended {self.ended}")
+                raise AssertionError(
+                    message
+                    or f"status {self.status}, {len(self.events)} events, last {shown}, body ends {self.body[-200:]!r}, ended {self.ended}"
+                )
             self.read(left)
         return self
 

@@ -47,7 +47,10 @@ def test_middleware_is_never_bypassed(name):
     """Whatever stands between the stream and the server sees every chunk, and a stream that nothing touches goes the short way."""
     is_direct, data = MIDDLEWARE[name]
     environ = {"TEST_APP_MIDDLEWARE": name}
-    with Server("gunicorn-gevent", environ=environ, app="tests.servers.middleware:app") as server, Client(server).begun() as client:
+    with (
+        Server("gunicorn-gevent", environ=environ, app="tests.servers.middleware:app") as server,
+        Client(server).begun() as client,
+    ):
         assert server.stats()["direct_streams"] == is_direct
         for _ in range(3):
             server.publish("hello")
@@ -57,12 +60,23 @@ def test_middleware_is_never_bypassed(name):
 
 def test_announced_length_is_kept():
     """Where a hook announced a length, the server ends the body there."""
-    with Server("gunicorn-gevent", environ={"TEST_APP_MIDDLEWARE": "length"}, app="tests.servers.middleware:app", wait=False) as server:
+    with Server(
+        "gunicorn-gevent",
+        environ={"TEST_APP_MIDDLEWARE": "length"},
+        app="tests.servers.middleware:app",
+        wait=False,
+    ) as server:
         eventually(lambda: "Listening" in server.log, 20)
         with Client(server) as client:
             client.until(lambda client: client.status == 200)
             for _ in range(3):
-                with Client(server, "/publish", method="POST", headers=["Content-Type: application/json", "Content-Length: 15"], body=b'{"data": "aaa"}') as post:
+                with Client(
+                    server,
+                    "/publish",
+                    method="POST",
+                    headers=["Content-Type: application/json", "Content-Length: 15"],
+                    body=b'{"data": "aaa"}',
+                ) as post:
                     post.until(lambda post: post.status == 200)
             client.until(lambda client: len(client.body) == 60)
             assert not client.read(0.2)
@@ -70,11 +84,22 @@ def test_announced_length_is_kept():
 
 def test_status_without_a_body_has_none():
     """After 204 nothing is written: a client would take it for the next answer on the connection."""
-    with Server("gunicorn-gevent", environ={"TEST_APP_MIDDLEWARE": "no_content"}, app="tests.servers.middleware:app", wait=False) as server:
+    with Server(
+        "gunicorn-gevent",
+        environ={"TEST_APP_MIDDLEWARE": "no_content"},
+        app="tests.servers.middleware:app",
+        wait=False,
+    ) as server:
         eventually(lambda: "Listening" in server.log, 20)
         with Client(server) as client:
             client.until(lambda client: client.status == 204)
-            with Client(server, "/publish", method="POST", headers=["Content-Type: application/json", "Content-Length: 15"], body=b'{"data": "aaa"}') as post:
+            with Client(
+                server,
+                "/publish",
+                method="POST",
+                headers=["Content-Type: application/json", "Content-Length: 15"],
+                body=b'{"data": "aaa"}',
+            ) as post:
                 post.until(lambda post: post.status is not None)
             assert not client.read(0.2)
 
@@ -96,7 +121,9 @@ def test_unix_socket_is_written_to_directly(tmp_path):
 
 def test_access_log_counts_what_was_written_directly():
     """The size in the server's own log is that of the whole body."""
-    with Server("gunicorn-gevent", "--access-logfile", "-", "--access-logformat", "%(U)s had %(B)s bytes") as server:
+    with Server(
+        "gunicorn-gevent", "--access-logfile", "-", "--access-logformat", "%(U)s had %(B)s bytes"
+    ) as server:
         with Client(server).begun() as client:
             for number in range(20):
                 server.publish(f"{number}:" + "x" * 1000)
@@ -187,7 +214,15 @@ def has_neighbours_that_go(server, version):
         return [client.wait(60, 10), client.body][1]
 
 
-WORKS = [reads_all, reads_late, reads_a_byte_at_a_time, resumes, half_closes, is_told_to_go, has_neighbours_that_go]
+WORKS = [
+    reads_all,
+    reads_late,
+    reads_a_byte_at_a_time,
+    resumes,
+    half_closes,
+    is_told_to_go,
+    has_neighbours_that_go,
+]
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
@@ -311,7 +346,13 @@ def test_nothing_is_sent_after_a_failure():
         assert theirs.recv(100) + theirs.recv(100) == b"5\\r\\nfirst\\r\\n"
         print("fine")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=20 * FACTOR, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=20 * FACTOR,
+        check=False,
+    )
     assert done.stdout == "fine\n", done.stderr
 
 

@@ -25,7 +25,9 @@ def test_client_that_never_reads_costs_nobody_anything(server, channel):
         server.publish(f"{number}:" + "x" * 60_000, channel=channel)
         for client in others:
             client.wait(number + 1)
-    assert server.stats()["rss"] - rss < 24 * 1024 * 1024  # the history holds 40 events of 60 kB, and the response to each POST one
+    assert (
+        server.stats()["rss"] - rss < 24 * 1024 * 1024
+    )  # the history holds 40 events of 60 kB, and the response to each POST one
     eventually(lambda: server.streams() == before + 5, 5, "the stuck client was not cut off")
     assert "stalled" in server.stats()["closed"]
     for client in others:
@@ -49,9 +51,13 @@ def test_heads_leave_nothing_behind(server, channel):
             sock.settimeout(30)
             for start in range(0, count, 50):
                 for number in range(start, start + 50):
-                    sock.sendall((request + ("Connection: close\r\n" if number == count - 1 else "") + "\r\n").encode())
+                    sock.sendall(
+                        (request + ("Connection: close\r\n" if number == count - 1 else "") + "\r\n").encode()
+                    )
                 answers = b""
-                while answers.count(b"200 OK") < 50:  # and behind each an empty chunk, if the server is pywsgi
+                while (
+                    answers.count(b"200 OK") < 50
+                ):  # and behind each an empty chunk, if the server is pywsgi
                     piece = sock.recv(65536)
                     assert piece, answers[-500:]
                     answers += piece
@@ -112,7 +118,9 @@ def test_default_limit_leaves_room_for_pages():
     with Server("gunicorn-gevent", "--worker-connections", "20") as server:
         clients = [Client(server) for _ in range(18)]
         for client in clients:
-            client.until(lambda client: client.body.endswith(b"\n\n") or client.clean)  # a refusal ends, without a blank line
+            client.until(
+                lambda client: client.body.endswith(b"\n\n") or client.clean
+            )  # a refusal ends, without a blank line
         eventually(lambda: server.streams() == 16)
         assert sum(client.decoder.retry >= 15_000 for client in clients) == 2
         for client in clients:
@@ -149,12 +157,23 @@ def test_hostile_data_arrives_as_data(server, channel):
     """
     Whatever a publisher is made to send stays inside one event's data.
     """
-    texts = ["a\rdata: b\revent: evil\r\r", "\n\nevent: evil\ndata: x\n\n", "\u2028\x85\x0b\x0c\x1c", "\ufeff", "", "id: 5\nretry: 1", "\0", ":"]
+    texts = [
+        "a\rdata: b\revent: evil\r\r",
+        "\n\nevent: evil\ndata: x\n\n",
+        "\u2028\x85\x0b\x0c\x1c",
+        "\ufeff",
+        "",
+        "id: 5\nretry: 1",
+        "\0",
+        ":",
+    ]
     with Client(server, f"/events?channel={channel}").begun() as client:
         for text in texts:
             server.publish(text, channel=channel)
         events = client.wait(len(texts))
-    assert [event.data for event in events] == [text.replace("\r\n", "\n").replace("\r", "\n") for text in texts]
+    assert [event.data for event in events] == [
+        text.replace("\r\n", "\n").replace("\r", "\n") for text in texts
+    ]
     assert {event.type for event in events} == {"message"}
 
 
@@ -170,9 +189,32 @@ def test_tls_client_is_served_and_missed():
     folder = tempfile.mkdtemp()
     try:
         certificate, key = f"{folder}/cert.pem", f"{folder}/key.pem"
-        make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"]
+        make = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ]
         subprocess.run(make, check=True, capture_output=True)
-        with Server("gunicorn-gevent", "--certfile", certificate, "--keyfile", key, wait=False, write_timeout_seconds=1) as server:
+        with Server(
+            "gunicorn-gevent",
+            "--certfile",
+            certificate,
+            "--keyfile",
+            key,
+            wait=False,
+            write_timeout_seconds=1,
+        ) as server:
             context = ssl.create_default_context(cafile=certificate)
             context.check_hostname = False
 
@@ -227,7 +269,20 @@ def another_host():
     try:
         ip("netns", "add", name + "s")
         ip("netns", "add", name + "c")
-        ip("link", "add", name[:10] + "s", "netns", name + "s", "type", "veth", "peer", "name", name[:10] + "c", "netns", name + "c")
+        ip(
+            "link",
+            "add",
+            name[:10] + "s",
+            "netns",
+            name + "s",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            name[:10] + "c",
+            "netns",
+            name + "c",
+        )
         for end, address in (("s", "10.99.0.1/24"), ("c", "10.99.0.2/24")):
             ip("-n", name + end, "addr", "add", address, "dev", name[:10] + end)
             ip("-n", name + end, "link", "set", name[:10] + end, "up")
@@ -252,14 +307,26 @@ def test_client_that_vanishes_is_missed(kind, busy):
     with another_host() as name:
         inside = ["ip", "netns", "exec", name + "s"]
         # heartbeats far apart: on the quiet stream only the kernel's own probes can tell
-        with Server(kind, prefix=inside, host="10.99.0.1", wait=False, write_timeout_seconds=4, heartbeat_seconds=1 if busy else 60) as server:
+        with Server(
+            kind,
+            prefix=inside,
+            host="10.99.0.1",
+            wait=False,
+            write_timeout_seconds=4,
+            heartbeat_seconds=1 if busy else 60,
+        ) as server:
 
             def fetch(path):
                 script = f"import urllib.request as u; print(u.urlopen('http://10.99.0.1:{server.port}{path}', timeout=5).read().decode())"
-                return subprocess.run([*inside, sys.executable, "-c", script], capture_output=True, text=True).stdout
+                return subprocess.run(
+                    [*inside, sys.executable, "-c", script], capture_output=True, text=True
+                ).stdout
 
             eventually(lambda: "pid" in fetch("/ping"), 20)
-            client = subprocess.Popen(["ip", "netns", "exec", name + "c", sys.executable, "-c", CURL, str(server.port)], stdout=subprocess.PIPE)
+            client = subprocess.Popen(
+                ["ip", "netns", "exec", name + "c", sys.executable, "-c", CURL, str(server.port)],
+                stdout=subprocess.PIPE,
+            )
             try:
                 assert client.stdout.readline() == b"bytes\n"
                 assert '"streams":1' in fetch("/stats")
@@ -307,7 +374,10 @@ def test_child_that_waits_writes_to_no_client_of_its_parent(tmp_path):
     """
     A forked child has a copy of every greenlet, which runs as soon as the child waits: it leaves the streams to its parent.
     """
-    with Server("gunicorn-gevent", bus_url=f"sqlite:///{tmp_path}/events.db", heartbeat_seconds=0.5) as server, Client(server).begun() as client:
+    with (
+        Server("gunicorn-gevent", bus_url=f"sqlite:///{tmp_path}/events.db", heartbeat_seconds=0.5) as server,
+        Client(server).begun() as client,
+    ):
         with Client(server, "/fork-and-publish", method="POST"):
             client.wait(10)
             assert client.data() == [str(number) for number in range(10)]
@@ -329,7 +399,10 @@ def test_history_of_few_bytes_costs_a_quick_client_nothing(kind, pause):
     """
     Who publishes in a loop makes way for the streams before the history has no room left, also where its bytes are the limit.
     """
-    with Server(kind, history_length=10_000, history_bytes=150_000) as server, Client(server).begun() as client:
+    with (
+        Server(kind, history_length=10_000, history_bytes=150_000) as server,
+        Client(server).begun() as client,
+    ):
         server.publish(None, count=600, pause=pause)
         client.wait(600)
         assert client.data() == [str(number) for number in range(600)]
@@ -339,7 +412,10 @@ def test_loop_callback_can_publish():
     """
     A callback of gevent's loop, which cannot make way for anybody, publishes without stopping the loop.
     """
-    with Server("gunicorn-gevent", history_length=200) as server, Client(server, "/events?channel=loop").begun() as client:
+    with (
+        Server("gunicorn-gevent", history_length=200) as server,
+        Client(server, "/events?channel=loop").begun() as client,
+    ):
         server.post("/publish-in-the-loop")
         client.wait(100)
         assert server.get("/ping", timeout=2)

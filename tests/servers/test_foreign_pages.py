@@ -27,7 +27,9 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def shop():
-    with Server("gunicorn-gevent", "--access-logfile", "-", "--access-logformat", "answered %(U)s %(q)s %(m)s %(s)s") as server:
+    with Server(
+        "gunicorn-gevent", "--access-logfile", "-", "--access-logformat", "answered %(U)s %(q)s %(m)s %(s)s"
+    ) as server:
         yield server
 
 
@@ -93,10 +95,17 @@ def test_own_page_and_its_user_open_streams(context, shop):
     before = shop.stats()["opened"]
     page = context.new_page()
     page.goto(base + "/ping")
-    assert page.evaluate("async () => (await new Promise(r => new EventSource('/events').onopen = r)).type") == "open"
+    assert (
+        page.evaluate("async () => (await new Promise(r => new EventSource('/events').onopen = r)).type")
+        == "open"
+    )
     assert page.evaluate("async () => (await fetch('/events')).status") == 200
-    assert "done" in page.evaluate("async () => (await fetch('/tokens?count=1', {method: 'POST', body: 'x'})).text()")
-    page.evaluate("() => document.body.append(Object.assign(document.createElement('iframe'), {src: '/events'}))")
+    assert "done" in page.evaluate(
+        "async () => (await fetch('/tokens?count=1', {method: 'POST', body: 'x'})).text()"
+    )
+    page.evaluate(
+        "() => document.body.append(Object.assign(document.createElement('iframe'), {src: '/events'}))"
+    )
     eventually(lambda: page.wait_for_timeout(20) or shop.stats()["opened"] == before + 4)
     typed = context.new_page()
     statuses = []

@@ -27,10 +27,16 @@ def is_new(server, old):
         return False
 
 
-@pytest.mark.parametrize(("kind", "stop"), [("gunicorn-gevent", stop_by_hup), ("gunicorn-gevent-portable", stop_by_requests)])
+@pytest.mark.parametrize(
+    ("kind", "stop"), [("gunicorn-gevent", stop_by_hup), ("gunicorn-gevent-portable", stop_by_requests)]
+)
 def test_letter_client_resumes_across_a_planned_end(kind, stop, tmp_path):
     """The last words of a stream leave its client the id, which has moved on with the last event."""
-    with Server(kind, *(["--max-requests", "20"] if stop is stop_by_requests else []), bus_url=f"sqlite:///{tmp_path}/events.db") as server:
+    with Server(
+        kind,
+        *(["--max-requests", "20"] if stop is stop_by_requests else []),
+        bus_url=f"sqlite:///{tmp_path}/events.db",
+    ) as server:
         letter = LetterClient()
         old = server.worker_pid()
         first = Client(server).begun()
@@ -49,7 +55,12 @@ def test_letter_client_resumes_across_a_planned_end(kind, stop, tmp_path):
 
 def test_letter_client_of_a_stopping_worker_that_never_saw_its_bus_keeps_its_id(tmp_path):
     """Neither heartbeats nor the last words take an id that could not be looked up."""
-    with Server("gunicorn-gevent", bus_url=f"sqlite:///{tmp_path}/later/events.db", heartbeat_seconds=0.3, publish_timeout_seconds=0.1) as server:
+    with Server(
+        "gunicorn-gevent",
+        bus_url=f"sqlite:///{tmp_path}/later/events.db",
+        heartbeat_seconds=0.3,
+        publish_timeout_seconds=0.1,
+    ) as server:
         letter = LetterClient()
         letter.last_event_id = "of-another-log"
         client = Client(server, headers=letter.headers()).until(lambda client: client.body.count(b":\n") > 2)
@@ -70,7 +81,9 @@ def test_letter_client_refused_by_a_stopping_worker_resumes(tmp_path):
         late.until(lambda client: client.raw or client.body)
         old = server.worker_pid()
         os.kill(old, signal.SIGTERM)
-        refused = Client(server, "/events", letter.headers(), sock=late.sock).until(lambda client: client.clean, 3)
+        refused = Client(server, "/events", letter.headers(), sock=late.sock).until(
+            lambda client: client.clean, 3
+        )
         letter.connect(refused.body)
         holder.close()
         eventually(lambda: is_new(server, old))

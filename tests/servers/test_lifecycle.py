@@ -164,7 +164,9 @@ def test_flask_run_reloads(tmp_path):
     argv = [sys.executable, "-m", "flask", "--app", str(source), "run", "--port", str(port), "--reload"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(argv, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            argv, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
         server = Server.__new__(Server)
         server.host, server.port = "127.0.0.1", port
         try:

@@ -49,7 +49,9 @@ class Nginx:
 
     def __enter__(self):
         command = ["nginx", "-p", str(self._folder), "-c", "nginx.conf", "-e", "error.log"]
-        self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         eventually(self._answers, message="nginx did not start")
         return self
 
@@ -93,7 +95,11 @@ def whole(nginx, path="/events", headers=(), method="GET"):
 
 
 def check_is_asked_to_come_back(answer, milliseconds):
-    assert (answer.status, answer.headers["content-type"], answer.headers["cache-control"]) == (200, "text/event-stream", "no-store")
+    assert (answer.status, answer.headers["content-type"], answer.headers["cache-control"]) == (
+        200,
+        "text/event-stream",
+        "no-store",
+    )
     letter = LetterClient()
     letter.last_event_id = "7"
     letter.connect(answer.body)
@@ -120,7 +126,10 @@ def test_nginx_passes_what_is_meant_for_good(tmp_path, status):
 
 def test_nginx_out_of_connections_asks_to_come_back(tmp_path):
     """When nginx has no connection left for the app it would answer 500: the documented list has that too."""
-    with Server("gunicorn-gevent") as server, Nginx(tmp_path, documented(*PAGES[0]), server.port, connections=12) as nginx:
+    with (
+        Server("gunicorn-gevent") as server,
+        Nginx(tmp_path, documented(*PAGES[0]), server.port, connections=12) as nginx,
+    ):
         for _ in range(12):
             client = Client(nginx)
             client.until(lambda client: client.body)
@@ -159,7 +168,10 @@ server {
 
 def test_cache_in_front_gives_nobody_the_answer_to_another(tmp_path):
     """A cache that keeps all it may gives neither the final 204 nor a refusal to the next visitor."""
-    with Server("gunicorn-gevent", max_streams=1) as server, Nginx(tmp_path, CACHING.replace("UPSTREAM", str(server.port)), server.port) as nginx:
+    with (
+        Server("gunicorn-gevent", max_streams=1) as server,
+        Nginx(tmp_path, CACHING.replace("UPSTREAM", str(server.port)), server.port) as nginx,
+    ):
         assert whole(nginx, "/tokens", ["Last-Event-ID: end"]).status == 204
         assert whole(nginx, "/tokens").status == 200
         assert whole(nginx, "/events", ["Origin: http://evil.example"]).status == 403

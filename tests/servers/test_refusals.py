@@ -15,7 +15,9 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("gunicorn-gevent-preload", "pywsgi-unpatched")])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind not in ("gunicorn-gevent-preload", "pywsgi-unpatched")]
+)
 def test_connection_ends_with_a_refusal(kind):
     """A client that was refused gets its whole answer and then the end, however long the server keeps connections; a page's stays open."""
     options = ["--keep-alive", "60"] if kind.startswith("gunicorn") else []
@@ -38,7 +40,10 @@ def test_connection_ends_with_a_refusal(kind):
 @pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
 def test_refused_clients_leave_the_server_to_pages(kind):
     """Two hundred clients that are refused and keep their connections open do not take what the server has for pages."""
-    with Server(kind, "--worker-connections", "50", "--keep-alive", "60", max_streams=1) as server, Client(server).begun():
+    with (
+        Server(kind, "--worker-connections", "50", "--keep-alive", "60", max_streams=1) as server,
+        Client(server).begun(),
+    ):
         refused = [Client(server) for _ in range(200)]
         for client in refused[:100:10]:
             client.until(lambda client: client.ended or client.clean)

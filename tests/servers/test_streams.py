@@ -83,7 +83,9 @@ def test_stream_tells_of_a_gap_before_anything_else(server, channel):
     assert [event.data for event in events[1:]] == [str(number) for number in range(100, 400)]
 
 
-@pytest.mark.parametrize("last_event_id", ["feedbeef-7", "%00", "0", "x" * 300, "é", "-1", "feedbeef-99999999999999999999"])
+@pytest.mark.parametrize(
+    "last_event_id", ["feedbeef-7", "%00", "0", "x" * 300, "é", "-1", "feedbeef-99999999999999999999"]
+)
 def test_stream_answers_any_last_event_id(server, channel, last_event_id):
     """
     An id that no log knows gets a reset, never an error.
@@ -125,7 +127,11 @@ def test_closed_client_is_noticed_by_watching(kind):
     FIN, RST and a half-close each end the stream without a byte being sent to it: the next heartbeat is a minute away.
     """
     with Server(kind, heartbeat_seconds=60) as server:
-        for leave in (Client.close, Client.reset_connection, lambda client: client.sock.shutdown(socket.SHUT_WR)):
+        for leave in (
+            Client.close,
+            Client.reset_connection,
+            lambda client: client.sock.shutdown(socket.SHUT_WR),
+        ):
             client = Client(server).begun()
             eventually(lambda: server.streams() == 1)
             leave(client)
@@ -176,7 +182,9 @@ def test_native_threads_can_publish(server, channel):
         server.post("/publish-natively", channel=channel, threads=4, count=50)
         client.wait(200)
     for thread in range(4):
-        assert [data for data in client.data() if data.startswith(f"{thread}:")] == [f"{thread}:{number}" for number in range(50)]
+        assert [data for data in client.data() if data.startswith(f"{thread}:")] == [
+            f"{thread}:{number}" for number in range(50)
+        ]
 
 
 def test_response_streams_one_request(server):

@@ -22,7 +22,9 @@ def folder(tmp_path):
 
 
 def start(kind, folder, *options, **config):
-    server = Server(kind, "-w", "4", *options, environ={"TMPDIR": str(folder)}, retry_milliseconds=500, **config)
+    server = Server(
+        kind, "-w", "4", *options, environ={"TMPDIR": str(folder)}, retry_milliseconds=500, **config
+    )
     if not options:
         # gunicorn loses a signal that comes while a worker boots: see each of them first.
         seen = set()
@@ -162,7 +164,9 @@ def test_shared_folder_of_a_killed_server_goes(folder):
         workers = workers_of(server)
         server.process.kill()
         server.process.wait(10)
-        eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), 20, "the workers live on")
+        eventually(
+            lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), 20, "the workers live on"
+        )
     assert not files(folder)
 
 
@@ -217,7 +221,9 @@ def test_worker_that_only_publishes_follows_nothing(folder):
         server.publish("unheard")
         assert not [path for path in folder.rglob("*") if path.is_socket()]
         for _ in range(10):
-            assert not [name for name in server.stats()["threads"] if name.startswith("flask_sse_push.follower")]
+            assert not [
+                name for name in server.stats()["threads"] if name.startswith("flask_sse_push.follower")
+            ]
 
 
 def test_stats_speak_of_all_workers(folder):
@@ -230,7 +236,13 @@ def test_stats_speak_of_all_workers(folder):
 
         def known():
             told = server.get("/stats-of-all")
-            return told if told["streams"] == len(clients) and told["lag"] == 0 and all(p["last_event_id"] for p in told["processes"]) else None
+            return (
+                told
+                if told["streams"] == len(clients)
+                and told["lag"] == 0
+                and all(p["last_event_id"] for p in told["processes"])
+                else None
+            )
 
         told = eventually(known, 10, "all processes report")
         assert told["channels"] == {"a": len(clients), "b": len(clients)}
@@ -290,7 +302,14 @@ def test_script_that_publishes_to_nobody_is_told(tmp_path):
     """
     script = tmp_path / "script.py"
     script.write_text("from tests.servers.app import app, publish\npublish('a')\npublish('b')\n")
-    done = subprocess.run([sys.executable, script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30 * FACTOR)
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30 * FACTOR,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Nobody can hear this event") == 1
     assert "SSE_PUSH_BUS_URL" in done.stderr
@@ -307,4 +326,8 @@ def test_reload_is_quick(folder):
         server.process.send_signal(signal.SIGHUP)
         for client in clients:
             client.until(lambda client: client.clean)
-        eventually(lambda: not set(old) & set(workers_of(server)), 5 - (time.monotonic() - told), "the old workers live on")
+        eventually(
+            lambda: not set(old) & set(workers_of(server)),
+            5 - (time.monotonic() - told),
+            "the old workers live on",
+        )

@@ -37,7 +37,9 @@ def main(arguments=None):
     if unknown := set(names) - by_name.keys():
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}; --list says what there is")
     with contextlib.ExitStack() as stack:
-        folder = options.record or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sse-push-soak-")))
+        folder = options.record or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="sse-push-soak-"))
+        )
         rows = [_play(by_name[name], folder / f"{name}-{options.seed}", options) for name in names]
     print(_table(rows))
     return 1 if any(row[1] == "FAILED" for row in rows) else 0
@@ -58,15 +60,34 @@ def _play(scenario, record, options):
 
 
 def _table(rows):
-    titles = ["scenario", "verdict", "seconds", *FAULTS, *_COLUMNS, "longest publish", "latency median", "p99", "memory"]
+    titles = [
+        "scenario",
+        "verdict",
+        "seconds",
+        *FAULTS,
+        *_COLUMNS,
+        "longest publish",
+        "latency median",
+        "p99",
+        "memory",
+    ]
     lines = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
     for name, verdict, report, seconds in rows:
         cells = [name, verdict, f"{seconds:.0f}"]
         if report is not None:
             figures = report.figures
-            cells += [str(report.faults[fault]) for fault in FAULTS] + [str(figures[column]) for column in _COLUMNS]
-            cells += [f"{figures['longest_publish']:.2f} s", f"{figures['latency_median'] * 1000:.1f} ms", f"{figures['latency_p99'] * 1000:.0f} ms"]
-            cells.append(" to ".join(f"{figures.get(f'{phase}_bytes', 0) / 1024**2:.0f}" for phase in ("warm", "end")) + " MiB")
+            cells += [str(report.faults[fault]) for fault in FAULTS] + [
+                str(figures[column]) for column in _COLUMNS
+            ]
+            cells += [
+                f"{figures['longest_publish']:.2f} s",
+                f"{figures['latency_median'] * 1000:.1f} ms",
+                f"{figures['latency_p99'] * 1000:.0f} ms",
+            ]
+            cells.append(
+                " to ".join(f"{figures.get(f'{phase}_bytes', 0) / 1024**2:.0f}" for phase in ("warm", "end"))
+                + " MiB"
+            )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

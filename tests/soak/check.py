@@ -147,7 +147,9 @@ class _Published:
                 key = line["publisher"], line["n"]
                 event = events.get(key)
                 if event is None:
-                    event = events[key] = self.by_data[line["data"]] = _Event(*key, line["channel"], line["data"])
+                    event = events[key] = self.by_data[line["data"]] = _Event(
+                        *key, line["channel"], line["data"]
+                    )
                 event.tries[line["try"]] = line
             elif line["kind"] == "killed":
                 killed.add(line["publisher"])
@@ -166,7 +168,10 @@ class _Published:
                 seconds = outcome["end"] - attempt["begin"]
                 self.longest = max(self.longest, seconds)
                 if seconds > limit:
-                    report.add("slow", f"{event.name} took {seconds:.2f} s ({outcome.get('error') or outcome.get('id')})")
+                    report.add(
+                        "slow",
+                        f"{event.name} took {seconds:.2f} s ({outcome.get('error') or outcome.get('id')})",
+                    )
                 if outcome.get("id") is None:
                     self.refused += outcome["stored"] == "no"
                     self.unknown += outcome["stored"] != "no"
@@ -193,11 +198,16 @@ class _Published:
         """A publisher waits for one event before the next: their numbers rise."""
         for epoch, channels in self.by_epoch.items():
             highest = {}
-            for one in sorted((one for acknowledged in channels.values() for one in acknowledged), key=lambda one: one.begin):
+            for one in sorted(
+                (one for acknowledged in channels.values() for one in acknowledged), key=lambda one: one.begin
+            ):
                 publisher = one.event.name.rpartition(":")[0]
                 before = highest.get(publisher, 0)
                 if one.number < before:
-                    report.add("reordered", f"{one.event.name} was published as {_Place(epoch, one.number)}, after {before}")
+                    report.add(
+                        "reordered",
+                        f"{one.event.name} was published as {_Place(epoch, one.number)}, after {before}",
+                    )
                 highest[publisher] = max(before, one.number)
 
     def stored_at(self, event, place, report):
@@ -269,7 +279,9 @@ class _Client:
             if kind == "got" and line["type"].startswith("sse."):
                 told = json.loads(line["data"])
                 moved = place if place != here else None
-                self.resets.append(_Reset(index, frozenset(told["channels"]), moved, line["at"], told["reason"]))
+                self.resets.append(
+                    _Reset(index, frozenset(told["channels"]), moved, line["at"], told["reason"])
+                )
                 if rules.reset_reasons is not None and told["reason"] not in rules.reset_reasons:
                     self._report.add("unwanted", f"client {self.name} was reset: {told}")
                 may_change, most = True, {}
@@ -284,7 +296,12 @@ class _Client:
                 self._began = line["at"], place.epoch, place.number - (kind == "got" and not may_change)
             elif place.epoch != here.epoch and not may_change:
                 self._report.add("silent", f"client {self.name} went from {here} to {place}")
-            elif place.epoch == here.epoch and kind == "place" and place.number < here.number and not may_change:
+            elif (
+                place.epoch == here.epoch
+                and kind == "place"
+                and place.number < here.number
+                and not may_change
+            ):
                 self._report.add("reordered", f"client {self.name} was put back from {here} to {place}")
             if here != place:
                 self._places.append((index, place))
@@ -297,13 +314,20 @@ class _Client:
         event = self._published.by_data.get(line["data"])
         if event is None or not event.may_be_stored:
             why = "nobody published" if event is None else "was refused"
-            self._report.add("phantom", f"client {self.name} got {line['data'][:80]!r} as {place}, which {why}")
+            self._report.add(
+                "phantom", f"client {self.name} got {line['data'][:80]!r} as {place}, which {why}"
+            )
         elif event.channel not in self.channels:
-            self._report.add("phantom", f"client {self.name} got {event.name} of {event.channel!r}, to which it does not listen")
+            self._report.add(
+                "phantom",
+                f"client {self.name} got {event.name} of {event.channel!r}, to which it does not listen",
+            )
         else:
             known = self._published.by_place.get(place)
             if known is not None and known is not event:
-                self._report.add("phantom", f"client {self.name} got {event.name} as {place}, which is {known.name}")
+                self._report.add(
+                    "phantom", f"client {self.name} got {event.name} as {place}, which is {known.name}"
+                )
             else:
                 self._published.stored_at(event, place, self._report)
             self._got[event.channel].append(index)
@@ -312,8 +336,13 @@ class _Client:
                 self.latencies.append(line["at"] - event.tries[min(event.tries)]["begin"])
         if place in in_connection:
             self._report.add("duplicated", f"client {self.name} got {place} twice on one connection")
-        elif place.number < most_in_connection.get(place.epoch, 0) or (place not in self._seen and place.number < most.get(place.epoch, 0)):
-            self._report.add("reordered", f"client {self.name} got {place} after {max(most.get(place.epoch, 0), most_in_connection.get(place.epoch, 0))}")
+        elif place.number < most_in_connection.get(place.epoch, 0) or (
+            place not in self._seen and place.number < most.get(place.epoch, 0)
+        ):
+            self._report.add(
+                "reordered",
+                f"client {self.name} got {place} after {max(most.get(place.epoch, 0), most_in_connection.get(place.epoch, 0))}",
+            )
         elif place in self._seen:
             self.repeats += 1
         in_connection.add(place)
@@ -330,7 +359,9 @@ class _Client:
             way = self._way(epoch)
             for channel in self.channels & channels.keys():
                 for one in channels[channel]:
-                    if _Place(epoch, one.number) in self._seen or (epoch == first_epoch and one.number <= first_number):
+                    if _Place(epoch, one.number) in self._seen or (
+                        epoch == first_epoch and one.number <= first_number
+                    ):
                         continue
                     if way is None:
                         lost = one.begin >= began_at and not self._is_told_of(channel, one)
@@ -338,7 +369,10 @@ class _Client:
                         passed = self._passed(way, one.number, epoch == last_epoch)
                         lost = passed is not None and not self._is_covered(epoch, channel, one, passed)
                     if lost:
-                        self._report.add("lost", f"client {self.name} did not get {one.event.name} of {channel!r}, {_Place(epoch, one.number)}")
+                        self._report.add(
+                            "lost",
+                            f"client {self.name} did not get {one.event.name} of {channel!r}, {_Place(epoch, one.number)}",
+                        )
 
     def _way(self, epoch):
         """Return the places in an epoch, as two lists: indices, and the highest number by then; and the index at which it was left for good."""
@@ -366,7 +400,9 @@ class _Client:
 
         Who left before the end may have left before it could be told.
         """
-        return not self.marked or any(channel in reset.channels and reset.at >= one.begin for reset in self.resets)
+        return not self.marked or any(
+            channel in reset.channels and reset.at >= one.begin for reset in self.resets
+        )
 
     def _is_covered(self, epoch, channel, one, passed):
         """

@@ -69,7 +69,11 @@ class _Client:
     async def _listen(self):
         while True:
             try:
-                seconds = self._random.uniform(*_CONNECTED_SECONDS) if self.kind == RESTLESS and not self._crowd.settled else None
+                seconds = (
+                    self._random.uniform(*_CONNECTED_SECONDS)
+                    if self.kind == RESTLESS and not self._crowd.settled
+                    else None
+                )
                 reason, final = await asyncio.wait_for(self._connect(), seconds), False
             except asyncio.TimeoutError:
                 reason, final = "dropped", False
@@ -108,7 +112,11 @@ class _Client:
                 if body.ended or not piece:
                     return "ended" if body.ended else "cut"
                 if self.kind == SLOW:
-                    await asyncio.sleep(_SLOW_PAUSE_SECONDS if self._random.random() > 0.001 else self._random.uniform(*_STALL_SECONDS))
+                    await asyncio.sleep(
+                        _SLOW_PAUSE_SECONDS
+                        if self._random.random() > 0.001
+                        else self._random.uniform(*_STALL_SECONDS)
+                    )
 
     def _take(self, decoder, part):
         events = decoder.feed(part)

@@ -43,7 +43,9 @@ class _Http:
         self._parts = urlsplit(url)
 
     def publish(self, data, channel, key):
-        connection = http.client.HTTPConnection(self._parts.hostname, self._parts.port, timeout=_HTTP_TIMEOUT_SECONDS)
+        connection = http.client.HTTPConnection(
+            self._parts.hostname, self._parts.port, timeout=_HTTP_TIMEOUT_SECONDS
+        )
         try:
             try:
                 connection.connect()
@@ -93,12 +95,23 @@ def Target(url):
 def publish(target, recorder, publisher, n, channel, data, *, key=None, tries=1):
     """Publish one event, in several tries where it has a key. Returns whether it was acknowledged."""
     for number in range(tries):
-        recorder.write("attempt", publisher=publisher, n=n, **{"try": number}, channel=channel, data=shorten(data), key=key, begin=time.monotonic())
+        recorder.write(
+            "attempt",
+            publisher=publisher,
+            n=n,
+            **{"try": number},
+            channel=channel,
+            data=shorten(data),
+            key=key,
+            begin=time.monotonic(),
+        )
         try:
             outcome = {"id": target.publish(data, channel, key), "stored": "yes"}
         except Failed as failed:
             outcome = {"error": str(failed), "stored": "unknown" if failed.unknown else "no"}
-        recorder.write("outcome", publisher=publisher, n=n, **{"try": number}, **outcome, end=time.monotonic())
+        recorder.write(
+            "outcome", publisher=publisher, n=n, **{"try": number}, **outcome, end=time.monotonic()
+        )
         if "id" in outcome:
             return True
         if number < tries - 1:

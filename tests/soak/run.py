@@ -31,7 +31,9 @@ class _Process:
 
     def __init__(self, module, *options, environ=None, **pipes):
         argv = [sys.executable, "-m", f"tests.soak.{module}", *map(str, options)]
-        self.process = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **(environ or {})}, stdin=subprocess.PIPE, text=True, **pipes)
+        self.process = subprocess.Popen(
+            argv, cwd=ROOT, env={**os.environ, **(environ or {})}, stdin=subprocess.PIPE, text=True, **pipes
+        )
 
     def end(self):
         """Let it finish what it does. A process that hangs is killed; the record shows what it was at."""
@@ -108,15 +110,32 @@ class Run:
         environ = {"TMPDIR": str(self.folder), **(environ or {})}
         options = ["-w", str(workers or self.pick(4, 2)), *options]
         prefix = (sys.executable, "-m", "tests.soak.serve")
-        self.server = self.enter(Server(kind, *options, prefix=prefix, environ=environ, retry_milliseconds=500, heartbeat_seconds=2, **config))
+        self.server = self.enter(
+            Server(
+                kind,
+                *options,
+                prefix=prefix,
+                environ=environ,
+                retry_milliseconds=500,
+                heartbeat_seconds=2,
+                **config,
+            )
+        )
         self._ends.callback(lambda: shutil.copy(self.server.log_path, self.record / "server.log"))
 
     def begin(self, bus_url=None, count=None, environ=None):
         """Let clients and publishers in, and wait until all is under way. Where a bus has a URL, some publish to it from without."""
         count = count or self.pick(40, 16)
-        options = {"port": self.server.port, "record": self.record / "clients.jsonl", "channels": ",".join(CHANNELS), "seed": self._seed}
+        options = {
+            "port": self.server.port,
+            "record": self.record / "clients.jsonl",
+            "channels": ",".join(CHANNELS),
+            "seed": self._seed,
+        }
         options |= {"count": count, "slow": count // 7, "restless": count // 4, "visiting": count // 5}
-        self._crowd = _Crowd("clients", *(f"--{name}={value}" for name, value in options.items()), stdout=subprocess.PIPE)
+        self._crowd = _Crowd(
+            "clients", *(f"--{name}={value}" for name, value in options.items()), stdout=subprocess.PIPE
+        )
         self._ends.callback(self._crowd.end)
         eventually(self._all_are_open, _WAIT_SECONDS * FACTOR, "all streams are open")
         self.start_publisher(self._http_url)
@@ -134,8 +153,20 @@ class Run:
     def start_publisher(self, target, *options, rate=15, environ=None):
         """Start a process that publishes; returns its name."""
         name = f"p{next(self._numbers)}"
-        given = {"name": name, "target": target, "record": self.record / f"{name}.jsonl", "channels": ",".join(CHANNELS), "rate": rate, "seed": self._seed}
-        self._publishers[name] = publisher = _Process("publishers", *(f"--{option}={value}" for option, value in given.items()), *options, environ=environ)
+        given = {
+            "name": name,
+            "target": target,
+            "record": self.record / f"{name}.jsonl",
+            "channels": ",".join(CHANNELS),
+            "rate": rate,
+            "seed": self._seed,
+        }
+        self._publishers[name] = publisher = _Process(
+            "publishers",
+            *(f"--{option}={value}" for option, value in given.items()),
+            *options,
+            environ=environ,
+        )
         self._ends.callback(publisher.end)
         return name
 

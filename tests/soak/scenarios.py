@@ -38,7 +38,9 @@ def scenario(reset_reasons):
     """Add a scenario; its docstring says what happens."""
 
     def add(function):
-        SCENARIOS.append(Scenario(function.__name__.replace("_", "-"), function.__doc__.strip(), reset_reasons, function))
+        SCENARIOS.append(
+            Scenario(function.__name__.replace("_", "-"), function.__doc__.strip(), reset_reasons, function)
+        )
         return function
 
     return add
@@ -197,7 +199,11 @@ def redis_promoted(run):
     replica = redis_server(run, "--replicaof", f"127.0.0.1 {link.port}", *options)
     proxy = run.enter(Proxy(master.port))
     with replica.client() as client:
-        eventually(lambda: client.info("replication")["master_link_status"] == "up", 20 * FACTOR, "the replica is there")
+        eventually(
+            lambda: client.info("replication")["master_link_status"] == "up",
+            20 * FACTOR,
+            "the replica is there",
+        )
         run.serve(bus_url=proxy.url)
         run.begin(proxy.url)
         for _ in range(run.pick(3, 1)):
@@ -223,7 +229,11 @@ def redis_promoted(run):
             replica.start()
             client = run.enter(replica.client())
             client.replicaof("127.0.0.1", link.port)
-            eventually(lambda: client.info("replication")["master_link_status"] == "up", 20 * FACTOR, "the replica is there")
+            eventually(
+                lambda: client.info("replication")["master_link_status"] == "up",
+                20 * FACTOR,
+                "the replica is there",
+            )
 
 
 def database_url(run):
@@ -236,7 +246,9 @@ def database_disk_full(run):
     needs("mount", "umount", root=True)
     disk = run.folder / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], check=False, capture_output=True
+    ).returncode:
         from tests.needs import lacking
 
         lacking("needs to be allowed to mount a tmpfs")

@@ -32,10 +32,23 @@ class Story:
         data = f"{publisher}:{n}:"
         begin = self.at = self.at + 0.01
         self.at += seconds
-        self.lines.append({"kind": "attempt", "publisher": publisher, "n": n, "try": tried, "channel": channel, "data": data, "key": None, "begin": begin})
+        self.lines.append(
+            {
+                "kind": "attempt",
+                "publisher": publisher,
+                "n": n,
+                "try": tried,
+                "channel": channel,
+                "data": data,
+                "key": None,
+                "begin": begin,
+            }
+        )
         outcome = {"id": id, "stored": "yes"} if id else outcome
         if outcome:
-            self.lines.append({"kind": "outcome", "publisher": publisher, "n": n, "try": tried, **outcome, "end": self.at})
+            self.lines.append(
+                {"kind": "outcome", "publisher": publisher, "n": n, "try": tried, **outcome, "end": self.at}
+            )
         return data
 
     def join(self, client, channels):
@@ -76,7 +89,12 @@ def test_clean_record_passes():
     story.both("e-4")
     report = story.end("e-5")
     assert report.passed, report
-    assert (report.figures["published"], report.figures["delivered"], report.figures["reconnects"], report.figures["epochs"]) == (5, 4, 1, 1)
+    assert (
+        report.figures["published"],
+        report.figures["delivered"],
+        report.figures["reconnects"],
+        report.figures["epochs"],
+    ) == (5, 4, 1, 1)
 
 
 def test_event_that_did_not_come_is_lost():
@@ -395,7 +413,10 @@ def test_client_of_other_channels_is_not_dead():
     assert story.end("e-1").passed
 
 
-@pytest.mark.parametrize(("reasons", "faults"), [(None, {}), (["epoch"], {}), (["unavailable"], {"unwanted": 1}), ([], {"unwanted": 1})])
+@pytest.mark.parametrize(
+    ("reasons", "faults"),
+    [(None, {}), (["epoch"], {}), (["unavailable"], {"unwanted": 1}), ([], {"unwanted": 1})],
+)
 def test_reset_for_a_reason_that_is_not_allowed_is_unwanted(reasons, faults):
     """A run says for what its clients may be reset."""
     story = Story(reset_reasons=reasons)
@@ -425,7 +446,15 @@ def test_record_is_read_back(tmp_path, capsys):
         file.write('{"kind":"att')
     assert len(load(tmp_path)) == len(story.lines)
     assert main([tmp_path]) == 0
-    more = {"kind": "got", "client": 0, "connection": 0, "id": "e-9", "type": "message", "data": "?", "at": 9.0}
+    more = {
+        "kind": "got",
+        "client": 0,
+        "connection": 0,
+        "id": "e-9",
+        "type": "message",
+        "data": "?",
+        "at": 9.0,
+    }
     (tmp_path / "more.jsonl").write_text(json.dumps(more) + "\n")
     assert main([tmp_path]) == 1
     assert "phantom: 1" in capsys.readouterr().out
@@ -442,4 +471,6 @@ def test_long_texts_are_told_apart():
 def test_every_fault_can_be_found():
     """The tests above reach all of them."""
     text = Path(__file__).read_text()
-    assert [fault for fault in FAULTS if f'"{fault}": 1' not in text and f'faults["{fault}"] == 1' not in text] == []
+    assert [
+        fault for fault in FAULTS if f'"{fault}": 1' not in text and f'faults["{fault}"] == 1' not in text
+    ] == []

@@ -20,4 +20,6 @@ def test_fault_costs_what_it_may_and_no_more(scenario, tmp_path):
 def test_list_names_all_scenarios(capsys):
     """``--list`` says what there is."""
     assert main(["--list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [scenario.name for scenario in SCENARIOS]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        scenario.name for scenario in SCENARIOS
+    ]

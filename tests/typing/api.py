@@ -30,7 +30,17 @@ from flask_sse_push import (
     stream_opened,
 )
 from flask_sse_push.bus import MemoryBus
-from flask_sse_push.testing import DecodedEvent, Decoder, OpenStream, PublishedEvent, StreamedEvent, StreamTimeout, capture, decode, open_stream
+from flask_sse_push.testing import (
+    DecodedEvent,
+    Decoder,
+    OpenStream,
+    PublishedEvent,
+    StreamedEvent,
+    StreamTimeout,
+    capture,
+    decode,
+    open_stream,
+)
 
 app = Flask(__name__)
 app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["news", "room.*"]
@@ -64,8 +74,12 @@ def create_order() -> tuple[str, int]:
 
 def publish_from_elsewhere() -> str:
     app.config["SSE_PUSH_BUS_URL"] = MemoryBus
-    with Publisher("redis://localhost:6379/0", json=str, max_event_bytes=1024, publish_timeout_seconds=1.5) as publisher:
-        first: str = publisher.publish({"id": 7}, type="created", channel=["orders", "news"], idempotency_key="order-7")
+    with Publisher(
+        "redis://localhost:6379/0", json=str, max_event_bytes=1024, publish_timeout_seconds=1.5
+    ) as publisher:
+        first: str = publisher.publish(
+            {"id": 7}, type="created", channel=["orders", "news"], idempotency_key="order-7"
+        )
     Publisher().close()
     everybody: dict[str, Any] = sse.stats(all_processes=True)
     return first + publish("x", idempotency_key="y") + str(everybody)

@@ -18,7 +18,9 @@ from ..follower import Follower
 try:
     import redis
 except ImportError as error:
-    raise ConfigurationError("SSE_PUSH_BUS_URL names a Redis, and redis-py is not installed. Run: pip install 'flask_sse_push[redis]'") from error
+    raise ConfigurationError(
+        "SSE_PUSH_BUS_URL names a Redis, and redis-py is not installed. Run: pip install 'flask_sse_push[redis]'"
+    ) from error
 
 if int(redis.__version__.partition(".")[0]) < 6:
     raise ConfigurationError(
@@ -38,8 +40,14 @@ __all__ = ["DEFAULT_PREFIX", "RedisBus", "redis_bus"]
 _RIGHTS = "Let its user run EVAL, EVALSHA, INFO, TIME, UNLINK, PEXPIRE and the commands of streams and hashes on these keys."
 _LOGIN = "Put the password into SSE_PUSH_BUS_URL."
 _CURES: tuple[tuple[type[Exception], str], ...] = (
-    (redis.exceptions.OutOfMemoryError, "Give it more memory, or set maxmemory-policy to one that frees some."),
-    (redis.exceptions.ReadOnlyError, "It is a replica: name the master, or ask Sentinels for it (redis+sentinel://)."),
+    (
+        redis.exceptions.OutOfMemoryError,
+        "Give it more memory, or set maxmemory-policy to one that frees some.",
+    ),
+    (
+        redis.exceptions.ReadOnlyError,
+        "It is a replica: name the master, or ask Sentinels for it (redis+sentinel://).",
+    ),
     (redis.exceptions.MovedError, "It is a node of a Cluster: begin the URL with redis+cluster://."),
     (redis.exceptions.BusyLoadingError, "It has just started; try again in a moment."),
     (redis.exceptions.NoPermissionError, _RIGHTS),
@@ -113,7 +121,9 @@ class RedisBus:
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
         """Number an event and store it; see :meth:`Bus.publish`."""
         until = time.monotonic() + self._options.publish_timeout_seconds
-        size = len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+        size = (
+            len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+        )
         arguments = ["\n".join(channels), block, size]
         if key:
             arguments.append(key)
@@ -142,7 +152,9 @@ class RedisBus:
         until = time.monotonic() + self._options.publish_timeout_seconds
         try:
             with self._pool.link(until) as link:
-                meta = link.call("HMGET", self._keys.meta, "epoch", "head", "bytes", "apps", "owner", until=until)
+                meta = link.call(
+                    "HMGET", self._keys.meta, "epoch", "head", "bytes", "apps", "owner", until=until
+                )
                 epoch, head, size, apps, owner = answers.texts(meta, 5)
                 who = self._claimant.words().digest.encode()
                 if owner is not None and who not in (apps or b""):
@@ -150,10 +162,22 @@ class RedisBus:
                 events = answers.count(link.call("XLEN", self._keys.log, until=until))
                 stored = answers.texts(link.call("HVALS", self._keys.reports, until=until))
                 now = answers.server_time(link.call("TIME", until=until))
-                snapshot = Snapshot("" if epoch is None else answers.epoch(epoch), answers.count(head or b"0"), events, answers.count(size or b"0"), [])
+                snapshot = Snapshot(
+                    "" if epoch is None else answers.epoch(epoch),
+                    answers.count(head or b"0"),
+                    events,
+                    answers.count(size or b"0"),
+                    [],
+                )
         except FAULTS as error:
-            raise BusUnavailable(f"The Redis at {self._where.text} cannot be asked: {_said(error)}.{_cure(error)}") from error
-        living = [found[1] for report in stored if (found := read_report(report or b"")) is not None and found[0] >= now]
+            raise BusUnavailable(
+                f"The Redis at {self._where.text} cannot be asked: {_said(error)}.{_cure(error)}"
+            ) from error
+        living = [
+            found[1]
+            for report in stored
+            if (found := read_report(report or b"")) is not None and found[0] >= now
+        ]
         return snapshot._replace(reports=living)
 
     def _run(self, arguments: list[Any], until: float) -> Accepted:
@@ -174,7 +198,9 @@ class RedisBus:
     def _publish(self, link: Link, arguments: list[Any], until: float) -> Accepted:
         for _ in range(_MAX_CLAIMS):
             who, retention = self._claimant.words().digest, retention_words(self._options.retention)
-            answer = link.run(PUBLISH, self._keys[:3], secrets.token_hex(6), *retention, who, *arguments, until=until)
+            answer = link.run(
+                PUBLISH, self._keys[:3], secrets.token_hex(6), *retention, who, *arguments, until=until
+            )
             if answer is not None or not who:
                 return answers.accepted(answer)
             # The log knows nothing of this app, or of this version of it.
@@ -184,7 +210,9 @@ class RedisBus:
 
     def _touch(self, link: Link, until: float, *, write: bool) -> None:
         arguments = touch_words(self._options.retention, self._claimant, write=write)
-        self._claimant.refuse_unless_free(answers.touched(link.run(TOUCH, self._keys[:3], *arguments, until=until)).owner)
+        self._claimant.refuse_unless_free(
+            answers.touched(link.run(TOUCH, self._keys[:3], *arguments, until=until)).owner
+        )
 
     def _tell(self) -> None:
         """Say once per process and log that nobody checks whose it is."""
@@ -200,9 +228,13 @@ class RedisBus:
     def _unavailable(self, error: Exception, *, sent: bool) -> BusUnavailable:
         where = f"the Redis at {self._where.text}"
         if is_refusal(error):
-            return BusUnavailable(f"The event was not stored: {where} says {_said(error)!r} ({type(error).__name__}).{_cure(error)}")
+            return BusUnavailable(
+                f"The event was not stored: {where} says {_said(error)!r} ({type(error).__name__}).{_cure(error)}"
+            )
         if not sent:
-            return BusUnavailable(f"The event was not stored: {where} cannot be reached ({_said(error)}). See that it runs and can be reached from here.")
+            return BusUnavailable(
+                f"The event was not stored: {where} cannot be reached ({_said(error)}). See that it runs and can be reached from here."
+            )
         return BusUnavailable(
             f"The event may have been stored: {where} did not answer ({_said(error)}). Publish it again with an idempotency_key, which stores nothing twice."
         )

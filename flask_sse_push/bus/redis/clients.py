@@ -27,12 +27,20 @@ _MAX_LEARNED = 8
 _EXAMPLE = 'Write it like "redis://user:password@host:6379/0?prefix=shop"'
 
 # What says where a server is, and who comes. Everything else says how redis-py's own clients wait, try again and decode, which is not wanted here.
-_KEPT = frozenset({"host", "port", "path", "db", "username", "password", "credential_provider", "client_name"})
+_KEPT = frozenset(
+    {"host", "port", "path", "db", "username", "password", "credential_provider", "client_name"}
+)
 _KEPT_BEGINNINGS = ("ssl_", "socket_keepalive", "socket_type", "socket_read_size")
-_WITHOUT_EFFECT = re.compile("timeout|socket_(connect_)?timeout|retry_on_.*|health_check_interval|max_connections|protocol|.*_responses|encoding.*|lib_.*")
+_WITHOUT_EFFECT = re.compile(
+    "timeout|socket_(connect_)?timeout|retry_on_.*|health_check_interval|max_connections|protocol|.*_responses|encoding.*|lib_.*"
+)
 
 # A name given to the server would take two answers more at each connect; redis-py 8 calls the option otherwise.
-_NAMELESS: dict[str, Any] = {"driver_info": None} if int(redis.__version__.partition(".")[0]) >= 8 else {"lib_name": None, "lib_version": None}
+_NAMELESS: dict[str, Any] = (
+    {"driver_info": None}
+    if int(redis.__version__.partition(".")[0]) >= 8
+    else {"lib_name": None, "lib_version": None}
+)
 
 
 class Where(Protocol):
@@ -67,7 +75,11 @@ class Server:
         self._options = {**options, "protocol": 2, **_NAMELESS}  # one answer less before the first command
         if issubclass(kind, SSLConnection):
             self._options["ssl_check_hostname"] = _checks_hostname(options)
-        self.text = str(options["path"]) if "path" in options else f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        self.text = (
+            str(options["path"])
+            if "path" in options
+            else f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        )
         self.host = str(options.get("host", "localhost"))
         Link(self._kind, self._options)  # opens nothing
 
@@ -107,7 +119,9 @@ class Sentinels:
     def _open_by(self, sentinel: Server, share: float, until: float) -> Link:
         link = sentinel.open(share)
         try:
-            address = answers.address(link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, until=share))
+            address = answers.address(
+                link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, until=share)
+            )
         finally:
             link.close()
         if address is None:
@@ -206,12 +220,16 @@ def of_url(url: str, prefix: str | None) -> tuple[Where, str | None]:
         if not isinstance(error, _Wrong) and ("@" in url or "password" in url.lower()):
             # The standard library quotes what it did not understand, and that may be a part of a password.
             reason = "in a password / is written %2F, @ %40, # %23 and ? %3F"
-        raise ConfigurationError(f"SSE_PUSH_BUS_URL is no URL of a Redis, got {_hidden(url)!r} ({reason}). {_EXAMPLE}, or leave it out.") from None
+        raise ConfigurationError(
+            f"SSE_PUSH_BUS_URL is no URL of a Redis, got {_hidden(url)!r} ({reason}). {_EXAMPLE}, or leave it out."
+        ) from None
 
 
 def _checked(prefix: str) -> str:
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
-        raise ConfigurationError(f'"prefix" must be 1 to 64 letters, digits or any of _ . : -, got {prefix!r}. {_EXAMPLE}.')
+        raise ConfigurationError(
+            f'"prefix" must be 1 to 64 letters, digits or any of _ . : -, got {prefix!r}. {_EXAMPLE}.'
+        )
     return prefix
 
 
@@ -229,7 +247,9 @@ def _where(url: _Parsed, tag: str) -> Where:
     if not many:
         return _one(url.scheme, url.user, url.hosts, url.path, url.query)
     if scheme not in ("redis", "rediss") or many not in ("sentinel", "cluster"):
-        raise _Wrong("it begins with none of redis://, rediss://, unix://, redis+sentinel:// and redis+cluster://")
+        raise _Wrong(
+            "it begins with none of redis://, rediss://, unix://, redis+sentinel:// and redis+cluster://"
+        )
     default = 26379 if many == "sentinel" else 6379
     hosts = [host if urlsplit(f"//{host}").port else f"{host}:{default}" for host in url.hosts.split(",")]
     if not all(urlsplit(f"//{host}").hostname for host in hosts):
@@ -242,7 +262,11 @@ def _where(url: _Parsed, tag: str) -> Where:
     if not service:
         raise _Wrong("the path is the name of the service, like redis+sentinel://host:26379/mymaster/0")
     query = dict(url.query)
-    login = {name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query}
+    login = {
+        name: query.pop(f"sentinel_{name}")
+        for name in ("username", "password")
+        if f"sentinel_{name}" in query
+    }
     secured = {name: value for name, value in query.items() if name.startswith("ssl_")}
     sentinels = [_one(scheme, "", host, "", {**secured, **login}) for host in hosts]
     model = _one(scheme, url.user, hosts[0], f"/{database}", query)
@@ -251,14 +275,24 @@ def _where(url: _Parsed, tag: str) -> Where:
 
 def _one(scheme: str, user: str, host: str, path: str, query: dict[str, str]) -> Server:
     if scheme != "unix" and (not host or not re.fullmatch(r"/?[0-9]*", path)):
-        raise _Wrong("there is no host in it" if not host else "behind the host comes the number of the database")
+        raise _Wrong(
+            "there is no host in it" if not host else "behind the host comes the number of the database"
+        )
     if scheme == "unix" and path in ("", "/"):
         raise _Wrong("the path of the socket is missing")
     query = {name: value for name, value in query.items() if not _WITHOUT_EFFECT.fullmatch(name)}
     unknown = [name for name in query if name not in _KEPT and not name.startswith(_KEPT_BEGINNINGS)]
     if unknown:
-        raise _Wrong(f"there is no option {unknown[0]}" if unknown[0].isidentifier() else "there is an option that is none")
-    options = dict(parse_url(f"{scheme}://{user}{'@' if user else ''}{host}{path}{'?' if query else ''}{urlencode(query)}"))  # type: ignore[no-untyped-call,unused-ignore]
+        raise _Wrong(
+            f"there is no option {unknown[0]}"
+            if unknown[0].isidentifier()
+            else "there is an option that is none"
+        )
+    options = dict(
+        parse_url(
+            f"{scheme}://{user}{'@' if user else ''}{host}{path}{'?' if query else ''}{urlencode(query)}"
+        )
+    )  # type: ignore[no-untyped-call,unused-ignore]
     return Server(options.pop("connection_class", Connection), options)
 
 
@@ -280,15 +314,26 @@ def of_client(client: Any, prefix: str) -> Where:
     _checked(prefix)
     if isinstance(client, redis.RedisCluster):
         known = client.nodes_manager.connection_kwargs
-        kind = SSLConnection if known.get("ssl") or issubclass(known.get("connection_class") or Connection, SSLConnection) else Connection
-        nodes = [Server(kind, {**_kept(known), "host": node.host, "port": node.port}) for node in client.nodes_manager.startup_nodes.values()]
+        kind = (
+            SSLConnection
+            if known.get("ssl") or issubclass(known.get("connection_class") or Connection, SSLConnection)
+            else Connection
+        )
+        nodes = [
+            Server(kind, {**_kept(known), "host": node.host, "port": node.port})
+            for node in client.nodes_manager.startup_nodes.values()
+        ]
         return Cluster(nodes, prefix)
     pool = getattr(client, "connection_pool", None)
     if not isinstance(client, redis.Redis) or not isinstance(pool, redis.ConnectionPool):
-        raise ConfigurationError(f'"client" must be a redis.Redis or a redis.RedisCluster, got {type(client)!r}. For asyncio, give the URL instead.')
+        raise ConfigurationError(
+            f'"client" must be a redis.Redis or a redis.RedisCluster, got {type(client)!r}. For asyncio, give the URL instead.'
+        )
     if isinstance(pool, SentinelConnectionPool):
         if not pool.is_master:
-            raise ConfigurationError('"client" reads from replicas, and events are written. Give that of Sentinel.master_for().')
+            raise ConfigurationError(
+                '"client" reads from replicas, and events are written. Give that of Sentinel.master_for().'
+            )
         sentinels = [_of_pool(sentinel.connection_pool) for sentinel in pool.sentinel_manager.sentinels]
         return Sentinels(sentinels, str(pool.service_name), _of_pool(pool))
     return _of_pool(pool)
@@ -296,8 +341,12 @@ def of_client(client: Any, prefix: str) -> Where:
 
 def _of_pool(pool: Any) -> Server:
     kinds = (UnixDomainSocketConnection, SSLConnection, Connection)
-    return Server(next(kind for kind in kinds if issubclass(pool.connection_class, kind)), _kept(pool.connection_kwargs))
+    return Server(
+        next(kind for kind in kinds if issubclass(pool.connection_class, kind)), _kept(pool.connection_kwargs)
+    )
 
 
 def _kept(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name in _KEPT or name.startswith(_KEPT_BEGINNINGS)}
+    return {
+        name: value for name, value in options.items() if name in _KEPT or name.startswith(_KEPT_BEGINNINGS)
+    }

@@ -29,7 +29,12 @@ _UNBOUNDED: AbstractContextManager[Any] = nullcontext()
 def is_refusal(error: BaseException) -> bool:
     """Say whether Redis answered, and the answer was no: nothing was done."""
     # redis-py takes some answers for broken connections.
-    replies = redis.ResponseError | redis.AuthenticationError | redis.BusyLoadingError | redis.exceptions.AuthorizationError
+    replies = (
+        redis.ResponseError
+        | redis.AuthenticationError
+        | redis.BusyLoadingError
+        | redis.exceptions.AuthorizationError
+    )
     return isinstance(error, replies) or "max number of clients" in str(error)
 
 

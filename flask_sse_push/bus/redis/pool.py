@@ -17,7 +17,9 @@ __all__ = ["MAX_CONNECTIONS", "Pool"]
 MAX_CONNECTIONS = 16
 """How many are in use at once; more publishes wait, and their waiting counts."""
 
-_MAX_IDLE_SECONDS = 60.0  # routers and balancers forget a silent connection after a few minutes, and tell nobody
+_MAX_IDLE_SECONDS = (
+    60.0  # routers and balancers forget a silent connection after a few minutes, and tell nobody
+)
 
 
 class Pool:
@@ -126,6 +128,8 @@ def _may_keep() -> bool:
 
     hub = gevent.get_hub()
     if gevent.getcurrent() is hub:
-        raise BusUnavailable("The event was not stored: gevent's loop itself cannot wait for Redis. Publish from a greenlet: gevent.spawn(publish, ...).")
+        raise BusUnavailable(
+            "The event was not stored: gevent's loop itself cannot wait for Redis. Publish from a greenlet: gevent.spawn(publish, ...)."
+        )
     # Patched sockets belong to the loop of their thread. A native thread beside it has another, so it takes its connections along.
     return bool(hub.main_hub)

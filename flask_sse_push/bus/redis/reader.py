@@ -64,7 +64,9 @@ class RedisReader:
         claimant (Claimant): Who reads.
     """
 
-    def __init__(self, open: Callable[[float], Link], keys: Keys, options: BusOptions, claimant: Claimant) -> None:
+    def __init__(
+        self, open: Callable[[float], Link], keys: Keys, options: BusOptions, claimant: Claimant
+    ) -> None:
         self._open, self._keys, self._claimant = open, keys, claimant
         self._retention, self._max_event_bytes = options.retention, options.max_event_bytes
         claimant.look_again()
@@ -113,7 +115,9 @@ class RedisReader:
                     entries.append(entry)
                     size += len(entry.wire) + ENTRY_OVERHEAD_BYTES
                     # Who publishes keeps it within these; somebody else may have put any number there.
-                    while len(entries) > self._retention.max_events or (size > self._retention.max_bytes and len(entries) > 1):
+                    while len(entries) > self._retention.max_events or (
+                        size > self._retention.max_bytes and len(entries) > 1
+                    ):
                         size -= len(entries.popleft().wire) + ENTRY_OVERHEAD_BYTES
             if len(page) < _PAGE:
                 return entries
@@ -137,7 +141,9 @@ class RedisReader:
                 # before it was read in the same moment, and is gone with the old log.)
                 self._touch(write=True)
                 if (changes := changes + 1) == _MAX_CHANGES:
-                    raise redis.InvalidResponse("the log has entries of another one, and says that it is the same")
+                    raise redis.InvalidResponse(
+                        "the log has entries of another one, and says that it is the same"
+                    )
             elif page[0].sequence <= position:
                 raise redis.InvalidResponse("the log gives the same entries again")
             elif entries := [entry for item in page if (entry := self._entry(item)) is not None]:
@@ -161,7 +167,11 @@ class RedisReader:
         self._settle()
         try:
             keys, who = (self._keys.reports, self._keys.meta), self._claimant.words().digest
-            now = answers.count(self._link.run(REPORT, keys, self._process, json.dumps(report), int(LEASE_SECONDS * 1000), sweep, who))
+            now = answers.count(
+                self._link.run(
+                    REPORT, keys, self._process, json.dumps(report), int(LEASE_SECONDS * 1000), sweep, who
+                )
+            )
         except FAULTS as error:
             if not is_refusal(error):
                 raise
@@ -203,7 +213,9 @@ class RedisReader:
         if self._asked and self._asked != after.decode():
             self._settle()
         if not self._asked:
-            block = ("BLOCK", max(1, int(1000 * min(seconds, MAX_READ_SECONDS)))) if seconds else ()  # 0 would be for ever
+            block = (
+                ("BLOCK", max(1, int(1000 * min(seconds, MAX_READ_SECONDS)))) if seconds else ()
+            )  # 0 would be for ever
             self._link.send("XREAD", "COUNT", _READ_AT_ONCE, *block, "STREAMS", self._keys.log, after)
         if seconds:
             self._asked = after.decode()
@@ -246,7 +258,10 @@ class RedisReader:
         if not self._complained:
             self._complained = True
             logger.warning(
-                "The entry %s in %s is none of ours, or of a later version%s. It and its like are left out.", item.id.decode(), self._keys.log, reason
+                "The entry %s in %s is none of ours, or of a later version%s. It and its like are left out.",
+                item.id.decode(),
+                self._keys.log,
+                reason,
             )
         return None
 
@@ -254,7 +269,15 @@ class RedisReader:
 def touch_words(retention: Retention, claimant: Claimant, *, write: bool) -> tuple[Any, ...]:
     """Return what the script TOUCH is given."""
     who = claimant.words()
-    return secrets.token_hex(6), *retention_words(retention), who.digest, int(write), who.name, who.routes, int(LEASE_SECONDS * 1000)
+    return (
+        secrets.token_hex(6),
+        *retention_words(retention),
+        who.digest,
+        int(write),
+        who.name,
+        who.routes,
+        int(LEASE_SECONDS * 1000),
+    )
 
 
 def retention_words(retention: Retention) -> tuple[str, str, str]:

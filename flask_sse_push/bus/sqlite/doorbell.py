@@ -118,7 +118,11 @@ class Bells:
         changed_at = found.st_mtime_ns
         if changed_at != self._listed_at:
             try:
-                self._paths = [path for path in self._folder.iterdir() if _NAME.fullmatch(path.name) and stat.S_ISSOCK(path.lstat().st_mode)]
+                self._paths = [
+                    path
+                    for path in self._folder.iterdir()
+                    if _NAME.fullmatch(path.name) and stat.S_ISSOCK(path.lstat().st_mode)
+                ]
             except OSError:
                 return
             self._listed_at = changed_at if time.time_ns() - changed_at > _COARSE_CLOCK_NANOSECONDS else -1
@@ -161,4 +165,6 @@ def _long_address(path: Path) -> Iterator[str]:
 def _address(path: Path) -> contextlib.AbstractContextManager[str]:
     """Return what to give to the socket: a path that is too long is gone to by way of its open folder."""
     text = str(path)
-    return contextlib.nullcontext(text) if len(os.fsencode(text)) <= MAX_ADDRESS_BYTES else _long_address(path)
+    return (
+        contextlib.nullcontext(text) if len(os.fsencode(text)) <= MAX_ADDRESS_BYTES else _long_address(path)
+    )

@@ -109,7 +109,9 @@ class DatabaseFile:
         """
         for ending in _BESIDE:
             with suppress(OSError):  # it is there; or there is no file to open, which SQLite says
-                os.close(os.open(self._beside(ending), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+                os.close(
+                    os.open(self._beside(ending), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+                )
 
     def _beside(self, ending: str) -> Path:
         return self._path.with_name(self._path.name + ending)
