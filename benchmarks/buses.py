@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flask_sse_push.bus import BusOptions, Retention, open_bus
-from flask_sse_push.platform.concurrency import current_mode
+from flask_sse_push.platform.backends import current_backend
 from flask_sse_push.streams.hub import Hub
 from flask_sse_push.extension.settings import read_settings
 from flask_sse_push.streams.subscription import Subscription
@@ -194,7 +194,7 @@ class Listener:
         self._hub = Hub(bus, read_settings({"SSE_PUSH_HISTORY_LENGTH": 10_000}), dict)
         self._hub.wait_until_ready(PATIENCE_SECONDS)
         self._subscription = Subscription(self._hub, ("bench",), None)
-        self.bell = current_mode().bell()
+        self.bell = current_backend().wakeup()
         self._subscription.open(self.bell)
 
     def read(self) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
-from ..platform.concurrency import reentrant_lock
 from ..platform.gunicorn import listening_sockets, master_listens
+from ..platform.locks import reentrant_lock
 from ..platform.ownership import (
     UnusablePathError,
     check_parent,

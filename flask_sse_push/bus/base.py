@@ -12,12 +12,12 @@ __all__ = [
     "LEASE_SECONDS",
     "MAX_STORED_EVENTS",
     "REPORT_SECONDS",
-    "Accepted",
     "Bus",
     "BusFactory",
     "BusOptions",
     "Health",
     "Identity",
+    "PublishResult",
     "Report",
     "Retention",
     "Snapshot",
@@ -73,7 +73,7 @@ class BusOptions(NamedTuple):
 
 
 @dataclass(slots=True)
-class Accepted:
+class PublishResult:
     """What publishing gave."""
 
     id: str
@@ -151,7 +151,7 @@ class Bus(Protocol):
     caught_up: Signal
     """Sent by the bus when it is up: everything that was stored until now has been handed on. At the start, and again after each fault."""
 
-    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
+    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """
         Number an event, store it and hand it on.
 

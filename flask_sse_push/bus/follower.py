@@ -13,7 +13,10 @@ from typing import NamedTuple, Protocol
 from ..core.log import Entry
 from ..core.values import printable
 from ..errors import ConfigurationError
-from ..platform.concurrency import THREADS, Bell, current_mode, short_lock, when_free
+from ..platform.backends import current_backend
+from ..platform.locks import short_lock, when_free
+from ..platform.threads import THREADS
+from ..platform.waiting import Wakeup
 from .base import REPORT_SECONDS, Bus, Health, Report
 
 __all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "Follower", "LogChanged", "Reader", "Tail", "backoff"]
@@ -90,7 +93,7 @@ class _Run:
     def __init__(self, before: _Run | None) -> None:
         self.before = before
         self.stopping = self.ended = False
-        self.bell: Bell | None = None
+        self.wakeup: Wakeup | None = None
         self.reader: Reader | None = None
         self._pid = os.getpid()
 
@@ -98,9 +101,9 @@ class _Run:
         if self._pid != os.getpid():
             return  # a fork inherits what is to be done at the end of its parent, and not the thread
         self.stopping = True
-        bell, reader = self.bell, self.reader
-        if bell is not None:
-            bell.ring()
+        wakeup, reader = self.wakeup, self.reader
+        if wakeup is not None:
+            wakeup.wake()
         if reader is not None:
             reader.wake()
         give_up_at = time.monotonic() + MAX_READ_SECONDS + 0.5
@@ -170,16 +173,16 @@ class Follower:
         if self._health.state != "down":
             return
         run = self._run_now
-        bell = run.bell if run is not None else None
-        if bell is not None:
-            bell.ring()
+        wakeup = run.wakeup if run is not None else None
+        if wakeup is not None:
+            wakeup.wake()
 
     def _run(self, run: _Run) -> None:
         pauses = backoff()
-        run.bell = bell = current_mode().bell()
+        run.wakeup = wakeup = current_backend().wakeup()
         try:
             while run.before is not None and not run.before.ended:
-                bell.wait(_LOOK_SECONDS)  # it was stopped and still reads: two would bring everything twice
+                wakeup.wait(_LOOK_SECONDS)  # it was stopped and still reads: two would bring everything twice
             run.before = None
             while not self._is_over(run):
                 tried_at = time.monotonic()
@@ -199,8 +202,8 @@ class Follower:
                 except Exception as error:
                     logger.exception("Following the bus %s stumbled; it is tried again.", self._bus.name)
                     self._set_down(error)
-                if not run.stopping and bell.wait(next(pauses)):
-                    _wait_until(run, bell, tried_at + _SHORTEST_RETRY_SECONDS)
+                if not run.stopping and wakeup.wait(next(pauses)):
+                    _wait_until(run, wakeup, tried_at + _SHORTEST_RETRY_SECONDS)
         finally:
             self._end(run)
 
@@ -317,10 +320,10 @@ def backoff() -> Iterator[float]:
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
-def _wait_until(run: _Run, bell: Bell, end: float) -> None:
-    """Wait until a moment, however often the bell rings, unless the run is to stop."""
+def _wait_until(run: _Run, wakeup: Wakeup, end: float) -> None:
+    """Wait until a moment, however often the wakeup rings, unless the run is to stop."""
     while not run.stopping and (left := end - time.monotonic()) > 0:
-        bell.wait(left)
+        wakeup.wait(left)
 
 
 def _never() -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 from blinker import Signal
 
 from ..core.log import Entry
-from ..platform.concurrency import reentrant_lock
-from .base import Accepted, BusOptions, Health, Report, Snapshot
+from ..platform.locks import reentrant_lock
+from .base import BusOptions, Health, PublishResult, Report, Snapshot
 
 __all__ = ["MemoryBus"]
 
@@ -45,18 +45,18 @@ class MemoryBus:
         self._unsent: deque[Entry] = deque()
         self._sending = False
         self._retention = options.retention
-        self._keys: OrderedDict[str, tuple[Accepted, float]] = OrderedDict()
+        self._keys: OrderedDict[str, tuple[PublishResult, float]] = OrderedDict()
         self._report: Callable[[], Report] | None = None
         self._health = Health("up", time.monotonic())
         # Reentrant, because the collector and signals can call publish() from within publish().
         self._lock = reentrant_lock()
 
-    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
+    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """Number an event and hand it on; see :meth:`Bus.publish`. Never fails."""
         accepted, outer = None, False
         with self._lock:
             if key is not None and (known := self._find(key)) is not None:
-                return Accepted(known.id, known.sequence, is_repeated=True)
+                return PublishResult(known.id, known.sequence, is_repeated=True)
             while accepted is None or (outer and self._unsent):
                 # Numbered and handed on under one lock, so that the order of numbers is the order of arrival. A call from within leaves
                 # its entry to the outer one, which is on its way through the hub, and looks again if it came at the very end.
@@ -66,7 +66,7 @@ class MemoryBus:
                     if accepted is None:
                         number = next(self._numbers)
                         id = f"{self._epoch}-{number}"
-                        accepted = Accepted(id, number)
+                        accepted = PublishResult(id, number)
                         now = time.monotonic()
                         if key is not None:
                             self._keys[key] = (accepted, now)
@@ -109,7 +109,7 @@ class MemoryBus:
         # A weak receiver is held like a strong one: blinker does not say when it is gone. (The hub connects a strong one.)
         self._receivers = tuple(signal.receivers_for(self))
 
-    def _find(self, key: str) -> Accepted | None:
+    def _find(self, key: str) -> PublishResult | None:
         oldest = time.monotonic() - self._retention.seconds
         while self._keys and (
             next(iter(self._keys.values()))[1] < oldest or len(self._keys) > self._retention.max_events

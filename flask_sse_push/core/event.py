@@ -17,8 +17,6 @@ __all__ = [
     "Event",
     "check_retry",
     "check_type",
-    "encode",
-    "encode_fields",
 ]
 
 MIN_RETRY_MILLISECONDS = 500
@@ -35,7 +33,6 @@ RESERVED_PREFIX = "sse."
 
 # Only these three end a line; str.splitlines() knows seven more and would cut data in pieces.
 # "Lines must be separated by either a U+000D U+000A CRLF, a single U+000A LF, or a single U+000D CR" (WHATWG 9.2.5)
-_LINE_END = re.compile("\r\n|\r|\n")
 _FORBIDDEN_IN_FIELD = re.compile("[\r\n\0]")
 
 
@@ -110,50 +107,6 @@ def check_type(type: object) -> str | None:
             "this package signals with those. Choose another name."
         )
     return text
-
-
-def encode(event: Event, id: str | None = None) -> bytes:
-    """
-    Return the bytes of one event, ready for the wire.
-
-    Args:
-        event (Event): What to send. Its ``data`` may hold any line endings; CRLF, CR and LF
-            each begin a new ``data:`` line, and no other character does.
-        id (str | None): The position of the event, sent as ``id:``; ``None`` sends the event's own, if any.
-
-    Returns:
-        bytes: UTF-8 with LF only, ending in a blank line.
-
-    Raises:
-        InvalidEvent: A lone surrogate, which no UTF-8 can hold.
-
-    See:
-        WHATWG HTML, 9.2.6 "Interpreting an event stream"
-        https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-    """
-    return encode_fields(event.data, event.type, id or event.id, event.retry)
-
-
-def encode_fields(data: str, type: str | None, id: str | None, retry: int | None) -> bytes:
-    """Return the bytes of an event whose fields were checked, and are no subclass's; see :func:`encode`."""
-    if "\n" in data or "\r" in data:
-        data = "\ndata: ".join(_LINE_END.split(data))
-    # An empty "data:" line still makes an event: the line adds an LF to the buffer, and only an empty buffer is dropped.
-    block = f"data: {data}\n\n"
-    if retry is not None:
-        block = f"retry: {retry}\n{block}"
-    if type is not None:
-        block = f"event: {type}\n{block}"
-    if id is not None:
-        block = f"id: {id}\n{block}"
-    try:
-        # Strictly, and here: an event that cannot be encoded must not reach a log, where it would end every stream that meets it.
-        return block.encode()
-    except UnicodeEncodeError as error:
-        piece = error.object[max(0, error.start - 10) : error.start + 10]
-        raise InvalidEvent(
-            f'"data" and "type" must be encodable as UTF-8, got a lone surrogate in {piece!r}. Decode the text with errors="replace" first.'
-        ) from None
 
 
 def check_retry(retry: object) -> int | None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..errors import InvalidEvent
 from .channels import MAX_CHANNELS_PER_EVENT, check_channels
-from .event import check_retry, check_type, encode_fields
+from .event import check_retry, check_type
 from .values import shown, text_of
+from .wire import encode_fields
 
 __all__ = ["MAX_KEY_BYTES", "prepare", "to_json"]
 

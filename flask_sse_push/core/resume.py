@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
 from . import positions
 from .log import Log
 
-__all__ = ["RESET_TYPE", "Start", "reset", "start"]
-
-RESET_TYPE = "sse.reset"
-"""The event that says: you may have missed something; load what you show again."""
+__all__ = ["Start", "start"]
 
 
 class Start(NamedTuple):
@@ -52,16 +48,3 @@ def start(log: Log, last_event_id: str | None, lag: int = 0) -> Start:
     if id.sequence > log.head + lag:
         return Start(log.epoch, log.head, "future")
     return Start(log.epoch, id.sequence, None)
-
-
-def reset(reason: str, channels: tuple[str, ...], id: str) -> bytes:
-    """
-    Return the bytes of the event that tells of a gap.
-
-    Args:
-        reason (str): ``"evicted"``, ``"epoch"``, ``"future"``, ``"malformed"`` or ``"unavailable"``.
-        channels (tuple[str, ...]): In which the client may have missed events.
-        id (str): Where the client stands now: before the events that follow at once, if there are any.
-    """
-    data = json.dumps({"reason": reason, "channels": channels})
-    return f"id: {id}\nevent: {RESET_TYPE}\ndata: {data}\n\n".encode()

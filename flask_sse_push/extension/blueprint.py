@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import random
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
 
+from ..core import wire
 from ..core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from ..core.values import shown
 from ..errors import ConfigurationError, InvalidChannel, NotRegistered
@@ -17,7 +19,7 @@ from ..streams.iterable import FINAL_ID, close_iterable
 from .access import Rules, check_access
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
 from .query import find_misspelt
-from .refusals import Refusal, soft_refusal
+from .refusals import Refusal
 from .response import RefusalResponse
 from .rule import Rule
 from .state import AppState
@@ -400,7 +402,7 @@ class SSEPush(Blueprint):
 
     def _come_back(self, state: AppState, refusal: Refusal) -> Response:
         text = f"{refusal.reason}. {refusal.cure}" if current_app.debug else refusal.message
-        body = soft_refusal(text, *_SOFT_RETRY_MILLISECONDS)
+        body = wire.come_back(text, random.randint(*_SOFT_RETRY_MILLISECONDS))
         return self._finish(state, RefusalResponse(200, body, "text/event-stream; charset=utf-8"))
 
     def _answer(self, state: AppState, status: int, body: dict[str, str]) -> Response:

@@ -8,7 +8,7 @@ from typing import Protocol
 from flask import Request
 
 from ..core.values import shown, text_of
-from ..platform.concurrency import short_lock, when_free
+from ..platform.locks import short_lock, when_free
 
 __all__ = ["ANYBODY", "CUT_OFF", "NOBODY", "ClientKey", "ClientStreams", "Place", "key_of"]
 

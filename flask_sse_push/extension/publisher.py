@@ -16,7 +16,7 @@ from ..core.channels import DEFAULT_CHANNEL
 from ..core.messages import prepare
 from ..errors import ConfigurationError
 from ..platform.boot import told_in_one_line
-from ..platform.concurrency import PerProcess
+from ..platform.fork import PerProcess
 from .settings import BUS_URL_VARIABLE, read_settings
 
 __all__ = ["Publisher"]

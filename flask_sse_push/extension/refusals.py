@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-__all__ = ["Refusal", "RefusalLog", "soft_refusal"]
+__all__ = ["Refusal", "RefusalLog"]
 
 MOST_KEYS = 64
 """How many reasons of one kind are logged: channels, origins and names in a query come from outside."""
 
 logger = logging.getLogger("flask_sse_push")
-
-
-def soft_refusal(reason: str, low_ms: int, high_ms: int) -> bytes:
-    """
-    Return the whole body of an answer, with status 200, that asks a client to come back.
-
-    Any other status would stop an ``EventSource`` for ever.
-
-    Args:
-        reason (str): One line of plain text for people, sent as a comment.
-        low_ms (int): The client waits for a time between this, in milliseconds, and ``high_ms``: a different
-            one for each, so that clients refused together come back apart.
-        high_ms (int): At least ``low_ms``.
-
-    See:
-        WHATWG HTML, 9.2.6 "Interpreting an event stream"
-        https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-    """
-    # One line feed ends the line, a second one would end a block. At a blank line "set the last event ID string
-    # of the event source to the value of the last event ID buffer", which is empty on a connection that had no
-    # "id" yet: a client that follows the standard by the letter would forget where it stands.
-    return b": %b\nretry: %d\n" % (reason.encode(), random.randint(low_ms, high_ms))
 
 
 @dataclass(frozen=True, slots=True)

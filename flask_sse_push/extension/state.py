@@ -24,8 +24,9 @@ from ..core.event import Event
 from ..core.messages import prepare, to_json
 from ..errors import UnsupportedServer
 from ..platform.children import Children
-from ..platform.concurrency import PerProcess, forks, reentrant_lock
+from ..platform.fork import PerProcess, forks
 from ..platform.gunicorn import gunicorn_worker, nearest_worker
+from ..platform.locks import reentrant_lock
 from ..platform.server import (
     Server,
     client_socket,
@@ -290,8 +291,8 @@ class AppState:
         query = request.args
         # Not by get(), which raises and catches where there is none: that was a twentieth of what opening a stream costs here.
         last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or (
-            query["last_event_id"] if "last_event_id" in query else None
-        )  # noqa: SIM401
+            query["last_event_id"] if "last_event_id" in query else None  # noqa: SIM401
+        )
         process = self._processes.get()
         process.hub.wait_until_ready(self.settings.publish_timeout_seconds)
         place = CUT_OFF if process.bus.health().is_refused else self._place(request)

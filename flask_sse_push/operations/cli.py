@@ -26,7 +26,7 @@ from ..core.values import printable, shown
 from ..errors import ConfigurationError, SSEPushError
 from ..extension.blueprint import EXTENSION_KEY
 from ..extension.state import AppState
-from ..platform.concurrency import THREADS
+from ..platform.threads import THREADS
 from ..streams.hub import Hub
 from ..streams.subscription import Subscription
 from .follow import follow, parse_address, parse_header
@@ -302,15 +302,15 @@ def _chunks_of_bus(
         if health.is_refused:
             raise ConfigurationError(health.error)
         subscription = Subscription(hub, channels, since)
-        bell, decoder = THREADS.bell(), Decoder()
-        subscription.open(bell)
+        wakeup, decoder = THREADS.wakeup(), Decoder()
+        subscription.open(wakeup)
         try:
             yield (chunk := subscription.prelude()), decoder.feed(chunk)
             while True:
                 chunk = subscription.read()
                 yield chunk, decoder.feed(chunk)
                 if not chunk:
-                    bell.wait(1)
+                    wakeup.wait(1)
         finally:
             subscription.close()
     finally:

@@ -1,4 +1,4 @@
-"""The mode of greenlets. Imported only where gevent runs already."""
+"""The backend of greenlets. Imported only where gevent runs already."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gevent.socket
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Waiter
 
-from .concurrency import Bell, Mode
+from .waiting import Backend, Wakeup
 
 __all__ = ["GREENLETS"]
 
@@ -18,7 +18,7 @@ __all__ = ["GREENLETS"]
 _native_sleep: Callable[[float], None] = gevent.monkey.get_original("time", "sleep")
 
 
-class _GreenletBell:
+class _GreenletWakeup:
     """
     gevent's own event lets many wait and costs twice as much; here one waits, and everything but ``ring`` happens in its loop.
     """
@@ -32,13 +32,13 @@ class _GreenletBell:
         self._waiter: Waiter | None = None
 
     @property
-    def unanswered(self) -> bool:
+    def is_pending(self) -> bool:
         return self._waiting and self._rung
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         if get_hub_if_exists() is not self._hub:
             # From another thread a callback would be left in a loop that is asleep.
-            self._hub.loop.run_callback_threadsafe(self.ring)
+            self._hub.loop.run_callback_threadsafe(self.wake)
         elif not self._rung:
             self._rung = True
             if self._waiter is not None:
@@ -61,10 +61,10 @@ class _GreenletBell:
 
 
 class _Greenlets:
-    name = "greenlets"
+    is_preemptive = False
 
-    def bell(self) -> Bell:
-        return _GreenletBell()
+    def wakeup(self) -> Wakeup:
+        return _GreenletWakeup()
 
     def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
         greenlet = gevent.spawn(run)
@@ -74,7 +74,7 @@ class _Greenlets:
 
         return interrupt
 
-    def turn(self) -> bool:
+    def give_way(self) -> bool:
         hub = get_hub_if_exists()
         if hub is None:
             # A native thread beside the loop: the greenlets run as soon as it gives the interpreter away.
@@ -92,4 +92,4 @@ class _Greenlets:
             pass
 
 
-GREENLETS: Mode = _Greenlets()
+GREENLETS: Backend = _Greenlets()

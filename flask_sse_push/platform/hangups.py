@@ -16,7 +16,8 @@ import sys
 import time
 from typing import Any, Generic, TypeVar
 
-from .concurrency import Mode, forks
+from .fork import forks
+from .waiting import Backend
 
 __all__ = ["Hangups", "is_gone"]
 
@@ -65,12 +66,12 @@ class Hangups(Generic[T]):
             self._watched.pop(fileno, None)
             self._unregister(fileno)
 
-    def wait(self, mode: Mode, timeout: float) -> list[T]:
+    def wait(self, backend: Backend, timeout: float) -> list[T]:
         """Wait until somebody hangs up, at most ``timeout`` seconds, and return whose sockets those are, each once."""
         if self._epoll is None:
-            time.sleep(timeout) if mode.name == "threads" else mode.bell().wait(timeout)
+            time.sleep(timeout) if backend.is_preemptive else backend.wakeup().wait(timeout)
             return [owner for sock, owner in list(self._watched.values()) if is_gone(sock)]
-        mode.wait_readable(self._epoll.fileno(), timeout)
+        backend.wait_readable(self._epoll.fileno(), timeout)
         if forks() != self._born:
             return []  # a child shares the epoll set with its parent, who needs what would be taken out here
         most = len(self._watched) + 1

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 
-from ..platform.concurrency import Bell
+from ..platform.waiting import Wakeup
 
 __all__ = ["Direct", "DirectBell"]
 
@@ -49,7 +49,7 @@ class News(Protocol):
 
 class DirectBell:
     """
-    A bell that, rung while its greenlet waits, sends what the stream has to send.
+    A wakeup that, rung while its greenlet waits, sends what the stream has to send.
 
     What the socket does not take is left in ``stream.rest`` for the greenlet, which sends it before anything else. Everything but ``ring``
     happens in the stream's greenlet; ``ring`` may be called from anywhere, and writes in its own loop alone.
@@ -60,7 +60,7 @@ class DirectBell:
     Args:
         stream (Direct): Who waits.
         source (News): Whose bytes are sent.
-        wake (Bell): Wakes the stream's greenlet.
+        wake (Wakeup): Wakes the stream's greenlet.
         response (Any): gunicorn's, see :func:`server.plain_response`; its headers are set, and go out before the first ``wait``.
     """
 
@@ -78,7 +78,7 @@ class DirectBell:
         "has_sent",
     )
 
-    def __init__(self, stream: Direct, source: News, wake: Bell, response: Any) -> None:
+    def __init__(self, stream: Direct, source: News, wake: Wakeup, response: Any) -> None:
         self.has_sent = False
         """Set with everything that is sent; whoever wants to know the time sets it back now and then."""
         self._stream = stream
@@ -94,14 +94,14 @@ class DirectBell:
         self._sent_bytes = 0
 
     @property
-    def unanswered(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether the greenlet was woken and has not come to run yet."""
-        return self._wake.unanswered
+        return self._wake.is_pending
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Send what there is, or wake the greenlet where it is not parked or not in this loop."""
         if self._state != _PARKED or get_hub_if_exists() is not self._hub:
-            self._wake.ring()
+            self._wake.wake()
             return
         self._state = _WRITING  # a finalizer that runs in between may give way, and whoever rings then must not overtake us
         source = self._source
@@ -119,7 +119,7 @@ class DirectBell:
                 self._state = _PARKED
             if self._is_missed:
                 self._is_missed = False
-                self._wake.ring()
+                self._wake.wake()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Park: from now on until this returns, ``ring`` sends."""
@@ -149,7 +149,7 @@ class DirectBell:
         self._stream.rest = framed[sent:]
         self._stream.writing_since = time.monotonic()
         self._state = _RUNNING  # last: it may have been woken already, and then goes on from here; and until it does nothing may come in between
-        self._wake.ring()
+        self._wake.wake()
         return False
 
 

@@ -6,7 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from ..platform.concurrency import THREADS, Bell, Mode, current_mode, forks, in_turns, short_lock, when_free
+from ..platform.backends import current_backend
+from ..platform.fork import forks
+from ..platform.locks import short_lock, when_free
+from ..platform.threads import THREADS
+from ..platform.waiting import Backend, Wakeup, in_turns
 
 __all__ = ["MAX_PAUSE_SECONDS", "Fanout"]
 
@@ -30,12 +34,12 @@ class Fanout:
         take_bells (Callable): Returns whom to wake now; called in no lock.
     """
 
-    def __init__(self, take_bells: Callable[[], Sequence[Bell]]) -> None:
+    def __init__(self, take_bells: Callable[[], Sequence[Wakeup]]) -> None:
         self._take_bells = take_bells
         self._lock = short_lock()
         self._listeners = 0
-        self._mode: Mode | None = None  # set while the ringer runs
-        self._news: Bell | None = None
+        self._backend: Backend | None = None  # set while the ringer runs
+        self._news: Wakeup | None = None
         self._announced = False
         self._urgent = False
         self.is_ringing = False
@@ -50,16 +54,16 @@ class Fanout:
         """
         with when_free(self._lock):
             self._listeners += 1
-            if self._mode is not None:
+            if self._backend is not None:
                 return
-            mode = self._mode = current_mode()
-            self._news = mode.bell()
+            backend = self._backend = current_backend()
+            self._news = backend.wakeup()
         try:
-            mode.spawn(self._run, "flask_sse_push.streams.fanout")
+            backend.spawn(self._run, "flask_sse_push.streams.fanout")
         except RuntimeError:
             with when_free(self._lock):
                 self._listeners -= 1
-                self._mode = self._news = None
+                self._backend = self._news = None
             raise
         self.announce(False)  # what came while nobody rang
 
@@ -70,7 +74,7 @@ class Fanout:
             if self._listeners or self._news is None:
                 return
             news = self._news
-        news.ring()
+        news.wake()
 
     def announce(self, urgent: bool) -> None:
         """
@@ -86,12 +90,12 @@ class Fanout:
         self._announced = True
         news = self._news
         if news is not None:
-            news.ring()
+            news.wake()
 
     def give_turn(self) -> bool:
         """Let the ringer and the streams run. False when there are none, or the caller cannot make way for them."""
-        mode = self._mode
-        return mode is not None and mode.turn()
+        backend = self._backend
+        return backend is not None and backend.give_way()
 
     def _run(self) -> None:
         while True:
@@ -103,33 +107,35 @@ class Fanout:
                 logger.exception("The ringer was interrupted and goes on.")
 
     def _ring_while_heard(self) -> None:
-        mode, news = self._mode, self._news
-        assert mode is not None and news is not None
+        backend, news = self._backend, self._news
+        assert backend is not None and news is not None
         ring_by: float | None = None
         born = forks()
         while True:
             with when_free(self._lock):
                 if not self._listeners:
-                    self._mode = self._news = None
+                    self._backend = self._news = None
                     return
             if not self._announced:
                 news.wait()
                 ring_by = None
                 continue
-            if mode is not THREADS:
-                self._gather(mode, news, time.monotonic() + MAX_PAUSE_SECONDS if ring_by is None else ring_by)
+            if backend is not THREADS:
+                self._gather(
+                    backend, news, time.monotonic() + MAX_PAUSE_SECONDS if ring_by is None else ring_by
+                )
             if forks() != born:
                 return
             self._announced = self._urgent = False
             started = time.monotonic()
-            self._ring(mode)
-            mode.turn()  # in greenlets this returns when everybody who was woken has written, or waits for a socket
+            self._ring(backend)
+            backend.give_way()  # in greenlets this returns when everybody who was woken has written, or waits for a socket
             if self._announced:
                 now = time.monotonic()
                 ring_by = now + MAX_PAUSE_SECONDS
                 self._wait(news, min(now + now - started, ring_by))
 
-    def _ring(self, mode: Mode) -> None:
+    def _ring(self, backend: Backend) -> None:
         try:
             bells = self._take_bells()
         except Exception:
@@ -138,23 +144,23 @@ class Fanout:
             )
             return
         self.is_ringing = True
-        for bell in in_turns(mode, bells):
+        for wakeup in in_turns(backend, bells):
             try:
-                bell.ring()
+                wakeup.wake()
             except Exception:
-                logger.exception("A bell failed; its stream reads at its next heartbeat.")
+                logger.exception("A wakeup failed; its stream reads at its next heartbeat.")
         self.is_ringing = False
 
-    def _gather(self, mode: Mode, news: Bell, until: float) -> None:
+    def _gather(self, backend: Backend, news: Wakeup, until: float) -> None:
         """Wait while each turn of the others brings more. (Threads have their turns whenever they like.)"""
         while not self._urgent and (now := time.monotonic()) < until:
             self._announced = False
-            mode.turn()
+            backend.give_way()
             if not self._announced:
                 return
             self._wait(news, min(now + _GATHER_SECONDS, until))
 
-    def _wait(self, news: Bell, until: float) -> None:
+    def _wait(self, news: Wakeup, until: float) -> None:
         """Wait, but not when the history fills up."""
         while not self._urgent and (left := until - time.monotonic()) > 0:
             news.wait(left)

@@ -14,10 +14,13 @@ import socket
 import time
 from typing import Protocol
 
-from ..platform.concurrency import Mode, PerProcess, current_mode, forks, in_turns, short_lock, when_free
+from ..platform.backends import current_backend
+from ..platform.fork import PerProcess, forks
 from ..platform.gunicorn import MasterWatch, lost_master
 from ..platform.hangups import Hangups
+from ..platform.locks import short_lock, when_free
 from ..platform.server import Server, bound_waits
+from ..platform.waiting import Backend, in_turns
 
 __all__ = ["Heartbeat", "Kept", "process_heartbeat"]
 
@@ -109,9 +112,9 @@ class Heartbeat:
                 _drain_at_exit
             )  # so that it is there once, and runs before what was registered earlier
             atexit.register(_drain_at_exit)
-            mode = current_mode()
+            backend = current_backend()
             try:
-                mode.spawn(lambda: self._run(mode), "flask_sse_push.streams.heartbeat")
+                backend.spawn(lambda: self._run(backend), "flask_sse_push.streams.heartbeat")
             except RuntimeError:
                 self.remove(stream)
                 with when_free(self._lock):
@@ -143,10 +146,10 @@ class Heartbeat:
         while self._streams and time.monotonic() < until:
             time.sleep(0.02)
 
-    def _watch_new(self, mode: Mode, hangups: Hangups[Kept], born: int) -> None:
+    def _watch_new(self, backend: Backend, hangups: Hangups[Kept], born: int) -> None:
         # Not with each request: these are five calls into the kernel, which cost far less one stream after the other, and the crowd that comes
         # back after a restart has its answers sooner. A hang-up that is older than the watch is seen when the watch begins.
-        for stream in in_turns(mode, list(self._new)):
+        for stream in in_turns(backend, list(self._new)):
             with when_free(self._lock):
                 if forks() != born:
                     return  # the set is the parent's too
@@ -159,7 +162,7 @@ class Heartbeat:
                     stream
                 ]  # last: where a signal handler raised on the way here, the next tick does it all again
 
-    def _run(self, mode: Mode) -> None:
+    def _run(self, backend: Backend) -> None:
         drain = _Drain()
         looked_at = time.monotonic()
         born = forks()
@@ -173,10 +176,10 @@ class Heartbeat:
                 look_seconds = self._look_seconds
             try:
                 drain.begin(streams[0].server)
-                self._watch_new(mode, hangups, born)
+                self._watch_new(backend, hangups, born)
                 # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come too late for some heartbeat.
                 until_look = looked_at + look_seconds - time.monotonic()
-                gone = hangups.wait(mode, max(0.0, min(TICK_SECONDS, until_look)))
+                gone = hangups.wait(backend, max(0.0, min(TICK_SECONDS, until_look)))
                 if forks() != born:
                     return
                 for stream in gone:
@@ -185,11 +188,11 @@ class Heartbeat:
                 drain.look(streams, now)
                 if now - looked_at >= look_seconds:
                     before, looked_at = looked_at, now
-                    for stream in in_turns(mode, streams):
+                    for stream in in_turns(backend, streams):
                         _look_at(stream, now, before, look_seconds)
             except Exception:
                 logger.exception("The heartbeat stumbled and goes on.")
-                mode.bell().wait(TICK_SECONDS)
+                backend.wakeup().wait(TICK_SECONDS)
         if hangups is not None:
             hangups.close()
 

@@ -12,7 +12,9 @@ from ..bus.base import Bus, Report
 from ..core import resume
 from ..core.log import ENTRY_OVERHEAD_BYTES, NOTHING, Batch, Cursor, Entry, Log
 from ..extension.settings import Settings
-from ..platform.concurrency import Bell, current_mode, short_lock, when_free
+from ..platform.backends import current_backend
+from ..platform.locks import short_lock, when_free
+from ..platform.waiting import Wakeup
 from .fanout import Fanout
 
 __all__ = ["Hub"]
@@ -48,7 +50,7 @@ class Hub:
         self._log: Log | None = None
         self._lock = short_lock()
         self._inbox: deque[Entry | Log] = deque()
-        self._bells: dict[str, dict[Bell, None]] = {}
+        self._bells: dict[str, dict[Wakeup, None]] = {}
         self._unannounced: dict[str, int] = {}
         self._announcing: dict[
             str, int
@@ -82,9 +84,9 @@ class Hub:
         if self._bus.health().state != "starting":
             return
         end = time.monotonic() + seconds
-        bell = current_mode().bell()
+        wakeup = current_backend().wakeup()
         while self._bus.health().state == "starting" and time.monotonic() < end:
-            bell.wait(_LOOK_SECONDS)
+            wakeup.wait(_LOOK_SECONDS)
 
     def start(self, last_event_id: str | None) -> resume.Start | None:
         """Return where a stream begins, see :func:`core.resume.start`; ``None`` while the log is not here, or its end is not."""
@@ -101,7 +103,7 @@ class Hub:
         """Return what comes after a cursor, and move it; see :meth:`Log.read`."""
         log = self._log
         assert log is not None, "a cursor comes from a log"
-        # Both without the lock, which was a tenth of a delivery. An entry that comes in between rings the bell, and is read then.
+        # Both without the lock, which was a tenth of a delivery. An entry that comes in between rings the wakeup, and is read then.
         batch = log.read_shared(cursor)
         if batch is not None:
             return batch
@@ -112,22 +114,22 @@ class Hub:
                 self._settle()
             return self._log.read(cursor)  # type: ignore[union-attr]
 
-    def attach(self, channels: tuple[str, ...], bell: Bell) -> None:
-        """Ring ``bell`` from now on when something was published to one of the channels."""
+    def attach(self, channels: tuple[str, ...], wakeup: Wakeup) -> None:
+        """Ring ``wakeup`` from now on when something was published to one of the channels."""
         # First: where no thread can be started, nothing is held. (The follower may have ended since the request came.)
         if self._bus.shared:
             self._follow()
         self._fanout.join()
         with when_free(self._lock):
             for channel in channels:
-                self._bells.setdefault(channel, {})[bell] = None
+                self._bells.setdefault(channel, {})[wakeup] = None
 
-    def detach(self, channels: tuple[str, ...], bell: Bell) -> None:
+    def detach(self, channels: tuple[str, ...], wakeup: Wakeup) -> None:
         """Undo :meth:`attach`."""
         with when_free(self._lock):
             for channel in channels:
                 bells = self._bells[channel]
-                del bells[bell]
+                del bells[wakeup]
                 if not bells:
                     del self._bells[channel]
                     self._unannounced.pop(channel, None)
@@ -151,8 +153,8 @@ class Hub:
             if not self._fanout.give_turn():
                 return
             # Without the lock, which this thread may hold further up: list() of a dict is one step of the interpreter's.
-            bells = [bell for channel in channels for bell in list(self._bells.get(channel, ()))]
-            if not self._burst_in(channels, sequence) and not any(bell.unanswered for bell in bells):
+            bells = [wakeup for channel in channels for wakeup in list(self._bells.get(channel, ()))]
+            if not self._burst_in(channels, sequence) and not any(wakeup.is_pending for wakeup in bells):
                 return
 
     def _burst_in(self, channels: tuple[str, ...], sequence: int) -> bool:
@@ -262,7 +264,7 @@ class Hub:
                         urgent = True
         return urgent or (self._unannounced_bytes >= self._burst_bytes and bool(unannounced))
 
-    def _take_bells(self) -> list[Bell]:
+    def _take_bells(self) -> list[Wakeup]:
         """Return the bells of all channels that have news, each once."""
         with when_free(self._lock):
             self._settle()
@@ -274,4 +276,4 @@ class Hub:
             self._announcing = channels
             if len(channels) == 1:
                 return list(self._bells.get(next(iter(channels)), ()))
-            return list({bell: None for channel in channels for bell in self._bells.get(channel, ())})
+            return list({wakeup: None for channel in channels for wakeup in self._bells.get(channel, ())})

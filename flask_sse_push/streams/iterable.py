@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..core.event import Event, encode
+from ..core.event import Event
 from ..core.log import MAX_BATCH_BYTES
 from ..core.positions import is_token
 from ..core.values import shown, text_of
+from ..core.wire import encode
 from ..errors import InvalidEvent
-from ..platform.concurrency import Bell, current_mode, short_lock, when_free
+from ..platform.backends import current_backend
+from ..platform.locks import short_lock, when_free
+from ..platform.waiting import Wakeup
 
 __all__ = ["DONE_TYPE", "FAILED_TYPE", "FINAL_ID", "Pump", "close_iterable"]
 
@@ -41,7 +44,7 @@ class Pump:
 
     channels: tuple[str, ...] = ()
     has_more = False
-    rung_in_turns = False  # an iterable that never waits would write, and nobody else come to run
+    is_woken_in_turns = False  # an iterable that never waits would write, and nobody else come to run
 
     def __init__(
         self,
@@ -60,16 +63,16 @@ class Pump:
         self._ready_bytes = 0
         self._result: str | None = None
         self._begun = self._closed = False
-        self._bell: Bell | None = None
-        self._room: Bell | None = None
+        self._wakeup: Wakeup | None = None
+        self._room: Wakeup | None = None
         self._interrupt: Callable[[], None] | None = None
 
-    def open(self, bell: Bell) -> None:
+    def open(self, wakeup: Wakeup) -> None:
         """Begin to run the iterable."""
-        self._bell = bell
-        mode = current_mode()
-        self._room = mode.bell()
-        self._interrupt = mode.spawn(self._run, "flask_sse_push.extension.response")
+        self._wakeup = wakeup
+        backend = current_backend()
+        self._room = backend.wakeup()
+        self._interrupt = backend.spawn(self._run, "flask_sse_push.extension.response")
 
     def close(self) -> None:
         """
@@ -81,7 +84,7 @@ class Pump:
             self._closed = True
             runs = self._begun and self._result is None
         if self._room is not None:
-            self._room.ring()
+            self._room.wake()
         # One that was spawned and not begun would be forgotten, with the iterable open: it begins, sees that it is over, and closes.
         if runs and self._interrupt is not None:
             self._interrupt()
@@ -106,7 +109,7 @@ class Pump:
             self._ready_bytes = 0
             self.outcome = self._result
         if self._room is not None:
-            self._room.ring()
+            self._room.wake()
         return chunk
 
     def heartbeat(self) -> bytes:
@@ -134,8 +137,8 @@ class Pump:
         with when_free(self._lock):
             self._ready.append(last)
             self._result = outcome
-        assert self._bell is not None
-        self._bell.ring()
+        assert self._wakeup is not None
+        self._wakeup.wake()
         close_iterable(self._iterable)
 
     def _send_items(self) -> Any:
@@ -149,11 +152,11 @@ class Pump:
         return None
 
     def _put(self, block: bytes) -> None:
-        assert self._bell is not None and self._room is not None
+        assert self._wakeup is not None and self._room is not None
         with when_free(self._lock):
             self._ready.append(block)
             self._ready_bytes += len(block)
-        self._bell.ring()
+        self._wakeup.wake()
         while self._ready_bytes >= MAX_BATCH_BYTES and not self._closed:
             self._room.wait()
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..core import positions
+from ..core import positions, wire
 from ..extension.clients import ANYBODY, Place
-from ..extension.refusals import soft_refusal
 from ..extension.settings import Settings
 from ..platform import server as servers
-from ..platform.concurrency import Bell, current_mode
+from ..platform.backends import current_backend
 from ..platform.server import Server
+from ..platform.waiting import Wakeup
 from .heartbeat import Heartbeat, process_heartbeat
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ class Source(Protocol):
     outcome: str | None
     """Why there will be nothing more; ``None`` while there may be."""
 
-    rung_in_turns: bool
+    is_woken_in_turns: bool
     """Whether who rings makes way for others between two streams: then its bytes may be sent by who rings. It has no outcome of its own."""
 
     has_more: bool
     """Whether the last read left something that was ready."""
 
-    def open(self, bell: Bell) -> None:
+    def open(self, wakeup: Wakeup) -> None:
         """Take what it needs, and ring when there is something to read."""
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class Observer(Protocol):
 
 class Stream:
     """
-    The iterable that the server sends: it waits for a bell, reads its source, and never holds a queue.
+    The iterable that the server sends: it waits for a wakeup, reads its source, and never holds a queue.
 
     Nothing is taken before the server asks for the first chunk: a server may close what it never began to send
     (HEAD, a client that left), and a generator that was not started runs no ``finally``.
@@ -137,7 +137,6 @@ class Stream:
 
     __slots__ = (
         "_beat",
-        "_bell",
         "_chunks",
         "_close_connection",
         "_closed",
@@ -155,6 +154,7 @@ class Stream:
         "_silent_since",
         "_source",
         "_wake",
+        "_wakeup",
         "heartbeat_seconds",
         "is_bare",
         "rest",
@@ -191,8 +191,8 @@ class Stream:
         self._close_connection: Callable[[], None] = _nothing_to_close
         self._is_body = False
         self._lane: DirectBell | None = None
-        self._wake: Bell | None = None
-        self._bell: Bell | None = None
+        self._wake: Wakeup | None = None
+        self._wakeup: Wakeup | None = None
         self._beat = self._closed = False
         self._ending: str | None = None
         self._end_by = 0.0
@@ -249,7 +249,7 @@ class Stream:
             servers.hush_timeout()
 
     def _give_back(self) -> None:
-        if self._bell is None and not self._closed:
+        if self._wakeup is None and not self._closed:
             self._source.abandon()
         self._closed = True
         self._chunks.close()
@@ -270,8 +270,8 @@ class Stream:
     def beat(self) -> None:
         """Send a heartbeat, unless there is something better to send. From any thread."""
         self._beat = True
-        if self._bell is not None:
-            self._bell.ring()
+        if self._wakeup is not None:
+            self._wakeup.wake()
 
     def end(self, reason: str) -> None:
         """
@@ -314,14 +314,14 @@ class Stream:
 
     def _awake(self) -> None:
         if self._wake is not None:
-            self._wake.ring()
+            self._wake.wake()
 
-    def _hang_bells(self) -> Bell:
+    def _hang_bells(self) -> Wakeup:
         """Make the bells: here a stream takes the express lane, or the portable way."""
-        self._wake = self._bell = current_mode().bell()
-        if self._is_body and self._source.rung_in_turns and servers.sends_whole_body(self._response):
-            self._bell = self._lane = _direct_bell()(self, self._source, self._wake, self._response)
-        return self._bell
+        self._wake = self._wakeup = current_backend().wakeup()
+        if self._is_body and self._source.is_woken_in_turns and servers.sends_whole_body(self._response):
+            self._wakeup = self._lane = _direct_bell()(self, self._source, self._wake, self._response)
+        return self._wakeup
 
     def _send_rest(self) -> None:
         """Send what the express lane could not, as the server itself would: waiting, and cut off by the heartbeat's watch."""
@@ -350,8 +350,8 @@ class Stream:
         self._close_connection()
         if reason == "draining":
             low, high = _retry_range(self._retry_milliseconds)
-            return soft_refusal(_REFUSALS[reason], low, high)
-        return soft_refusal(_REFUSALS[reason], *_LATER_MILLISECONDS)
+            return wire.come_back(_REFUSALS[reason], random.randint(low, high))
+        return wire.come_back(_REFUSALS[reason], random.randint(*_LATER_MILLISECONDS))
 
     def _cut_short(self) -> None:
         """Let a planned end look like a fault, where that was chosen: to the server this is a client that left, so it sends no last chunk."""
@@ -362,7 +362,7 @@ class Stream:
 
     def _run(self) -> Generator[bytes, None, None]:
         heartbeat = process_heartbeat.get()
-        bell = self._hang_bells()
+        wakeup = self._hang_bells()
         is_direct = self._lane is not None
         self._silent_since = time.monotonic()
         try:
@@ -381,7 +381,7 @@ class Stream:
         try:
             if self.sock is not None:
                 servers.bound_buffer(self.sock)
-            source.open(bell)
+            source.open(wakeup)
             opened = True
             self._observer.stream_opened(self._info, is_direct)
             yield _retry_line(self._retry_milliseconds) + source.prelude() + source.read()
@@ -391,12 +391,12 @@ class Stream:
                 elif source.outcome is not None:
                     return
                 elif self._ending is not None:
-                    # No blank line behind it: see soft_refusal().
+                    # No blank line behind it: see wire.come_back().
                     yield source.farewell() + _retry_line(self._retry_milliseconds)
                     self._cut_short()
                     return
                 else:
-                    bell.wait()
+                    wakeup.wait()
                     if self.rest:
                         self._send_rest()
         finally:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..core import positions, resume
+from ..core import positions, wire
 from ..core.log import Cursor
-from ..platform.concurrency import Bell
+from ..platform.waiting import Wakeup
 from .hub import Hub
 
 __all__ = ["Subscription"]
@@ -33,10 +33,10 @@ class Subscription(Cursor):
         last_event_id (str | None): Where the client stopped; anything at all.
     """
 
-    __slots__ = ("_bell", "_hub", "_last_event_id", "_reason", "_told", "has_more")
+    __slots__ = ("_hub", "_last_event_id", "_reason", "_told", "_wakeup", "has_more")
 
     outcome: str | None = None
-    rung_in_turns = True
+    is_woken_in_turns = True
 
     def __init__(self, hub: Hub, channels: tuple[str, ...], last_event_id: str | None) -> None:
         super().__init__(_shared(channels), 0, _NOWHERE)
@@ -45,21 +45,21 @@ class Subscription(Cursor):
         self._last_event_id = last_event_id
         self._reason: str | None = None
         self._told = 0  # the last position that the client has seen as an id
-        self._bell: Bell | None = None
+        self._wakeup: Wakeup | None = None
         self._find_place()
 
     def abandon(self) -> None:
         """Nothing is held before ``open``."""
 
-    def open(self, bell: Bell) -> None:
+    def open(self, wakeup: Wakeup) -> None:
         """Listen to the channels."""
-        self._hub.attach(self.channels, bell)
-        self._bell = bell
+        self._hub.attach(self.channels, wakeup)
+        self._wakeup = wakeup
 
     def close(self) -> None:
         """Stop listening."""
-        assert self._bell is not None
-        self._hub.detach(self.channels, self._bell)
+        assert self._wakeup is not None
+        self._hub.detach(self.channels, self._wakeup)
 
     def prelude(self) -> bytes:
         """Return the position as an ``id:`` alone: browsers keep it and dispatch nothing, so that even a stream cut off before its first event resumes."""
@@ -86,21 +86,21 @@ class Subscription(Cursor):
         before, epoch = self.position, self.epoch
         batch = self._hub.read(self)
         self.has_more = batch.has_more
-        wire, last = batch.wire, batch.last
+        events, last = batch.wire, batch.last
         if last:
             self._told = last
         reason = self._reason or batch.reason
         if reason is None:
-            return wire
+            return events
         self._reason = None
         # Nobody knows in which of its channels a client has lost something whose position means nothing here.
         lost = batch.lost if reason == "evicted" else self.channels
         # While old events follow, the reset says where its client stands before them: cut behind it, the client comes back there. It says so
         # in any case, for a blank line on a connection without an id would let a strict client forget its own.
         if last:
-            return resume.reset(reason, lost, self._id(before if epoch == self.epoch else 0)) + wire
+            return wire.reset(reason, lost, self._id(before if epoch == self.epoch else 0)) + events
         self._told = self.position
-        return resume.reset(reason, lost, self._id(self.position))
+        return wire.reset(reason, lost, self._id(self.position))
 
     def heartbeat(self) -> bytes:
         """

@@ -199,7 +199,7 @@ def test_signal_handler_that_raises_does_not_end_who_rings():
     run_script("""
 import gevent, signal
 from flask_sse_push.streams import fanout as fanouts
-from flask_sse_push.platform.concurrency import current_mode
+from flask_sse_push.platform.backends import current_backend
 
 interrupted = []
 
@@ -209,7 +209,7 @@ def handle(_, frame):
         raise TimeoutError("too late")
 
 def work():
-    bell = current_mode().bell()
+    bell = current_backend().wakeup()
     fanout = fanouts.Fanout(lambda: [bell])
     fanout.join()
     signal.signal(signal.SIGALRM, handle)

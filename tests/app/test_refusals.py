@@ -1,4 +1,4 @@
-"""What is said of a refusal: to the client the same always, to the log and in debug mode why."""
+"""What is said of a refusal: to the client the same always, to the log and in debug backend why."""
 
 import logging
 import threading
@@ -7,7 +7,8 @@ import pytest
 from werkzeug.serving import make_server
 
 from flask_sse_push import SSEPush
-from flask_sse_push.extension.refusals import MOST_KEYS, soft_refusal
+from flask_sse_push.core.wire import come_back
+from flask_sse_push.extension.refusals import MOST_KEYS
 from tests.support import MS, eventually
 
 from .helpers import make_app
@@ -85,7 +86,7 @@ def test_refusal_is_logged_once_with_its_reason(client, caplog, url, headers, st
 
 @pytest.mark.parametrize(("url", "headers", "status", "reason", "cure"), REFUSED)
 def test_refusal_says_why_in_debug_mode(app, client, url, headers, status, reason, cure):
-    """In debug mode the body has the reason and the cure; without it the body is constant."""
+    """In debug backend the body has the reason and the cure; without it the body is constant."""
     plain = client.get(url, headers=headers).json
     assert set(plain) == {"error", "message"}
     app.debug = True
@@ -107,14 +108,9 @@ def test_refusal_that_may_pass_says_why_in_debug_mode(app, client, sse):
     assert retry.startswith("retry: ")
 
 
-def test_soft_refusal_is_a_comment_and_a_time():
-    """Two lines, no blank one, and a time between the two ends."""
-    times = set()
-    for _ in range(200):
-        comment, retry, rest = soft_refusal("Come back later.", 1000, 1004).decode().split("\n")
-        assert (comment, rest) == (": Come back later.", "")
-        times.add(int(retry.removeprefix("retry: ")))
-    assert times == {1000, 1001, 1002, 1003, 1004}
+def test_come_back_is_a_comment_and_a_time():
+    """Two lines, and no blank one."""
+    assert come_back("Come back later.", 1004) == b": Come back later.\nretry: 1004\n"
 
 
 @pytest.mark.parametrize("kind", ["channel", "origin", "query", "name"])
@@ -181,7 +177,7 @@ def test_refusal_log_shows_nothing_from_outside_as_it_is(app, client, sse, caplo
     ],
 )
 def test_name_in_the_query_that_is_nearly_ours_is_told(app, client, caplog, name, meant):
-    """In debug mode it is a 400 with the right name; elsewhere the stream opens, and the log says it once."""
+    """In debug backend it is a 400 with the right name; elsewhere the stream opens, and the log says it once."""
     for _ in range(2):
         with client.get("/events", query_string={name: "news"}) as response:
             assert response.status_code == 200

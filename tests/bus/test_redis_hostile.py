@@ -133,7 +133,7 @@ def test_hole_is_told_to_streams(server, make):
     eventually(lambda: bus.health().state == "up", 5000 * MS)
     subscription = Subscription(hub, ("a",), None)
     decoder, bell = Decoder(), threading.Event()
-    bell.ring, bell.unanswered = bell.set, False
+    bell.ring, bell.is_pending = bell.set, False
     subscription.open(bell)
     decoder.feed(subscription.prelude())
     events = []

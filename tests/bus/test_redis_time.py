@@ -119,8 +119,8 @@ TROUBLES = [
 ]
 
 
-@pytest.mark.parametrize(("mode", "trouble"), TROUBLES)
-def test_publish_has_one_time_for_all_of_it(mode, trouble, tmp_path):
+@pytest.mark.parametrize(("backend", "trouble"), TROUBLES)
+def test_publish_has_one_time_for_all_of_it(backend, trouble, tmp_path):
     """TLS that comes byte by byte is within the time of the publish, and under gevent so is the look for the host's name."""
     needs("openssl", modules=["redis", "gevent"])
     pem = tmp_path / "server.pem"
@@ -143,7 +143,7 @@ def test_publish_has_one_time_for_all_of_it(mode, trouble, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     pem.write_text(pem.read_text() + (tmp_path / "cert.pem").read_text())
     with Toy(_dribble_answer(pem) if trouble == "slow answer" else _dribble_tls) as toy:
-        arguments = [f"rediss://localhost:{toy.port}/0?ssl_cert_reqs=none", mode, trouble]
+        arguments = [f"rediss://localhost:{toy.port}/0?ssl_cert_reqs=none", backend, trouble]
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", ONE_PUBLISH, *arguments],
             cwd=ROOT,

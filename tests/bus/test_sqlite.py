@@ -203,7 +203,7 @@ def test_full_disk_fails_the_publish_before_a_number_is_given(make, tmp_path):
     needs("mount", root=True)
     folder = tmp_path / "small"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,mode=700", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,backend=700", "tmpfs", str(folder)], check=True)
     try:
         bus, other = make(where=folder / "events.db"), make(where=folder / "events.db")
         follower = Follower(other).up()

@@ -5,7 +5,8 @@ import enum
 import pytest
 from markupsafe import Markup
 
-from flask_sse_push.core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS, Event, encode
+from flask_sse_push.core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS, Event
+from flask_sse_push.core.wire import encode
 from flask_sse_push.errors import InvalidEvent, SSEPushError
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from flask_sse_push.core import resume
-from flask_sse_push.core.event import RESERVED_PREFIX, RESERVED_TYPES, Event, encode
+from flask_sse_push.core.event import RESERVED_PREFIX, RESERVED_TYPES, Event
+from flask_sse_push.core.wire import encode, reset
 from flask_sse_push.core.positions import EventId, parse
 from flask_sse_push.core.log import (
     CHANNEL_OVERHEAD_BYTES,

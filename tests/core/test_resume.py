@@ -5,7 +5,8 @@ import json
 import pytest
 
 from flask_sse_push.core.log import Entry, Log
-from flask_sse_push.core.resume import RESET_TYPE, Start, reset, start
+from flask_sse_push.core.resume import Start, start
+from flask_sse_push.core.wire import RESET_TYPE, reset
 from flask_sse_push.core.decoder import DecodedEvent, decode
 
 

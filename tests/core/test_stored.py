@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flask_sse_push.core.event import encode_fields
+from flask_sse_push.core.wire import encode_fields
 from flask_sse_push.core.stored import MAX_REPORT_BYTES, check_report, check_stored
 
 GOOD = b"data: x\n\n"

@@ -332,14 +332,14 @@ def test_nothing_is_sent_after_a_failure():
 
         ours, theirs = gevent.socket.socketpair()
         stream, response = Stream(), SimpleNamespace(chunked=True, sock=ours, sent=0)
-        bell = DirectBell(stream, stream, GREENLETS.bell(), response)
+        bell = DirectBell(stream, stream, GREENLETS.wakeup(), response)
         parked = gevent.spawn(bell.wait)
         gevent.sleep(0)
-        bell.ring()
+        bell.wake()
         try:
-            bell.ring()
+            bell.wake()
         except TimeoutError:
-            bell.ring()
+            bell.wake()
         parked.join(1)
         ours.close()
         assert (parked.ready(), stream.ended, stream.steps, response.sent) == (True, ["cut off"], [b"third"], 5)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import redis
 
 from ...core.positions import is_epoch
-from ..base import Accepted
+from ..base import PublishResult
 
 __all__ = [
     "Item",
@@ -47,7 +47,7 @@ class Item(NamedTuple):
     fields: Any
 
 
-def accepted(answer: object) -> Accepted:
+def accepted(answer: object) -> PublishResult:
     """
     Return what the script PUBLISH said.
 
@@ -59,7 +59,7 @@ def accepted(answer: object) -> Accepted:
     sequence = count(answer[1])
     if not sequence:
         raise _wrong("PUBLISH", answer)
-    return Accepted(f"{epoch(answer[0])}-{sequence}", sequence, is_repeated=count(answer[2]) == 1)
+    return PublishResult(f"{epoch(answer[0])}-{sequence}", sequence, is_repeated=count(answer[2]) == 1)
 
 
 def touched(answer: object) -> Touched:

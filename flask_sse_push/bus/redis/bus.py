@@ -12,7 +12,7 @@ from blinker import Signal
 
 from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
-from ..base import Accepted, BusFactory, BusOptions, Health, Report, Snapshot
+from ..base import BusFactory, BusOptions, Health, PublishResult, Report, Snapshot
 from ..follower import Follower
 
 try:
@@ -118,7 +118,7 @@ class RedisBus:
         self._pool = Pool(self._where.open)
         self._follower = Follower(self, self._where.text, self._open_reader, FAULTS)
 
-    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
+    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """Number an event and store it; see :meth:`Bus.publish`."""
         until = time.monotonic() + self._options.publish_timeout_seconds
         size = (
@@ -180,7 +180,7 @@ class RedisBus:
         ]
         return snapshot._replace(reports=living)
 
-    def _run(self, arguments: list[Any], until: float) -> Accepted:
+    def _run(self, arguments: list[Any], until: float) -> PublishResult:
         pool, tries = self._pool, 2
         while True:
             link: Link | None = None
@@ -195,7 +195,7 @@ class RedisBus:
                     continue
                 raise self._unavailable(error, sent=link is not None and link.sent) from error
 
-    def _publish(self, link: Link, arguments: list[Any], until: float) -> Accepted:
+    def _publish(self, link: Link, arguments: list[Any], until: float) -> PublishResult:
         for _ in range(_MAX_CLAIMS):
             who, retention = self._claimant.words().digest, retention_words(self._options.retention)
             answer = link.run(

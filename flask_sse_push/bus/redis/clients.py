@@ -140,7 +140,7 @@ class Cluster:
 
     def __init__(self, nodes: list[Server], tag: str) -> None:
         self._given, self._learned = nodes, list[Server]()
-        self._slot = key_slot(tag.encode())  # type: ignore[no-untyped-call,unused-ignore]
+        self._slot = key_slot(tag.encode())
         self.text = ",".join(node.text for node in nodes)
 
     def open(self, until: float) -> Link:
@@ -289,10 +289,10 @@ def _one(scheme: str, user: str, host: str, path: str, query: dict[str, str]) ->
             else "there is an option that is none"
         )
     options = dict(
-        parse_url(
+        parse_url(  # type: ignore[no-untyped-call,unused-ignore]
             f"{scheme}://{user}{'@' if user else ''}{host}{path}{'?' if query else ''}{urlencode(query)}"
         )
-    )  # type: ignore[no-untyped-call,unused-ignore]
+    )
     return Server(options.pop("connection_class", Connection), options)
 
 

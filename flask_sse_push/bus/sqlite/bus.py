@@ -19,7 +19,7 @@ from blinker import Signal
 from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
 from ...platform.ownership import UnusablePathError
-from ..base import Accepted, BusOptions, Health, Report, Snapshot
+from ..base import BusOptions, Health, PublishResult, Report, Snapshot
 from ..follower import Follower
 from .database import Database
 from .doorbell import Bells
@@ -80,7 +80,7 @@ class SqliteBus:
             self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable)
         )
 
-    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> Accepted:
+    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """
         Number an event, store it and wake the others; see :meth:`Bus.publish`.
 
@@ -108,7 +108,7 @@ class SqliteBus:
         self._follower.retry_soon()
         return accepted
 
-    def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
+    def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> PublishResult:
         try:
             if self._database is None or self._database.is_replaced():
                 self._close_database()

@@ -15,7 +15,7 @@ from ...core.channels import MAX_CHANNELS_PER_EVENT
 from ...core.log import Entry
 from ...core.positions import is_epoch
 from ...core.stored import MAX_REPORT_BYTES, check_report, check_stored
-from ..base import LEASE_SECONDS, Accepted, BusOptions, Report, Retention, Snapshot
+from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Retention, Snapshot
 from ..follower import Tail
 from .file import DatabaseFile
 
@@ -246,7 +246,7 @@ class Database:
                     return _Head(epoch, head, events, size, Retention(seconds, most_bytes, most_events))
         raise sqlite3.DatabaseError("malformed: its row of the log is damaged")
 
-    def append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> Accepted:
+    def append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> PublishResult:
         """Number an event and store it, and remove a few old ones; see :meth:`Bus.publish`."""
         execute = self._execute
         with self.transaction():
@@ -262,7 +262,7 @@ class Database:
                     and _is_time(found[1], now)
                     and found[1] >= now - seconds
                 ):
-                    return Accepted(f"{epoch}-{found[0]}", found[0], is_repeated=True)
+                    return PublishResult(f"{epoch}-{found[0]}", found[0], is_repeated=True)
                 if found is not None:
                     execute("UPDATE entries SET idempotency_key = NULL WHERE sequence = ?", (found[0],))
             head, events, total = head + 1, events + 1, total + size
@@ -275,7 +275,7 @@ class Database:
             if total > most_bytes or events > most_events or now >= self._look_at_age:
                 events, total = self._trim(head, now, seconds, events, total, most_bytes, most_events)
             execute("UPDATE log SET head = ?, events = ?, bytes = ?", (head, events, total))
-        return Accepted(f"{epoch}-{head}", head)
+        return PublishResult(f"{epoch}-{head}", head)
 
     def _trim(
         self,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...core.log import Entry
 from ...errors import BusUnavailable
-from ...platform.concurrency import current_mode
+from ...platform.backends import current_backend
 from ..base import Report
 from ..follower import MAX_READ_SECONDS, LogChanged, Tail
 from .database import Database, Refused
@@ -57,7 +57,7 @@ class SqliteReader:
         self._database = turn.take(open)
         self._readable_at = time.monotonic()
         self._doorbell: Doorbell | None = None
-        self._bell = current_mode().bell()
+        self._wakeup = current_backend().wakeup()
         self._hang()
 
     def _hang(self) -> None:
@@ -83,7 +83,7 @@ class SqliteReader:
         return tail
 
     def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
-        """Return what comes after a number; waits for it until the bell rings, at most ``seconds``."""
+        """Return what comes after a number; waits for it until the wakeup rings, at most ``seconds``."""
         # Asked first: what is left in the old file is read then, to its end.
         replaced = self._database.is_replaced()
         entries = self._read(epoch, position)
@@ -135,9 +135,9 @@ class SqliteReader:
 
     def _wait(self, seconds: float) -> None:
         if self._doorbell is None:
-            self._bell.wait(seconds)
+            self._wakeup.wait(seconds)
         else:
-            current_mode().wait_readable(self._doorbell.fileno(), seconds)
+            current_backend().wait_readable(self._doorbell.fileno(), seconds)
             self._doorbell.answer()
             # Where the file is gone too, the next look says so, and this reader ends.
             if not self._doorbell.is_there() and not self._database.is_replaced():
@@ -150,7 +150,7 @@ class SqliteReader:
         if self._doorbell is not None:
             with suppress(OSError, ValueError):
                 self._doorbell.ring()
-        self._bell.ring()
+        self._wakeup.wake()
 
     def report(self, report: Report) -> None:
         """Tell the others of this process."""
@@ -168,7 +168,7 @@ class SqliteReader:
             logger.debug("A report was left out: %s", error)
 
     def close(self) -> None:
-        """Give the connection and the bell back."""
+        """Give the connection and the wakeup back."""
         if self._doorbell is not None:
             self._doorbell.close()
         self._database.close()

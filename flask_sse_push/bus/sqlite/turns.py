@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ...errors import BusUnavailable
-from ...platform.concurrency import reentrant_lock
+from ...platform.locks import reentrant_lock
 
 __all__ = ["PATIENCE_SECONDS", "Turn", "is_busy", "patiently"]
 

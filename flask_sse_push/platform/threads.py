@@ -1,0 +1,62 @@
+"""The backend of threads."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Callable
+
+from .waiting import Backend, Wakeup
+
+__all__ = ["THREADS"]
+
+
+class _ThreadWakeup:
+    __slots__ = ("_event", "_waiting")
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._waiting = False
+
+    @property
+    def is_pending(self) -> bool:
+        return self._waiting and self._event.is_set()
+
+    def wake(self) -> None:
+        self._event.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._waiting = True
+        rung = self._event.wait(timeout)
+        self._waiting = False
+        self._event.clear()
+        return rung
+
+
+class _Threads:
+    is_preemptive = True
+
+    def wakeup(self) -> Wakeup:
+        return _ThreadWakeup()
+
+    def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
+        threading.Thread(target=run, name=name, daemon=True).start()
+        return _nothing
+
+    def give_way(self) -> bool:
+        # A thread that gives the interpreter away for less may get it back before anybody else had it.
+        time.sleep(0.001)
+        return True
+
+    def wait_readable(self, fileno: int, timeout: float) -> None:
+        poll = select.poll()  # unlike select(), any file number will do
+        poll.register(fileno, select.POLLIN)
+        poll.poll(timeout * 1000)
+
+
+THREADS: Backend = _Threads()
+
+
+def _nothing() -> None:
+    """A thread cannot be interrupted from outside."""
