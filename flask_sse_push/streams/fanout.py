@@ -10,7 +10,7 @@ from ..platform.backends import current_backend
 from ..platform.fork import forks
 from ..platform.locks import short_lock, when_free
 from ..platform.threads import THREADS
-from ..platform.waiting import Backend, Wakeup, in_turns
+from ..platform.waiting import Backend, Wakeup
 
 __all__ = ["MAX_PAUSE_SECONDS", "Fanout"]
 
@@ -144,7 +144,7 @@ class Fanout:
             )
             return
         self.is_ringing = True
-        for wakeup in in_turns(backend, bells):
+        for wakeup in backend.in_turns(bells):
             try:
                 wakeup.wake()
             except Exception:

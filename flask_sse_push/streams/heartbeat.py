@@ -19,8 +19,9 @@ from ..platform.fork import PerProcess, forks
 from ..platform.gunicorn import MasterWatch, lost_master
 from ..platform.hangups import Hangups
 from ..platform.locks import short_lock, when_free
-from ..platform.server import Server, bound_waits
-from ..platform.waiting import Backend, in_turns
+from ..platform.server import Server
+from ..platform.sockets import bound_waits
+from ..platform.waiting import Backend
 
 __all__ = ["Heartbeat", "Kept", "process_heartbeat"]
 
@@ -149,7 +150,7 @@ class Heartbeat:
     def _watch_new(self, backend: Backend, hangups: Hangups[Kept], born: int) -> None:
         # Not with each request: these are five calls into the kernel, which cost far less one stream after the other, and the crowd that comes
         # back after a restart has its answers sooner. A hang-up that is older than the watch is seen when the watch begins.
-        for stream in in_turns(backend, list(self._new)):
+        for stream in backend.in_turns(list(self._new)):
             with when_free(self._lock):
                 if forks() != born:
                     return  # the set is the parent's too
@@ -188,7 +189,7 @@ class Heartbeat:
                 drain.look(streams, now)
                 if now - looked_at >= look_seconds:
                     before, looked_at = looked_at, now
-                    for stream in in_turns(backend, streams):
+                    for stream in backend.in_turns(streams):
                         _look_at(stream, now, before, look_seconds)
             except Exception:
                 logger.exception("The heartbeat stumbled and goes on.")
