@@ -116,7 +116,7 @@ class SSEPush(Blueprint):
         super().register(app, options)
         self._rules.claim(app)
         # Before the app's own: they may publish, or answer in the view's place.
-        app.before_request_funcs.setdefault(None, []).insert(0, state.request_came)
+        app.before_request_funcs.setdefault(None, []).insert(0, state.audience.request_came)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)
 
@@ -282,7 +282,8 @@ class SSEPush(Blueprint):
         """
         state = self._state()
         state.warn_of_late_settings()
-        return state.stats_of_all() if all_processes else state.stats()
+        process = state.process()
+        return process.stats_of_all() if all_processes else process.stats()
 
     def _import_names(self) -> set[str]:
         names = {state.app.import_name for state in self._states}
@@ -368,10 +369,11 @@ class SSEPush(Blueprint):
     def _refuse_response(self, state: AppState) -> Response | None:
         if request.method == "GET":
             return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
-        reason = state.why_not(request)
+        process = state.process()
+        reason = process.why_not(request)
         if reason is None:
             return None
-        state.stream_refused(reason)
+        process.stream_refused(reason)
         message = "This server or this client has as many streams as it may have. Try again later."
         full = self._answer(state, 503, {"error": "full", "message": message})
         full.headers["Retry-After"] = "15"

@@ -244,7 +244,7 @@ def stats_command(watch: float | None, as_json: bool) -> None:
     """  # noqa: D301  # click looks for the character itself
     state = _shared_state()
     while True:
-        stats = state.stats_of_all()
+        stats = state.process().stats_of_all()
         click.echo(json.dumps(stats) if as_json else _table(stats))
         if watch is None:
             return
@@ -255,7 +255,7 @@ def stats_command(watch: float | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, name to listeners.")
 def channels_command(as_json: bool) -> None:
     """Show the channels that somebody listens to, and how many do, in all processes."""
-    channels = _shared_state().stats_of_all()["channels"]
+    channels = _shared_state().process().stats_of_all()["channels"]
     if as_json:
         click.echo(json.dumps(channels))
         return
@@ -269,7 +269,7 @@ def _shared_state() -> AppState:
         raise click.ClickException(
             f"flask_sse_push is not registered on app {current_app.name!r}. Call app.register_blueprint(sse) where the app is made."
         )
-    if not state.bus().shared:
+    if not state.process().bus.shared:
         raise click.ClickException(
             "The bus of this app belongs to its server alone, and no other process can reach it. Set SSE_PUSH_BUS_URL for the server and for this "
             'command, to something like "sqlite:////var/lib/shop/events.db" or "redis://localhost:6379/0".'

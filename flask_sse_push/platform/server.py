@@ -39,6 +39,11 @@ class Server:
         return self.worker is not None and not self.worker.alive
 
     @property
+    def is_gevent_worker(self) -> bool:
+        """Whether this is gunicorn's gevent worker, or a kind of it."""
+        return self.worker is not None and "gevent" in sys.modules
+
+    @property
     def kind(self) -> str:
         """The class of gunicorn's worker, or the first word of the name."""
         return type(self.worker).__name__ if self.worker is not None else self.name.split()[0]
