@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..bus.base import Bus, Report
-from ..core import resume
-from ..core.log import ENTRY_OVERHEAD_BYTES, NOTHING, Batch, Cursor, Entry, Log
+from ..core.cursor import Cursor, Start
+from ..core.entry import ENTRY_OVERHEAD_BYTES, Entry
+from ..core.log import Log
+from ..core.log_cache import NOTHING, Batch
 from ..extension.settings import Settings
 from ..platform.backends import current_backend
 from ..platform.locks import short_lock, when_free
@@ -88,8 +90,8 @@ class Hub:
         while self._bus.health().state == "starting" and time.monotonic() < end:
             wakeup.wait(_LOOK_SECONDS)
 
-    def start(self, last_event_id: str | None) -> resume.Start | None:
-        """Return where a stream begins, see :func:`core.resume.start`; ``None`` while the log is not here, or its end is not."""
+    def start(self, last_event_id: str | None) -> Start | None:
+        """Return where a stream begins, see :meth:`Log.place`; ``None`` while the log is not here, or its end is not."""
         if self._bus.health().state != "up":
             return None
         with when_free(self._lock):
@@ -97,7 +99,7 @@ class Hub:
             if self._log is None:
                 return None
             self._log.expire(time.monotonic())
-            return resume.start(self._log, last_event_id, MAX_LAG if self._bus.shared else 0)
+            return self._log.place(last_event_id, MAX_LAG if self._bus.shared else 0)
 
     def read(self, cursor: Cursor) -> Batch:
         """Return what comes after a cursor, and move it; see :meth:`Log.read`."""

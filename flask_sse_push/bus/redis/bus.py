@@ -10,7 +10,7 @@ from typing import Any
 
 from blinker import Signal
 
-from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
+from ...core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
 from ..base import BusFactory, BusOptions, Health, PublishResult, Report, Snapshot
 from ..follower import Follower

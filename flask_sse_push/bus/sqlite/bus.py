@@ -16,7 +16,7 @@ from pathlib import Path
 
 from blinker import Signal
 
-from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
+from ...core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
 from ...platform.ownership import UnusablePathError
 from ..base import BusOptions, Health, PublishResult, Report, Snapshot
