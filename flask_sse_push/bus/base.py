@@ -42,7 +42,7 @@ class Retention(NamedTuple):
     seconds: float
     """How long."""
     max_bytes: int
-    """Bytes, with :data:`core.log.ENTRY_OVERHEAD_BYTES` for each event."""
+    """Bytes, with :data:`core.entry.ENTRY_OVERHEAD_BYTES` for each event."""
     max_events: int = MAX_STORED_EVENTS
     """Events."""
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from ..bus.base import MAX_STORED_EVENTS, BusFactory, BusOptions, Retention
 from ..core.channels import DEFAULT_CHANNEL, Pattern
+from ..core.entry import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ..core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
-from ..core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ..errors import ConfigurationError, InvalidChannel
 from ..streams.hub import LogOptions
 from ..streams.stream import StreamOptions

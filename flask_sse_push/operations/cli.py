@@ -295,13 +295,12 @@ def _chunks_of_bus(
             history=known["history"],
         )
 
-    hub = Hub(bus, state.settings, report)
+    hub = Hub(bus, state.settings.log_options(), report)
     try:
-        hub.wait_until_ready(state.settings.publish_timeout_seconds)
+        subscription = Subscription(hub, channels, since, state.settings.publish_timeout_seconds)
         health = bus.health()
         if health.is_refused:
             raise ConfigurationError(health.error)
-        subscription = Subscription(hub, channels, since)
         wakeup, decoder = THREADS.wakeup(), Decoder()
         subscription.open(wakeup)
         try:

@@ -8,7 +8,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..bus.base import Bus, Report
-from ..core.log import ENTRY_OVERHEAD_BYTES, Batch, Cursor, Entry, Log, Start
+from ..core.cursor import Cursor, Start
+from ..core.entry import ENTRY_OVERHEAD_BYTES, Entry
+from ..core.log import Log
+from ..core.log_cache import Batch
 from ..platform.backends import current_backend
 from ..platform.locks import ReentrantLock
 from ..platform.waiting import Wakeup
@@ -68,7 +71,7 @@ class Hub:
         """Whether anybody listens here; asked by the bus."""
         return bool(self.fanout.listeners)
 
-    def log_begun(self, epoch: str, position: int, entries: list[Entry]) -> None:
+    def log_begun(self, epoch: str, position: int, entries: Sequence[Entry]) -> None:
         """Begin with another log; called by the bus."""
         length, seconds, max_bytes = self._options
         log = Log(epoch, length=length, seconds=seconds, max_bytes=max_bytes, head=position)

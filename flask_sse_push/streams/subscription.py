@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..core import positions, wire
-from ..core.log import NOTHING, NOTHING_REPORTED, Cursor
+from ..core.cursor import NONE_REPORTED, Cursor
+from ..core.log_cache import NOTHING
 from ..platform.waiting import Wakeup
 from .hub import Hub
 
@@ -43,7 +44,7 @@ class Subscription(Cursor):
         self, hub: Hub, channels: tuple[str, ...], last_event_id: str | None, wait_seconds: float = 0.0
     ) -> None:
         self.channels = _shared(channels)
-        self.epoch, self.position, self.reported = _NOWHERE, 0, NOTHING_REPORTED
+        self.epoch, self.position, self.reported = _NOWHERE, 0, NONE_REPORTED
         self.has_more = False
         self._hub = hub
         self._last_event_id = last_event_id

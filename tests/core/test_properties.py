@@ -9,19 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from flask_sse_push.core import resume
-from flask_sse_push.core.event import RESERVED_PREFIX, RESERVED_TYPES, Event
-from flask_sse_push.core.wire import encode, reset
-from flask_sse_push.core.positions import EventId, parse
-from flask_sse_push.core.log import (
+from flask_sse_push.core.cursor import Cursor
+from flask_sse_push.core.decoder import Decoder, decode
+from flask_sse_push.core.entry import (
     CHANNEL_OVERHEAD_BYTES,
     ENTRY_OVERHEAD_BYTES,
     PLACE_OVERHEAD_BYTES,
-    Cursor,
     Entry,
-    Log,
 )
-from flask_sse_push.core.decoder import Decoder, decode
+from flask_sse_push.core.event import RESERVED_PREFIX, RESERVED_TYPES, Event
+from flask_sse_push.core.log import Log
+from flask_sse_push.core.positions import EventId, parse
+from flask_sse_push.core.wire import encode
 from flask_sse_push.errors import InvalidEvent
 
 text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -127,7 +126,7 @@ def test_any_text_is_a_position_or_none(text):
 def test_any_start_is_within_the_log(text, head):
     """Wherever a client says it stopped, the stream begins between 0 and the head, and says why when it cannot prove it."""
     log = Log("now", length=5, seconds=10, max_bytes=1 << 20, head=head)
-    start = resume.start(log, text)
+    start = log.place(text)
     assert 0 <= start.position <= head
     assert (start.reason is None) == (
         text == "" or (text.startswith("now-") and str(parse(text)) == text and parse(text).sequence <= head)

@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import Any
 
-from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
+from ...core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
 from ..base import BusFactory, BusOptions, PublishResult, Snapshot
 from ..follower import FollowedBus

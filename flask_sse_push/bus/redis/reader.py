@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from ...core.log import ENTRY_OVERHEAD_BYTES, Entry
+from ...core.entry import ENTRY_OVERHEAD_BYTES, Entry
 from ...core.stored import check_report, check_stored
 from ..base import LEASE_SECONDS, BusOptions, Report, Retention
 from ..follower import MAX_READ_SECONDS, LogChanged, Tail

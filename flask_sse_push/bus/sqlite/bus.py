@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
+from ...core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
 from ...platform.ownership import UnusablePathError
 from ..base import BusOptions, PublishResult, Snapshot
