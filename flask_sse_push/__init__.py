@@ -14,7 +14,7 @@ from .errors import (
 from .extension.blueprint import SSEPush, publish, sse
 from .extension.publisher import Publisher
 from .signals import event_published, stream_closed, stream_opened
-from .streams.observer import StreamInfo
+from .streams.stream import StreamInfo
 from .version import __version__
 
 __all__ = [

@@ -211,7 +211,7 @@ class Session:
             outcome (str | None): Why the source ended, if it did.
         """
         if self.state in (State.DRAINING, State.STALLED, State.GONE):
-            return self.state.value
+            return str(self.state.value)
         # Bytes that the server still has when it closes are bytes whose write failed.
         left = State.CLOSED if self.writing_since is None else State.GONE
         return outcome or str(left.value)

@@ -186,7 +186,7 @@ class SSEPush(Blueprint):
             return self._refuse(state, _no_name(error, channels))
         if DEFAULT_CHANNEL in names:
             state.serves_default = True
-        return state.subscribe(asked, names)
+        return self._finish(state, state.subscribe(asked, names))
 
     def response(self, iterable: Iterable[Any]) -> Response:
         """
@@ -218,7 +218,7 @@ class SSEPush(Blueprint):
             state, asked = self._state(), _current_request()
             refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)
             if refusal is None:
-                return state.respond(asked, iterable)
+                return self._finish(state, state.respond(asked, iterable))
         except BaseException:
             close_iterable(iterable)  # nobody else will
             raise
@@ -349,7 +349,7 @@ class SSEPush(Blueprint):
         refusal = check_access(channels, state.settings, self._rules, state.refusals)
         if refusal is not None:
             return self._answer_refusal(state, refusal)
-        return state.subscribe(asked, channels)
+        return self._finish(state, state.subscribe(asked, channels))
 
     def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
         if not is_foreign(asked, state.settings):
@@ -411,7 +411,8 @@ class SSEPush(Blueprint):
         """A refusal for good is JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
         return self._finish(state, RefusalResponse(status, state.app.json.dumps(body), "application/json"))
 
-    def _finish(self, state: AppState, response: RefusalResponse) -> Response:
+    def _finish(self, state: AppState, response: Response) -> Response:
+        """Let the pages read it that may."""
         add_cors_headers(response.headers, request, state.settings)
         return response
 

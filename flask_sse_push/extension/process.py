@@ -16,10 +16,9 @@ from ..errors import UnsupportedServer
 from ..platform.server import Server, inspect_server
 from ..platform.worker_log import use_gunicorn_log
 from ..streams.hub import Hub
-from ..streams.observer import StreamInfo
 from ..streams.registry import process_registry
 from ..streams.source import Source
-from ..streams.stream import Place, Stream
+from ..streams.stream import Place, Stream, StreamInfo
 from ..version import __version__
 from . import checks
 from .clients import NOBODY, ClientStreams, key_of

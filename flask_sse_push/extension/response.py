@@ -55,7 +55,7 @@ class EventStreamResponse(Response):
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as a WSGI application."""
         connection = connect(self._server, environ, start_response, direct_write=self._direct_write)
-        self._stream.connect(connection)
+        self._stream.connection = connection
         if ENVIRON_KEY in environ:
             environ[ENVIRON_KEY].append(self._stream)
         return super().__call__(environ, start_response)

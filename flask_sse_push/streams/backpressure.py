@@ -25,7 +25,7 @@ class Backpressure:
         max_events (int): Half of a channel's history.
         max_bytes (int): Half of what the history may weigh.
         followed_to (Callable): Returns the number of the last event that has come here, or ``None`` where nothing is
-            on its way: the bus is this process's own, it is away, or nobody listens.
+            on its way: the bus is this process's own, or it is away.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Backpressure:
             sequence (int): Its number: on a shared bus it must come here first.
             until (float): When the publish must be over, on the monotonic clock.
         """
-        if not self._is_burst(channels, sequence):
-            return
         fanout = self._fanout
+        if not fanout.listeners or not self._is_burst(channels, sequence):
+            return
         end = min(time.monotonic() + MAX_HOLD_SECONDS, until)
         while time.monotonic() < end and fanout.give_way():
             # A copy of a dict is one step of the interpreter's: no lock is needed, which this stack may hold.

@@ -33,23 +33,14 @@ class DirectStream(Stream):
     Elsewhere, as behind a middleware that changes bodies, it is an ordinary stream.
     """
 
-    __slots__ = ("_is_body", "_writer", "unsent")
+    __slots__ = ("_writer", "unsent")
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.unsent = b""
-        """What the socket did not take, framed: the greenlet sends it before anything else."""
-        self._is_body = False
-        self._writer: DirectWriter | None = None
-
-    @property
-    def is_direct(self) -> bool:  # type: ignore[override]
-        """Whether the client's socket is written to beside the server."""
-        return self._writer is not None
+    unsent: bytes
+    """What the socket did not take, framed: the greenlet sends it before anything else."""
 
     def __eq__(self, other: object) -> bool:
         if self.connection.response is not None and is_server_asking(self):
-            self._is_body = True
+            self.is_direct = True
         return self is other
 
     __hash__ = object.__hash__
@@ -65,10 +56,10 @@ class DirectStream(Stream):
 
     def _listen(self, wakeup: Wakeup) -> Wakeup:
         response = self.connection.response
-        if not self._is_body or not sends_whole_body(response):
-            return wakeup
-        self._writer = DirectWriter(self, self._source, wakeup, response)
-        return self._writer
+        self.unsent = b""
+        self.is_direct = self.is_direct and sends_whole_body(response)
+        self._writer = DirectWriter(self, self._source, wakeup, response) if self.is_direct else None
+        return self._writer or wakeup
 
     def _woken(self) -> None:
         """Send what the socket did not take as the server itself would: waiting, and cut off by the heartbeat."""

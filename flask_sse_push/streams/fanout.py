@@ -28,17 +28,18 @@ class Fanout:
     it rests for T before it begins again. Both together take 20 ms at most. So a fan-out that keeps up adds no delay, and a
     busy one puts many events into each write: a write costs as much as a publish, however much it carries.
 
-    Thread-safe. Nothing is lost when two threads meet: a channel is noted before it is looked for, and a listener that
-    comes in between reads by itself.
+    Its owner's lock guards who comes and goes. Noting and waking need none: a channel is noted before it is looked for,
+    and a listener that comes in between reads by itself.
 
     Args:
+        lock (ReentrantLock): Its owner's.
         max_events (int): So many events of one channel that nobody was woken for make the fan-out urgent.
         max_bytes (int): So many bytes of all channels do.
     """
 
-    def __init__(self, max_events: int, max_bytes: int) -> None:
+    def __init__(self, lock: ReentrantLock, max_events: int, max_bytes: int) -> None:
         self._max_events, self._max_bytes = max_events, max_bytes
-        self._lock = ReentrantLock()
+        self._lock = lock
         self.listeners: dict[str, dict[Wakeup, None]] = {}
         """Who listens to each channel."""
         self.pending: dict[str, int] = {}
@@ -57,38 +58,49 @@ class Fanout:
         self.is_urgent = False
         """Whether the history fills up: the next fan-out does not rest before."""
 
-    def attach(self, channels: tuple[str, ...], wakeup: Wakeup) -> None:
+    def attach(self, channels: tuple[str, ...], wakeup: Wakeup) -> bool:
         """
-        Wake a listener from now on when one of the channels has news.
+        Wake a listener from now on when one of the channels has news. With the lock.
 
-        Raises:
-            RuntimeError: No thread can be started; nothing is held then.
+        Returns:
+            bool: Whether it is the first: then :meth:`start` is to follow.
         """
-        with self._lock:
-            self._count += 1
-            starts = self._backend is None
-            if starts:
-                self._backend = current_backend()
-                self._wakeup = self._backend.wakeup()
-        if starts:
-            self._start()
-        with self._lock:
-            for channel in channels:
-                self.listeners.setdefault(channel, {})[wakeup] = None
+        for channel in channels:
+            self.listeners.setdefault(channel, {})[wakeup] = None
+        self._count += 1
+        is_first = self._backend is None
+        if is_first:
+            self._backend = current_backend()
+            self._wakeup = self._backend.wakeup()
+        return is_first
 
     def detach(self, channels: tuple[str, ...], wakeup: Wakeup) -> None:
-        """Undo :meth:`attach`. With the last listener the greenlet or thread ends."""
-        with self._lock:
-            for channel in channels:
-                listeners = self.listeners[channel]
-                del listeners[wakeup]
-                if not listeners:
-                    del self.listeners[channel]
-                    self.pending.pop(channel, None)
-            self._count -= 1
-            own = None if self._count else self._wakeup
-        if own is not None:
-            own.wake()
+        """Undo :meth:`attach`. With the lock. With the last listener the greenlet or thread ends."""
+        for channel in channels:
+            listeners = self.listeners[channel]
+            del listeners[wakeup]
+            if not listeners:
+                del self.listeners[channel]
+                self.pending.pop(channel, None)
+        self._count -= 1
+        if not self._count and self._wakeup is not None:
+            self._wakeup.wake()
+
+    def start(self) -> None:
+        """
+        Run the greenlet or thread. In no lock.
+
+        Raises:
+            RuntimeError: No thread can be started. The next listener tries again.
+        """
+        assert self._backend is not None
+        try:
+            self._backend.spawn(self._run, "flask_sse_push.fanout")
+        except RuntimeError:
+            with self._lock:
+                self._backend = self._wakeup = None
+            raise
+        self.notify()  # of what came while nobody listened
 
     def add(self, channels: Iterable[str], size: int) -> bool:
         """
@@ -136,17 +148,6 @@ class Fanout:
         """Let the fan-out and the streams run. False when there are none, or the caller cannot make way for them."""
         backend = self._backend
         return backend is not None and backend.give_way()
-
-    def _start(self) -> None:
-        assert self._backend is not None
-        try:
-            self._backend.spawn(self._run, "flask_sse_push.fanout")
-        except RuntimeError:
-            with self._lock:
-                self._count -= 1
-                self._backend = self._wakeup = None
-            raise
-        self.notify()  # of what came while nobody listened
 
     def _run(self) -> None:
         while True:

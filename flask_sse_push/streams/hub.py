@@ -59,7 +59,7 @@ class Hub:
         self._options = options
         self._lock = ReentrantLock()
         burst = max(1, options.length // 2), options.max_bytes // 2
-        self.fanout = Fanout(*burst)
+        self.fanout = Fanout(self._lock, *burst)
         """Who listens."""
         self.backpressure = Backpressure(self.fanout, *burst, self._followed_to)
         """Asked by publishers when their event is stored."""
@@ -82,7 +82,11 @@ class Hub:
     def entries_came(self, entries: Sequence[Entry]) -> None:
         """Add entries to the log; called by the bus, in their order."""
         for entry in entries:
-            self._lock.post(partial(self._append, entry))
+            if self._lock.is_busy:
+                self._lock.post(partial(self._append, entry))
+            else:
+                with self._lock:
+                    self._append(entry)
             if self._bus.shared and self.fanout.is_urgent:
                 # The bus brings what was published elsewhere, perhaps faster than a publisher here is allowed to.
                 self.backpressure.hold(entry.channels, entry.sequence)
@@ -136,7 +140,19 @@ class Hub:
         # First: the bus may have ended since the request came, and where it cannot start, nothing is held.
         if self._bus.shared:
             self._bus.start(self)
-        self.fanout.attach(channels, wakeup)
+        with self._lock:
+            is_first = self.fanout.attach(channels, wakeup)
+        if is_first:
+            try:
+                self.fanout.start()
+            except RuntimeError:
+                self.detach(channels, wakeup)
+                raise
+
+    def detach(self, channels: tuple[str, ...], wakeup: Wakeup) -> None:
+        """Undo :meth:`attach`."""
+        with self._lock:
+            self.fanout.detach(channels, wakeup)
 
     def stats(self) -> dict[str, Any]:
         """
@@ -176,6 +192,6 @@ class Hub:
 
     def _followed_to(self) -> int | None:
         bus, log = self._bus, self.log
-        if not bus.shared or log is None or not self.fanout.listeners or bus.health().state != "up":
+        if not bus.shared or log is None or bus.health().state != "up":
             return None
         return log.head

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import errno
 import random
+import sys
 import time
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from ..core import wire
+from ..core import positions, wire
 from ..core.session import Action, Cause, Look, Session, State
 from ..platform import sockets
 from ..platform.backends import current_backend
 from ..platform.server import Connection, Server
 from ..platform.waiting import Wakeup
-from .observer import Observer, StreamInfo
 from .registry import StreamRegistry, process_registry
 from .source import Source
 
-__all__ = ["Place", "Stream", "StreamOptions"]
+__all__ = ["Observer", "Place", "Stream", "StreamInfo", "StreamOptions"]
 
 # A browser that is told to come later waits this long: long enough for room, and not all at once.
 _LATER_MILLISECONDS = (15_000, 60_000)
@@ -30,6 +31,40 @@ _REFUSALS = {
     "unknown client": "This server cannot tell whose stream this would be. Come back later.",
     "bus": "This server cannot read the events of its app. Come back later.",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What observers learn of a stream."""
+
+    channels: tuple[str, ...]
+    """What it reads; empty for :meth:`SSEPush.response`."""
+    last_event_id: str | None
+    """
+    Where its client said it stopped, if that can be the id of an event: a position in a log, or for
+    :meth:`SSEPush.response` 1 to 64 letters, digits and ``. _ ~ -``. Else ``None``: a client can send
+    anything, and observers write this into logs.
+    """
+    remote_address: str | None
+    """``REMOTE_ADDR`` of its request."""
+
+    def __post_init__(self) -> None:
+        id = self.last_event_id
+        if id is not None and not (positions.parse(id) if self.channels else positions.is_token(id)):
+            object.__setattr__(self, "last_event_id", None)
+
+
+class Observer(Protocol):
+    """Who is told of a stream's life. Called by the stream, from its thread or greenlet."""
+
+    def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
+        """Its first byte is about to be sent; ``is_direct``: the client's socket is written to directly after it."""
+
+    def stream_closed(self, info: StreamInfo, reason: str, is_direct: bool) -> None:
+        """It is over and holds nothing any more."""
+
+    def stream_refused(self, reason: str) -> None:
+        """Its client was asked to come later: ``"full"``, ``"draining"``, ``"client"``, ``"unknown client"`` or ``"bus"``."""
 
 
 class StreamOptions(NamedTuple):
@@ -97,11 +132,10 @@ class Stream:
         "connection",
         "heartbeat_seconds",
         "is_bare",
+        "is_direct",
         "session",
+        "write_timeout_seconds",
     )
-
-    is_direct = False
-    """Whether the client's socket is written to beside the server."""
 
     def __init__(
         self,
@@ -115,10 +149,14 @@ class Stream:
         # Streams that got an event together are silent together: they must not all get a heartbeat together too.
         self.heartbeat_seconds = options.heartbeat_seconds * random.uniform(0.75, 1)
         """How long this client may hear nothing."""
+        self.write_timeout_seconds = options.write_timeout_seconds
+        """How long one write may wait for the client."""
         self.session = Session(self.heartbeat_seconds, options.write_timeout_seconds)
         """Where it is in its life."""
         self.connection = _UNCONNECTED
-        """What sends it; told by :meth:`connect`."""
+        """What sends it; set before the first chunk."""
+        self.is_direct = False
+        """Whether the client's socket is written to beside the server."""
         self.is_bare = False
         """Whether nothing of this package is around it: :meth:`close` is then the last that the server hears of it."""
         self._source = source
@@ -131,15 +169,6 @@ class Stream:
         self._listener: Wakeup | None = None  # what the source wakes
         self._closed = False
         self._chunks = self._run()
-
-    @property
-    def write_timeout_seconds(self) -> float:
-        """How long one write may wait for the client."""
-        return self._options.write_timeout_seconds
-
-    def connect(self, connection: Connection) -> None:
-        """Say what sends this stream, before the first chunk."""
-        self.connection = connection
 
     def __iter__(self) -> Stream:
         return self
@@ -159,7 +188,7 @@ class Stream:
         Called by the server, or by what stands before it.
         """
         self._give_back()
-        if self.is_bare:
+        if self.is_bare and sys.exc_info()[1] is not None:
             sockets.hush_timeout()
 
     def look(self, now: float, looked_at: float, margin_seconds: float) -> None:
@@ -240,7 +269,8 @@ class Stream:
 
     def _enter(self, registry: StreamRegistry) -> str | None:
         """Be counted and looked after from now on, or return why not."""
-        if self.connection.server.stopping:
+        worker = self.connection.server.worker
+        if worker is not None and not worker.alive:
             return "draining"
         place = self._place
         if place is not None and (refused := place.take()) is not None:

@@ -62,7 +62,7 @@ class Subscription(Cursor):
         """Stop listening."""
         wakeup, self._wakeup = self._wakeup, None
         if wakeup is not None:
-            self._hub.fanout.detach(self.channels, wakeup)
+            self._hub.detach(self.channels, wakeup)
 
     def prelude(self) -> bytes:
         """
@@ -97,10 +97,11 @@ class Subscription(Cursor):
             log = self._hub.log
             assert log is not None
         before, epoch = self.position, self.epoch
-        # Both without the lock, which was a tenth of a delivery. An entry that comes meanwhile wakes this stream again.
-        batch = log.read_shared(self)
-        if batch is None:
-            batch = NOTHING if before >= log.head and epoch == log.epoch else self._hub.read(self)
+        # Without the lock, which was a tenth of a delivery. An entry that comes meanwhile wakes this stream again.
+        if before >= log.head and epoch == log.epoch:
+            batch = NOTHING
+        else:
+            batch = log.read_shared(self) or self._hub.read(self)
         self.has_more = batch.has_more
         events, last = batch.wire, batch.last
         if last:
