@@ -116,7 +116,7 @@ class SSEPush(Blueprint):
         super().register(app, options)
         self._rules.claim(app)
         # Before the app's own: they may publish, or answer in the view's place.
-        app.before_request_funcs.setdefault(None, []).insert(0, state.audience.request_came)
+        app.before_request_funcs.setdefault(None, []).insert(0, state.request_came)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)
 
@@ -156,7 +156,7 @@ class SSEPush(Blueprint):
             ConfigurationError: The log of the Redis belongs to another app; nothing was stored.
             NotRegistered: The app cannot be told.
         """
-        return self._state().publish(data, type, id, retry, channel, idempotency_key)
+        return self._state().process().publish(data, type, id, retry, channel, idempotency_key)
 
     def stream(self, *channels: str) -> Response:
         """
@@ -184,9 +184,10 @@ class SSEPush(Blueprint):
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
             return self._refuse(state, _no_name(error, channels))
+        process = state.process()
         if DEFAULT_CHANNEL in names:
-            state.serves_default = True
-        return self._finish(state, state.subscribe(asked, names))
+            process.serves_default = True
+        return self._finish(state, process.subscribe(asked, names))
 
     def response(self, iterable: Iterable[Any]) -> Response:
         """
@@ -218,7 +219,7 @@ class SSEPush(Blueprint):
             state, asked = self._state(), _current_request()
             refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)
             if refusal is None:
-                return self._finish(state, state.respond(asked, iterable))
+                return self._finish(state, state.process().respond(asked, iterable))
         except BaseException:
             close_iterable(iterable)  # nobody else will
             raise
@@ -349,7 +350,7 @@ class SSEPush(Blueprint):
         refusal = check_access(channels, state.settings, self._rules, state.refusals)
         if refusal is not None:
             return self._answer_refusal(state, refusal)
-        return self._finish(state, state.subscribe(asked, channels))
+        return self._finish(state, state.process().subscribe(asked, channels))
 
     def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
         if not is_foreign(asked, state.settings):

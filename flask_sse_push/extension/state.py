@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
 
-from flask import Flask, Request
-from flask.json.provider import DefaultJSONProvider
+from flask import Flask
 
-from .. import signals
 from ..bus.auto import private_folder
 from ..bus.base import Bus
 from ..bus.urls import open_bus
-from ..core.channels import DEFAULT_CHANNEL
-from ..core.event import Event
-from ..core.messages import prepare, to_json
 from ..platform.fork import PerProcess
 from ..platform.gunicorn import nearest_worker
 from ..platform.locks import ReentrantLock
 from ..platform.server import inspect_server, is_gevent_patched
-from ..streams.iterable import IterableSource
-from ..streams.subscription import Subscription
 from .access import Rules
-from .clients import CUT_OFF
 from .identity import identify
 from .process import Process
 from .refusals import RefusalLog
-from .response import EventStreamResponse
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
 from .unheard import Audience
 
@@ -70,8 +58,6 @@ class AppState:
         """Says when nobody can hear what is published."""
         self.is_frozen = False
         """Whether the settings are those that count: they may change until the first use."""
-        self.serves_default = False
-        """Whether a view of the app's own has streamed the default channel."""
         self._configured = snapshot(app.config)
         self.settings = _read_settings(app)
         """What was configured at the registration; after the first use, what was configured then."""
@@ -82,7 +68,7 @@ class AppState:
         self._processes: PerProcess[Process] = PerProcess(self._make_process)
         server = inspect_server()
         if server.worker is not None:
-            self._processes.get().check_server(server, self._imported_unpatched)
+            self._processes.get().check_server(server)
 
     def freeze(self) -> None:
         """
@@ -146,91 +132,19 @@ class AppState:
             self.freeze()
         return self._processes.get()
 
-    def publish(
-        self,
-        data: Any,
-        type: str | None,
-        id: object,
-        retry: int | None,
-        channel: str | Iterable[str],
-        idempotency_key: str | None,
-    ) -> str:
-        """Check, encode and publish one event; see :meth:`SSEPush.publish`."""
-        settings = self.settings
-        text, channels, block, key = prepare(
-            data, type, id, retry, channel, idempotency_key, self.dumps, settings.max_event_bytes
-        )
-        process = self._processes.get()
-        until = time.monotonic() + settings.publish_timeout_seconds
-        event_id, sequence, is_repeated = process.bus.publish(channels, block, key)
-        if is_repeated:
-            return event_id
-        process.counts.published += 1
-        process.hub.backpressure.hold(channels, sequence, until)
-        if not settings.default_channel_public and DEFAULT_CHANNEL in channels:
-            self._warn_unreadable()
-        if process.may_be_unheard and self.audience.is_settled(process.bus, settings.bus_url == AUTO):
-            process.may_be_unheard = False
-        if signals.event_published.receivers:
-            event = Event(text, type, None, retry)
-            signals.send(signals.event_published, self.app, event=event, channels=channels, id=event_id)
-        return event_id
-
-    def dumps(self, value: Any) -> str:
-        """Encode as the app encodes JSON."""
-        # NaN and Infinity are no JSON: JSON.parse() would throw in every client. Other providers decide for themselves.
-        options = {"allow_nan": False} if isinstance(self.app.json, DefaultJSONProvider) else {}
-        return self.app.json.dumps(value, **options)
-
-    def subscribe(self, request: Request, channels: tuple[str, ...]) -> EventStreamResponse:
-        """
-        Return the response that streams granted channels to a request.
-
-        Raises:
-            UnsupportedServer: The server cannot stream.
-        """
-        process = self._usable(request)
-        query = request.args
-        # Not by get(), which raises and catches where there is none: that was a twentieth of opening a stream.
-        asked = query["last_event_id"] if "last_event_id" in query else None  # noqa: SIM401
-        last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or asked
-        source = Subscription(process.hub, channels, last_event_id, self.settings.publish_timeout_seconds)
-        place = CUT_OFF if process.bus.health().is_refused else process.place(request)
-        return process.respond(request, source, last_event_id, place)
-
-    def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
-        """
-        Return the response that streams an iterable to a request.
-
-        Raises:
-            UnsupportedServer: The server cannot stream.
-        """
-        process = self._usable(request)
-        last_event_id = request.headers.get("Last-Event-ID")
-        limit = self.settings.max_event_bytes
-        source = IterableSource(iterable, lambda value: to_json(value, self.dumps), limit, last_event_id)
-        return process.respond(request, source, last_event_id, process.place(request))
-
-    def _usable(self, request: Request) -> Process:
-        process = self._processes.get()
-        process.check_server(process.server(request.environ), self._imported_unpatched)
-        return process
+    def request_came(self) -> None:
+        """Note that the app is served by this process; called before each request."""
+        self.audience.request_came()
 
     def _make_process(self) -> Process:
-        return Process(self.app, self.settings, self.open_bus())
-
-    def _warn_unreadable(self) -> None:
-        """Say once that an event went to the closed default channel, as by publish() without a channel."""
-        if self.serves_default or self.rules.cover(DEFAULT_CHANNEL):
-            return
-        if self.refusals.count("closed default", None) != 1:
-            return
-        logger.warning(
-            "An event was published to channel %r, which nobody may read by the blueprint's route: "
-            "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC is False and no rule covers it. Give publish() a channel, or add a "
-            'rule: @sse.authorize("%s"). A view of your own that returns sse.stream() can read it.',
-            DEFAULT_CHANNEL,
-            DEFAULT_CHANNEL,
+        return Process(
+            self.app,
+            self.settings,
+            self.open_bus(),
+            self.rules,
+            self.refusals,
+            self.audience,
+            self._imported_unpatched,
         )
 
 

@@ -53,6 +53,11 @@ class Subscription(Cursor):
         self._wakeup: Wakeup | None = None
         self._find_place(wait_seconds)
 
+    @property
+    def has_place(self) -> bool:
+        """Whether there is a log to have a position in."""
+        return self.epoch is not _NOWHERE
+
     def open(self, wakeup: Wakeup) -> None:
         """Listen to the channels."""
         self._hub.attach(self.channels, wakeup)
