@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import pkgutil
 import select
 import sys
@@ -271,7 +272,10 @@ class Script:
 
     def pause(self, timeout: float | None, what: Any, is_over: Callable[[], bool]) -> None:
         """Wait for something, at most ``timeout`` seconds: called by whoever waits."""
-        until = None if timeout is None else self.now + max(0.0, timeout)
+        # A wait of less than the clock can show moves it by one step, or code that waits for "the rest" would spin.
+        until = None if timeout is None else self.now
+        if timeout is not None and timeout > 0:
+            until = max(self.now + timeout, math.nextafter(self.now, math.inf))
         task = self.current
         if task is not None:
             if not is_over() and (until is None or until > self.now):
