@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import math
 import pkgutil
 import select
 import sys
@@ -43,6 +42,9 @@ __all__ = ["Reader", "Script", "ScriptedBackend", "ScriptedWakeup", "Task", "ins
 
 MAX_STEPS = 10_000
 """After so many steps without rest, the tasks wake each other for ever."""
+
+LOOK_SECONDS = 1e-9
+"""By how much each look at the clock moves it: no clock stands still, and code that waits for "the rest" relies on it."""
 
 T = TypeVar("T")
 
@@ -186,8 +188,8 @@ class Script:
         self.test = greenlet.getcurrent()
         self.now = now
         """Seconds on the clock of ``time.monotonic``; the test may set it."""
-        self.look_seconds = 0.0
-        """By how much each look at the clock moves it: for code that loops until a time is over."""
+        self.look_seconds = LOOK_SECONDS
+        """By how much each look at the clock moves it; more for tests of code that loops until a time is over."""
         self.items_per_turn = 16
         """After how many items ``in_turns`` gives way."""
         self.cannot_spawn = False
@@ -272,10 +274,7 @@ class Script:
 
     def pause(self, timeout: float | None, what: Any, is_over: Callable[[], bool]) -> None:
         """Wait for something, at most ``timeout`` seconds: called by whoever waits."""
-        # A wait of less than the clock can show moves it by one step, or code that waits for "the rest" would spin.
-        until = None if timeout is None else self.now
-        if timeout is not None and timeout > 0:
-            until = max(self.now + timeout, math.nextafter(self.now, math.inf))
+        until = None if timeout is None else self.now + max(0.0, timeout)
         task = self.current
         if task is not None:
             if not is_over() and (until is None or until > self.now):

@@ -6,6 +6,7 @@ import pytest
 
 from flask_sse_push import SSEPush
 from tests.app.helpers import make_app
+from tests.scripted import LOOK_SECONDS
 
 RETRY = re.compile(rb"^retry: (\d+)$", re.MULTILINE)
 
@@ -106,7 +107,7 @@ def test_fanout_makes_way_for_others(script, site):
     script.backend.spawn(others, "others")
     site.publish("hello")
     script.settle()
-    script.look_seconds = 0.0
+    script.look_seconds = LOOK_SECONDS
     script.advance(0.1)
     assert all(b"hello" in reader.body for reader in readers)
     assert any(0 < count < 100 for count in seen), seen
@@ -124,7 +125,7 @@ def test_burst_waits_for_streams_that_can_read(script, site):
     script.look_seconds = 0.0001
     script.backend.spawn(burst, "burst")
     script.settle()
-    script.look_seconds = 0.0
+    script.look_seconds = LOOK_SECONDS
     script.advance(0.1)
     assert b"sse.reset" not in reader.body
     assert [int(number) for number in re.findall(rb"event (\d+)\.", reader.body)] == list(range(200))
