@@ -91,7 +91,9 @@ def publish_command(
         raise click.UsageError("--key names one event, and --lines publishes many.")
     state = _shared_state()
     for text in _lines() if lines else [_read_all() if data == "-" else data]:
-        click.echo(state.process().publish(_compact(text) if as_json else text, type_, None, retry, channel, key))
+        click.echo(
+            state.process().publish(_compact(text) if as_json else text, type_, None, retry, channel, key)
+        )
 
 
 @sse_group.command("listen", with_appcontext=False)  # a URL needs no app

@@ -128,8 +128,8 @@ def test_poison_that_keeps_coming_ends_a_read_in_time(server, make):
 def test_hole_is_told_to_streams(server, make):
     """A stream that waits gets sse.reset in the place of what cannot be read, and then the next event."""
     bus = make()
-    hub = Hub(bus, read_settings({"SSE_PUSH_BUS_URL": "memory://"}), dict)
-    hub.wait_until_ready(5 * FACTOR)
+    hub = Hub(bus, read_settings({"SSE_PUSH_BUS_URL": "memory://"}).log_options(), dict)
+    hub.place(None, 5 * FACTOR)
     eventually(lambda: bus.health().state == "up", 5000 * MS)
     subscription = Subscription(hub, ("a",), None)
     decoder, bell = Decoder(), threading.Event()
