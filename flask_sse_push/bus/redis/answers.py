@@ -1,4 +1,4 @@
-"""Answers of a server, looked at before they are used: what answers may be no Redis."""
+"""The answers of a server, checked before they are used: what answers may be no Redis."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from ...core.positions import is_epoch
 from ..base import PublishResult
 
 __all__ = [
-    "Item",
+    "RawEntry",
     "Touched",
-    "accepted",
-    "address",
+    "cluster_slots",
     "count",
     "epoch",
-    "first_stream",
-    "page",
+    "master_address",
+    "milliseconds",
+    "publish_result",
     "server_time",
-    "slots",
-    "texts",
+    "strings",
     "touched",
+    "xrange",
+    "xread",
 ]
 
-_MOST = 1 << 53
-"""Past this Lua, which gives the numbers, has no whole numbers."""
+_MAX_COUNT = 1 << 53
+"""From here on Lua, which gives the numbers, has no whole numbers."""
+
+_MAX_ID_BYTES = 41  # two numbers of 64 bits and a hyphen
+_MAX_TIMESTAMP_DIGITS = 15  # 30,000 years in milliseconds
 
 
 class Touched(NamedTuple):
@@ -33,21 +37,29 @@ class Touched(NamedTuple):
 
     epoch: str
     prefix: bytes
+    """How the ids of the log begin in the stream."""
     head: int
     now: int
+    """The server's clock, in milliseconds."""
     owner: bytes
+    """The name of the app that owns the log, if that is another one; all other fields are empty then."""
 
 
-class Item(NamedTuple):
-    """One entry of a stream, its fields not looked at."""
+class RawEntry(NamedTuple):
+    """One entry of a stream, its fields not checked."""
 
     id: bytes
     generation: int
     sequence: int
     fields: Any
 
+    @property
+    def number(self) -> tuple[int, int]:
+        """Both parts of the id, which rise from entry to entry."""
+        return self.generation, self.sequence
 
-def accepted(answer: object) -> PublishResult:
+
+def publish_result(answer: object) -> PublishResult:
     """
     Return what the script PUBLISH said.
 
@@ -63,7 +75,7 @@ def accepted(answer: object) -> PublishResult:
 
 
 def touched(answer: object) -> Touched:
-    """Return what the script TOUCH said; see :func:`accepted`."""
+    """Return what the script TOUCH said; see :func:`publish_result`."""
     if type(answer) is not list or len(answer) != 5:
         raise _wrong("TOUCH", answer)
     if type(answer[1]) is not bytes or type(answer[4]) is not bytes:
@@ -75,54 +87,61 @@ def touched(answer: object) -> Touched:
     return Touched(epoch(answer[0]), answer[1], count(answer[2]), count(answer[3]), b"")
 
 
-def page(answer: object) -> list[Item]:
-    """Return entries of a stream, whose ids rise; see :func:`accepted`."""
+def xrange(answer: object) -> list[RawEntry]:
+    """Return the entries in an answer of XRANGE, whose ids rise; see :func:`publish_result`."""
     if type(answer) is not list:
         raise _wrong("XRANGE", answer)
-    items: list[Item] = []
+    entries: list[RawEntry] = []
     before = (0, 0)
     for pair in answer:
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not bytes or len(pair[0]) > 41:
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not bytes:
             raise _wrong("XRANGE", pair)
-        generation, found, sequence = pair[0].partition(b"-")
-        if not found or not generation.isdigit() or not sequence.isdigit():
+        id = pair[0]
+        generation, found, sequence = id.partition(b"-")
+        if len(id) > _MAX_ID_BYTES or not found or not generation.isdigit() or not sequence.isdigit():
             raise _wrong("XRANGE", pair)
-        item = Item(pair[0], int(generation), int(sequence), pair[1])
-        if item[1:3] <= before or item.sequence >= _MOST:
+        entry = RawEntry(id, int(generation), int(sequence), pair[1])
+        if entry.number <= before or entry.sequence >= _MAX_COUNT:
             raise _wrong("XRANGE", pair)
-        before = item[1:3]
-        items.append(item)
-    return items
+        before = entry.number
+        entries.append(entry)
+    return entries
 
 
-def first_stream(answer: object) -> object:
-    """Return the entries in an answer of XREAD, which was asked for one stream; see :func:`accepted`."""
+def xread(answer: object) -> list[RawEntry]:
+    """Return the entries in an answer of XREAD, which was asked for one stream; see :func:`xrange`."""
     if answer is None:
         return []
     if type(answer) is not list or len(answer) != 1 or type(answer[0]) is not list or len(answer[0]) != 2:
         raise _wrong("XREAD", answer)
-    return answer[0][1]
+    return xrange(answer[0][1])
 
 
 def count(answer: object) -> int:
-    """Return a whole number from 0 on, also one that stands in a field; see :func:`accepted`."""
+    """Return a whole number from 0 on, also one that stands in a string; see :func:`publish_result`."""
     if type(answer) is bytes and answer.isdigit() and len(answer) <= 16:
         answer = int(answer)
-    if type(answer) is not int or not 0 <= answer < _MOST:
+    if type(answer) is not int or not 0 <= answer < _MAX_COUNT:
         raise _wrong("a command", answer)
     return answer
 
 
 def epoch(answer: object) -> str:
-    """Return the life of a log; see :func:`accepted`."""
+    """Return the life of a log; see :func:`publish_result`."""
     text = answer.decode("ascii", "replace") if type(answer) is bytes else None
     if not is_epoch(text):
         raise _wrong("a script", answer)
     return str(text)
 
 
-def texts(answer: object, length: int | None = None) -> list[bytes | None]:
-    """Return a list of texts, so many if that is said; each may be missing. See :func:`accepted`."""
+def strings(answer: object, length: int | None = None) -> list[bytes | None]:
+    """
+    Return a list of strings, each of which may be missing; see :func:`publish_result`.
+
+    Args:
+        answer (object): What the server said.
+        length (int | None): How many there must be, if that is known.
+    """
     if type(answer) is not list or (length is not None and len(answer) != length):
         raise _wrong("a command", answer)
     if not all(item is None or type(item) is bytes for item in answer):
@@ -131,25 +150,38 @@ def texts(answer: object, length: int | None = None) -> list[bytes | None]:
 
 
 def server_time(answer: object) -> int:
-    """Return the server's clock in milliseconds; see :func:`accepted`."""
-    seconds, microseconds = texts(answer, 2)
+    """Return the server's clock in milliseconds; see :func:`publish_result`."""
+    seconds, microseconds = strings(answer, 2)
     return 1000 * count(seconds) + count(microseconds) // 1000
 
 
-def address(answer: object) -> tuple[str, int] | None:
-    """Return where a Sentinel says that the master is, ``None`` when it knows none; see :func:`accepted`."""
+def milliseconds(text: bytes) -> int:
+    """
+    Return a time that stands in a string, in milliseconds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not text.isdigit() or len(text) > _MAX_TIMESTAMP_DIGITS:
+        raise ValueError("its time is no number")
+    return int(text)
+
+
+def master_address(answer: object) -> tuple[str, int] | None:
+    """Return the master that a Sentinel names, ``None`` when it knows none; see :func:`publish_result`."""
     if answer is None:
         return None
-    host, port = texts(answer, 2)
+    host, port = strings(answer, 2)
     return _host(host), _port(port)
 
 
-def slots(answer: object) -> list[tuple[int, int, str, int]]:
+def cluster_slots(answer: object) -> list[tuple[int, int, str, int]]:
     """
-    Return what CLUSTER SLOTS says; see :func:`accepted`.
+    Return what CLUSTER SLOTS says; see :func:`publish_result`.
 
     Returns:
-        list: From which slot to which one, and the host (empty for the one that was asked) and the port of their master.
+        list: The first and the last slot of a range, and the host (empty for the one that was asked) and the
+            port of their master.
     """
     if type(answer) is not list:
         raise _wrong("CLUSTER SLOTS", answer)

@@ -10,149 +10,152 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import redis
-from redis.connection import SSLConnection
+from redis.connection import Connection as PlainConnection
+from redis.connection import SSLConnection, UnixDomainSocketConnection
 
 from .script import Script
 
-__all__ = ["FAULTS", "Link", "is_refusal"]
+__all__ = ["Connection", "are_sockets_patched"]
 
-FAULTS = (redis.RedisError, OSError, ValueError)
-"""What using a link may raise when the server cannot be used. ``ValueError``: a host's name that is none."""
-
-# What redis-py raises in the middle of an answer that is none: nested too deeply, a length that is no number, a list where a text is due. Not
-# every Exception: the time limit of a task queue may come out of a signal handler at any place, and is for the caller.
+# What redis-py raises in the middle of an answer that is none: lists nested too deeply, a length that is no
+# number, a list where a string is due. Not every Exception: a signal handler may raise the time limit of a
+# task queue at any place, and that one is for the caller.
 _GARBAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
 _UNBOUNDED: AbstractContextManager[Any] = nullcontext()
 
 
-def is_refusal(error: BaseException) -> bool:
-    """Say whether Redis answered, and the answer was no: nothing was done."""
-    # redis-py takes some answers for broken connections.
-    replies = (
-        redis.ResponseError
-        | redis.AuthenticationError
-        | redis.BusyLoadingError
-        | redis.exceptions.AuthorizationError
-    )
-    return isinstance(error, replies) or "max number of clients" in str(error)
-
-
-class Link:
+class Connection:
     """
-    One connection, opened by its first command. Not thread-safe: it is used by one at a time.
+    One connection. Not thread-safe: one thread or greenlet uses it at a time.
 
     Args:
-        kind (type): redis-py's kind of connection: plain, TLS or unix socket.
-        options (dict[str, Any]): What it is made of, time-outs and retries excepted.
+        kind (type): One of redis-py's three classes: plain, TLS or unix socket.
+        options (dict[str, Any]): The arguments of that class, without time-outs and retries.
+
+    Raises:
+        TypeError: There is no such option.
     """
 
     def __init__(self, kind: type[Any], options: dict[str, Any]) -> None:
-        self._connection = _timed(kind)(**options)
+        self._inner = _BOUNDED[kind](**options)
         self._is_tls = issubclass(kind, SSLConnection)
         self.sent = False
-        """Whether the last command went out as a whole: from then on it may be done, whatever is heard of it."""
+        """Whether the last command was sent to its end: from then on the server may have run it."""
         self.used_at = 0.0
-        """When it was last used, on the monotonic clock."""
+        """When the last answer came, in seconds on the monotonic clock."""
+
+    def set_deadline(self, until: float) -> None:
+        """Let all waits from now on end by a moment on the monotonic clock."""
+        self._inner.until = until
+
+    def set_patience(self, seconds: float) -> None:
+        """Let each wait from now on end after so many seconds without a byte."""
+        self._inner.until, self._inner.patience = None, seconds
 
     def open(self, until: float) -> None:
         """
-        Connect and log in by a moment on the monotonic clock.
+        Connect and log in by a moment on the monotonic clock, which is the deadline from now on.
 
         Raises:
-            redis.RedisError: It did not work; see :data:`FAULTS`.
+            redis.RedisError: It did not work; see :data:`~.faults.FAULTS`.
         """
-        self.sent = False
-        self._connection.until = until
+        self.set_deadline(until)
         try:
-            with _deadline(until):
-                self._connection.connect()
-        except _GARBAGE as error:
-            raise redis.ConnectionError(f"it does not come to a connection ({_said(error)})") from error
+            with _interrupted_at(until):
+                self._inner.connect()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, _GARBAGE):
+                raise redis.ConnectionError(f"it does not come to a connection ({_shown(error)})") from error
+            raise
 
-    def call(self, *words: Any, until: float | None = None) -> Any:
+    def call(self, *words: Any) -> Any:
         """
         Run a command and return its answer.
 
         Args:
             words (Any): The command and its arguments.
-            until (float | None): When to give up on the monotonic clock; ``None`` when nothing comes for as long as :attr:`patience`.
 
         Raises:
-            redis.RedisError: It did not work; see :data:`FAULTS`.
+            redis.RedisError: It did not work; see :data:`~.faults.FAULTS`.
         """
-        self.send(*words, until=until)
+        self.send(*words)
         return self.answer()
 
-    def run(self, script: Script, keys: tuple[str, ...], *arguments: Any, until: float | None = None) -> Any:
+    def run(self, script: Script, keys: tuple[str, ...], *arguments: Any) -> Any:
         """Run a script and return its answer, as :meth:`call` does."""
         try:
-            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, until=until)
+            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments)
         except redis.exceptions.NoScriptError:  # nothing ran
-            return self.call("EVAL", script.text, len(keys), *keys, *arguments, until=until)
+            return self.call("EVAL", script.text, len(keys), *keys, *arguments)
 
-    def send(self, *words: Any, until: float | None = None) -> None:
+    def send(self, *words: Any) -> None:
         """Send a command whose answer is asked for later."""
         self.sent = False
-        self._connection.until = until
-        with self._whole():
-            self._connection.send_command(*words, check_health=False)
+        with self._bound_record():
+            self._inner.send_command(*words, check_health=False)
         self.sent = True
 
     def answer(self) -> Any:
         """Return the answer to what was sent."""
         try:
-            with self._whole():
-                answer = self._connection.read_response()
+            with self._bound_record():
+                answer = self._inner.read_response()
         except _GARBAGE as error:
-            raise redis.InvalidResponse(f"the answer is none of Redis ({_said(error)})") from error
+            raise redis.InvalidResponse(f"the answer is none of Redis ({_shown(error)})") from error
         self.used_at = time.monotonic()
         return answer
 
-    def _whole(self) -> AbstractContextManager[Any]:
-        """Bound what a socket's time-out does not: the pieces of one TLS record."""
-        until = self._connection.until
-        return _deadline(until) if self._is_tls and until is not None else _UNBOUNDED
-
-    @property
-    def patience(self) -> float:
-        """How many seconds may pass without a byte, where no moment was given."""
-        return float(self._connection.patience)
-
-    @patience.setter
-    def patience(self, seconds: float) -> None:
-        self._connection.patience = seconds
+    def _bound_record(self) -> AbstractContextManager[Any]:
+        """Bound what the time-out of a socket does not: the pieces of one TLS record."""
+        until = self._inner.until
+        return _interrupted_at(until) if self._is_tls and until is not None else _UNBOUNDED
 
     def fileno(self) -> int:
-        """Return the number of its socket, to wait for an answer by. -1 when it is closed."""
-        sock = self._connection._sock  # noqa: SLF001 - redis-py has no other name for it
+        """Return the descriptor to wait for an answer by; -1 when the connection is closed."""
+        sock = self._inner._sock  # noqa: SLF001 - redis-py has no other name for it
         return -1 if sock is None else int(sock.fileno())
 
     def is_stale(self) -> bool:
         """Say whether the other end has closed it, or sent something nobody asked for. Never waits."""
-        number = self.fileno()
-        if number < 0:
+        descriptor = self.fileno()
+        if descriptor < 0:
             return True
         monkey = sys.modules.get("gevent.monkey")
-        # The real one also where gevent has patched: it does not wait.
+        # The real poll also where gevent has patched it: this one does not wait, and gevent's would switch.
         poll = (select.poll if monkey is None else monkey.get_original("select", "poll"))()
-        poll.register(number, select.POLLIN)
+        poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
 
+    def cut(self) -> None:
+        """End a wait for an answer, and the connection with it. From any thread; never raises."""
+        sock = self._inner._sock  # noqa: SLF001
+        try:
+            if sock is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is closed already
+
     def close(self) -> None:
-        """Let go of the socket. An answer that comes later is read by nobody. Never raises."""
-        self._connection.disconnect()
+        """Close the socket: an answer that comes later is read by nobody. Never raises."""
+        self._inner.disconnect()
 
 
-def _deadline(until: float) -> AbstractContextManager[Any]:
+def are_sockets_patched() -> bool:
+    """Say whether gevent has replaced the sockets of the standard library."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("socket"))
+
+
+def _interrupted_at(until: float) -> AbstractContextManager[Any]:
     """
     Interrupt a block when its time is over, where that is possible: in greenlets.
 
-    Sockets have their own time-outs. But gevent looks for a host's name as long as it takes, and gives each piece of a TLS handshake
-    or record all of the time anew.
+    Sockets have time-outs of their own. But gevent looks for a host name as long as that takes, and gives
+    each piece of a TLS handshake or record the whole time anew.
     """
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("socket"):
+    if not are_sockets_patched():
         return _UNBOUNDED
     import gevent
 
@@ -161,33 +164,20 @@ def _deadline(until: float) -> AbstractContextManager[Any]:
     return timer
 
 
-def _said(error: Exception) -> str:
+def _shown(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:80]}"
 
 
-_TIMED: dict[type[Any], type[Any]] = {}
+class _Bounded:
+    """Makes the time-outs of redis-py what is left at each moment."""
 
-
-def _timed(kind: type[Any]) -> type[Any]:
-    """Return a kind of connection whose time-outs are what is left at each moment."""
-    found = _TIMED.get(kind)
-    if found is None:
-        found = _TIMED[kind] = type(f"Timed{kind.__name__}", (_Timed, kind), {})
-    return found
-
-
-class _Timed:
     port: Any = 0  # redis-py 8.1 asks also a unix socket for its port when connecting takes too long
     until: float | None = None
     patience = 2.0
-    _sock: Any
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
 
     @property
     def socket_timeout(self) -> float:
-        """Asked for by redis-py for each address of a host, and before the TLS handshake."""
+        """What redis-py asks for before each address of a host, and before the TLS handshake."""
         if self.until is None:
             return self.patience
         left = self.until - time.monotonic()
@@ -197,20 +187,20 @@ class _Timed:
 
     @socket_timeout.setter
     def socket_timeout(self, seconds: Any) -> None:
-        """Its own are not wanted."""
+        """Take no time-out from redis-py."""
 
     socket_connect_timeout = socket_timeout
 
-    def _connect(self) -> _TimedSocket:
-        return _TimedSocket(super()._connect(), self)  # type: ignore[misc]
+    def _connect(self) -> _BoundedSocket:
+        return _BoundedSocket(super()._connect(), self)  # type: ignore[misc]
 
 
-class _TimedSocket:
+class _BoundedSocket:
     """Waits no longer than is left, however many pieces an answer comes in."""
 
     __slots__ = ("_connection", "_socket")
 
-    def __init__(self, sock: socket.socket, connection: _Timed) -> None:
+    def __init__(self, sock: socket.socket, connection: _Bounded) -> None:
         self._socket, self._connection = sock, connection
 
     def recv(self, size: int) -> bytes:
@@ -222,10 +212,16 @@ class _TimedSocket:
         return self._socket.recv_into(buffer)
 
     def sendall(self, data: Any) -> None:
-        rest = memoryview(data)
-        while rest:
+        unsent = memoryview(data)
+        while unsent:
             self._socket.settimeout(self._connection.socket_timeout)
-            rest = rest[self._socket.send(rest) :]
+            unsent = unsent[self._socket.send(unsent) :]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
+
+
+_BOUNDED = {
+    kind: type(f"Bounded{kind.__name__}", (_Bounded, kind), {})
+    for kind in (PlainConnection, SSLConnection, UnixDomainSocketConnection)
+}

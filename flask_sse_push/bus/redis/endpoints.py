@@ -1,132 +1,123 @@
-"""Where a Redis is: at an address, behind Sentinels or in a Cluster; as a URL or a client of redis-py says it."""
+"""The way to the server that takes the events: at an address, behind Sentinels, or in a Cluster."""
 
 from __future__ import annotations
 
-import re
 import ssl
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import redis
-from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.connection import SSLConnection
 from redis.crc import key_slot
-from redis.sentinel import SentinelConnectionPool
 
-from ...errors import ConfigurationError
 from . import answers
-from .link import FAULTS, Link
+from .connection import Connection
+from .faults import FAULTS
 
-__all__ = ["DEFAULT_PREFIX", "Cluster", "Sentinels", "Server", "Where", "of_client", "of_url"]
+__all__ = ["Cluster", "Endpoint", "Node", "Sentinels", "is_used"]
 
-DEFAULT_PREFIX = "sse_push"
-
-_PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_MAX_LEARNED = 8
-_EXAMPLE = 'Write it like "redis://user:password@host:6379/0?prefix=shop"'
-
-# What says where a server is, and who comes. Everything else says how redis-py's own clients wait, try again and decode, which is not wanted here.
-_KEPT = frozenset(
+# What says where a server is and who logs in. Everything else says how redis-py's own clients wait, retry and
+# decode, which is not wanted here.
+_USED = frozenset(
     {"host", "port", "path", "db", "username", "password", "credential_provider", "client_name"}
 )
-_KEPT_BEGINNINGS = ("ssl_", "socket_keepalive", "socket_type", "socket_read_size")
-_WITHOUT_EFFECT = re.compile(
-    "timeout|socket_(connect_)?timeout|retry_on_.*|health_check_interval|max_connections|protocol|.*_responses|encoding.*|lib_.*"
-)
+_USED_PREFIXES = ("ssl_", "socket_keepalive", "socket_type", "socket_read_size")
 
-# A name given to the server would take two answers more at each connect; redis-py 8 calls the option otherwise.
-_NAMELESS: dict[str, Any] = (
-    {"driver_info": None}
-    if int(redis.__version__.partition(".")[0]) >= 8
-    else {"lib_name": None, "lib_version": None}
-)
+# RESP2 is one answer less before the first command, and so are two without a name of the library, an option
+# that redis-py 8 has renamed.
+_HANDSHAKE: dict[str, Any] = {
+    "protocol": 2,
+    **(
+        {"driver_info": None}
+        if int(redis.__version__.partition(".")[0]) >= 8
+        else {"lib_name": None, "lib_version": None}
+    ),
+}
+
+_MAX_LEARNED = 8
 
 
-class Where(Protocol):
+class Endpoint(Protocol):
     """The way to a server that takes events."""
 
     text: str
-    """For people; without a password."""
+    """The address for people, without a password."""
 
-    def open(self, until: float) -> Link:
+    def open(self, until: float) -> Connection:
         """
-        Return a new connection by a moment on the monotonic clock.
+        Return a new connection by a moment on the monotonic clock, which is its deadline then.
 
         Raises:
-            redis.RedisError: There is none; see :data:`redis_link.FAULTS`.
+            redis.RedisError: There is none; see :data:`~.faults.FAULTS`.
         """
 
 
-class Server:
+class Node:
     """
-    One server.
+    One server at an address.
 
     Args:
-        kind (type): redis-py's kind of connection.
-        options (dict[str, Any]): What it is made of.
+        kind (type): One of redis-py's three classes: plain, TLS or unix socket.
+        options (Mapping[str, Any]): Its arguments; those that are not used are left out, see :func:`is_used`.
 
     Raises:
         TypeError: There is no such option.
     """
 
-    def __init__(self, kind: type[Any], options: dict[str, Any]) -> None:
+    def __init__(self, kind: type[Any], options: Mapping[str, Any]) -> None:
+        used = {name: value for name, value in options.items() if is_used(name)}
         self._kind = kind
-        self._options = {**options, "protocol": 2, **_NAMELESS}  # one answer less before the first command
+        self._options = {**used, **_HANDSHAKE}
         if issubclass(kind, SSLConnection):
-            self._options["ssl_check_hostname"] = _checks_hostname(options)
-        self.text = (
-            str(options["path"])
-            if "path" in options
-            else f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-        )
-        self.host = str(options.get("host", "localhost"))
-        Link(self._kind, self._options)  # opens nothing
+            self._options["ssl_check_hostname"] = _checks_hostname(used)
+        self.host = str(used.get("host", "localhost"))
+        self.text = str(used["path"]) if "path" in used else f"{self.host}:{used.get('port', 6379)}"
+        Connection(self._kind, self._options)  # opens nothing, and checks the options
 
-    def at(self, host: str, port: int) -> Server:
-        """Return another one, to which everything else applies."""
-        return Server(self._kind, {**self._options, "host": host, "port": port})
+    def at(self, host: str, port: int) -> Node:
+        """Return another node, to which everything else applies."""
+        return Node(self._kind, {**self._options, "host": host, "port": port})
 
-    def open(self, until: float) -> Link:
-        """Return a new connection; see :meth:`Where.open`."""
-        link = Link(self._kind, self._options)
+    def open(self, until: float) -> Connection:
+        """Return a new connection; see :meth:`Endpoint.open`."""
+        connection = Connection(self._kind, self._options)
+        connection.open(until)
+        return connection
+
+    def ask(self, until: float, *words: Any) -> Any:
+        """Return the answer to one command on a new connection; raises as :meth:`Endpoint.open` does."""
+        connection = self.open(until)
         try:
-            link.open(until)
-        except BaseException:
-            link.close()
-            raise
-        return link
+            return connection.call(*words)
+        finally:
+            connection.close()
 
 
 class Sentinels:
     """
-    The master of a service, as Sentinels know it now: they are asked at each connect.
+    The master of a service. Sentinels are asked for its address at each connect.
 
     Args:
-        sentinels (list[Server]): Whom to ask.
+        sentinels (list[Node]): Whom to ask.
         service (str): What they call it.
-        model (Server): All of a master but its address.
+        model (Node): Everything about the master but its address.
     """
 
-    def __init__(self, sentinels: list[Server], service: str, model: Server) -> None:
+    def __init__(self, sentinels: list[Node], service: str, model: Node) -> None:
         self._sentinels, self._service, self._model = sentinels, service, model
         self.text = f"{','.join(sentinel.text for sentinel in sentinels)}/{service}"
 
-    def open(self, until: float) -> Link:
-        """Return a new connection; see :meth:`Where.open`."""
-        return _first(self._sentinels, until, self._open_by)
+    def open(self, until: float) -> Connection:
+        """Return a new connection; see :meth:`Endpoint.open`."""
+        return _open_by_first(self._sentinels, until, self._find_master)
 
-    def _open_by(self, sentinel: Server, share: float, until: float) -> Link:
-        link = sentinel.open(share)
-        try:
-            address = answers.address(
-                link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, until=share)
-            )
-        finally:
-            link.close()
+    def _find_master(self, sentinel: Node, until: float) -> Node:
+        answer = sentinel.ask(until, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+        address = answers.master_address(answer)
         if address is None:
             raise redis.ConnectionError(f"the Sentinel at {sentinel.text} knows no service {self._service!r}")
-        return self._model.at(*address).open(until)
+        return self._model.at(*address)
 
 
 class Cluster:
@@ -134,219 +125,61 @@ class Cluster:
     The node of a Cluster that holds the keys.
 
     Args:
-        nodes (list[Server]): Some of its nodes.
+        nodes (list[Node]): Some of its nodes.
         tag (str): The hash tag of all keys.
     """
 
-    def __init__(self, nodes: list[Server], tag: str) -> None:
-        self._given, self._learned = nodes, list[Server]()
+    def __init__(self, nodes: list[Node], tag: str) -> None:
+        self._given, self._learned = nodes, list[Node]()
         self._slot = key_slot(tag.encode())
         self.text = ",".join(node.text for node in nodes)
 
-    def open(self, until: float) -> Link:
-        """Return a new connection; see :meth:`Where.open`."""
-        return _first([*self._learned, *self._given], until, self._open_by)
+    def open(self, until: float) -> Connection:
+        """Return a new connection; see :meth:`Endpoint.open`."""
+        return _open_by_first([*self._learned, *self._given], until, self._find_master)
 
-    def _open_by(self, node: Server, share: float, until: float) -> Link:
-        link = node.open(share)
-        try:
-            ranges = answers.slots(link.call("CLUSTER", "SLOTS", until=share))
-        finally:
-            link.close()
-        masters = {(low, high): node.at(host or node.host, port) for low, high, host, port in ranges}
-        # Those that were given may be gone some day.
+    def _find_master(self, node: Node, until: float) -> Node:
+        slots = answers.cluster_slots(node.ask(until, "CLUSTER", "SLOTS"))
+        masters = {(first, last): node.at(host or node.host, port) for first, last, host, port in slots}
+        # The nodes that were given may all have left the Cluster some day.
         self._learned = list({master.text: master for master in masters.values()}.values())[:_MAX_LEARNED]
-        for (low, high), master in masters.items():
-            if low <= self._slot <= high:
-                return master.open(until)
+        for (first, last), master in masters.items():
+            if first <= self._slot <= last:
+                return master
         raise redis.ConnectionError(f"nobody in the Cluster of {node.text} holds slot {self._slot}")
 
 
-def _first(servers: list[Server], until: float, attempt: Callable[[Server, float, float], Link]) -> Link:
-    """Ask one after the other, each for a share of what is left: the last share is for the server that is found."""
+def _open_by_first(nodes: list[Node], until: float, find: Callable[[Node, float], Node]) -> Connection:
+    """
+    Open a connection to the server that the first of some nodes knows.
+
+    Each node has a share of the time that is left, and the server that it names has what is left then.
+    """
     error: Exception | None = None
-    for index, server in enumerate(servers):
+    for index, node in enumerate(nodes):
         now = time.monotonic()
+        share = max(0.0, until - now) / (len(nodes) - index + 1)
         try:
-            return attempt(server, now + max(0.0, until - now) / (len(servers) - index + 1), until)
+            return find(node, now + share).open(until)
         except FAULTS as fault:
             error = fault
     assert error is not None
     raise error
 
 
-def _checks_hostname(options: dict[str, Any]) -> bool:
-    """
-    Say whether a certificate must be for the host that was asked for: anybody can have a good one for a host of theirs.
+def is_used(option: str) -> bool:
+    """Say whether an option of redis-py says where a server is or who logs in."""
+    return option in _USED or option.startswith(_USED_PREFIXES)
 
-    Said here, and not left to redis-py, whose default was another one until 6.0. ``ssl_check_hostname=false`` takes any certificate
-    that the CA has signed, and ``ssl_cert_reqs=none`` takes any at all.
+
+def _checks_hostname(options: Mapping[str, Any]) -> bool:
+    """
+    Say whether a certificate must be for the host that was asked for.
+
+    It must by default: anybody can have a good one for a host of theirs. ``ssl_check_hostname=false`` takes
+    any certificate that the CA has signed, and ``ssl_cert_reqs=none`` takes any at all. Said here, because
+    redis-py had another default until 6.0.
     """
     if options.get("ssl_cert_reqs", "required") in (None, "none", ssl.CERT_NONE):
         return False
     return options.get("ssl_check_hostname", True) is not False
-
-
-class _Wrong(ValueError):
-    """Something in a URL; said without quoting it."""
-
-
-class _Parsed(NamedTuple):
-    scheme: str
-    user: str
-    hosts: str
-    path: str
-    query: dict[str, str]
-
-
-def of_url(url: str, prefix: str | None) -> tuple[Where, str | None]:
-    """
-    Return the way, and the prefix of the keys, ``None`` where nobody has named one. Opens nothing.
-
-    Args:
-        url (str): See :class:`RedisBus`.
-        prefix (str | None): ``None`` for what the URL says.
-
-    Raises:
-        ConfigurationError: It is no URL of a Redis. The message has no password in it.
-    """
-    try:
-        parsed = _split(url)
-        found = parsed.query.pop("prefix", None)
-        named = found if prefix is None else prefix
-        return _where(parsed, _checked(DEFAULT_PREFIX if named is None else named)), named
-    except (ValueError, TypeError, redis.RedisError) as error:
-        reason = str(error).rpartition("__init__() ")[2]
-        if not isinstance(error, _Wrong) and ("@" in url or "password" in url.lower()):
-            # The standard library quotes what it did not understand, and that may be a part of a password.
-            reason = "in a password / is written %2F, @ %40, # %23 and ? %3F"
-        raise ConfigurationError(
-            f"SSE_PUSH_BUS_URL is no URL of a Redis, got {_hidden(url)!r} ({reason}). {_EXAMPLE}, or leave it out."
-        ) from None
-
-
-def _checked(prefix: str) -> str:
-    if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
-        raise ConfigurationError(
-            f'"prefix" must be 1 to 64 letters, digits or any of _ . : -, got {prefix!r}. {_EXAMPLE}.'
-        )
-    return prefix
-
-
-def _split(url: str) -> _Parsed:
-    parts = urlsplit(url)
-    if parts.fragment:
-        raise _Wrong("there is a # in it")
-    user, _, hosts = parts.netloc.rpartition("@")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)) if parts.query else {}
-    return _Parsed(parts.scheme, user, hosts, parts.path, query)
-
-
-def _where(url: _Parsed, tag: str) -> Where:
-    scheme, _, many = url.scheme.partition("+")
-    if not many:
-        return _one(url.scheme, url.user, url.hosts, url.path, url.query)
-    if scheme not in ("redis", "rediss") or many not in ("sentinel", "cluster"):
-        raise _Wrong(
-            "it begins with none of redis://, rediss://, unix://, redis+sentinel:// and redis+cluster://"
-        )
-    default = 26379 if many == "sentinel" else 6379
-    hosts = [host if urlsplit(f"//{host}").port else f"{host}:{default}" for host in url.hosts.split(",")]
-    if not all(urlsplit(f"//{host}").hostname for host in hosts):
-        raise _Wrong("hosts are separated by commas, like host:6379,host:6379")
-    if many == "cluster":
-        if url.path not in ("", "/", "/0"):
-            raise _Wrong("a Cluster has no other database than 0")
-        return Cluster([_one(scheme, url.user, host, "", url.query) for host in hosts], tag)
-    service, _, database = url.path.strip("/").partition("/")
-    if not service:
-        raise _Wrong("the path is the name of the service, like redis+sentinel://host:26379/mymaster/0")
-    query = dict(url.query)
-    login = {
-        name: query.pop(f"sentinel_{name}")
-        for name in ("username", "password")
-        if f"sentinel_{name}" in query
-    }
-    secured = {name: value for name, value in query.items() if name.startswith("ssl_")}
-    sentinels = [_one(scheme, "", host, "", {**secured, **login}) for host in hosts]
-    model = _one(scheme, url.user, hosts[0], f"/{database}", query)
-    return Sentinels(sentinels, unquote(service), model)
-
-
-def _one(scheme: str, user: str, host: str, path: str, query: dict[str, str]) -> Server:
-    if scheme != "unix" and (not host or not re.fullmatch(r"/?[0-9]*", path)):
-        raise _Wrong(
-            "there is no host in it" if not host else "behind the host comes the number of the database"
-        )
-    if scheme == "unix" and path in ("", "/"):
-        raise _Wrong("the path of the socket is missing")
-    query = {name: value for name, value in query.items() if not _WITHOUT_EFFECT.fullmatch(name)}
-    unknown = [name for name in query if name not in _KEPT and not name.startswith(_KEPT_BEGINNINGS)]
-    if unknown:
-        raise _Wrong(
-            f"there is no option {unknown[0]}"
-            if unknown[0].isidentifier()
-            else "there is an option that is none"
-        )
-    options = dict(
-        parse_url(  # type: ignore[no-untyped-call,unused-ignore]
-            f"{scheme}://{user}{'@' if user else ''}{host}{path}{'?' if query else ''}{urlencode(query)}"
-        )
-    )
-    return Server(options.pop("connection_class", Connection), options)
-
-
-def _hidden(url: str) -> str:
-    """Without what may be a password, also in a URL that cannot be taken apart."""
-    scheme, found, rest = url.partition("://")
-    if "@" in rest:
-        rest = "...@" + rest.rpartition("@")[2]
-    return re.sub(r"(?i)(password=).*", r"\1...", scheme + found + rest)
-
-
-def of_client(client: Any, prefix: str) -> Where:
-    """
-    Return the way, from what a client of redis-py knows. Opens nothing, and sends nothing by the client.
-
-    Raises:
-        ConfigurationError: It is no such client, or keys should not have this prefix.
-    """
-    _checked(prefix)
-    if isinstance(client, redis.RedisCluster):
-        known = client.nodes_manager.connection_kwargs
-        kind = (
-            SSLConnection
-            if known.get("ssl") or issubclass(known.get("connection_class") or Connection, SSLConnection)
-            else Connection
-        )
-        nodes = [
-            Server(kind, {**_kept(known), "host": node.host, "port": node.port})
-            for node in client.nodes_manager.startup_nodes.values()
-        ]
-        return Cluster(nodes, prefix)
-    pool = getattr(client, "connection_pool", None)
-    if not isinstance(client, redis.Redis) or not isinstance(pool, redis.ConnectionPool):
-        raise ConfigurationError(
-            f'"client" must be a redis.Redis or a redis.RedisCluster, got {type(client)!r}. For asyncio, give the URL instead.'
-        )
-    if isinstance(pool, SentinelConnectionPool):
-        if not pool.is_master:
-            raise ConfigurationError(
-                '"client" reads from replicas, and events are written. Give that of Sentinel.master_for().'
-            )
-        sentinels = [_of_pool(sentinel.connection_pool) for sentinel in pool.sentinel_manager.sentinels]
-        return Sentinels(sentinels, str(pool.service_name), _of_pool(pool))
-    return _of_pool(pool)
-
-
-def _of_pool(pool: Any) -> Server:
-    kinds = (UnixDomainSocketConnection, SSLConnection, Connection)
-    return Server(
-        next(kind for kind in kinds if issubclass(pool.connection_class, kind)), _kept(pool.connection_kwargs)
-    )
-
-
-def _kept(options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value for name, value in options.items() if name in _KEPT or name.startswith(_KEPT_BEGINNINGS)
-    }
