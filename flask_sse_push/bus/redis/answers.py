@@ -66,41 +66,37 @@ def publish_result(answer: object) -> PublishResult:
     Raises:
         redis.InvalidResponse: It said something else.
     """
-    if type(answer) is not list or len(answer) != 3:
-        raise _wrong("PUBLISH", answer)
-    sequence = count(answer[1])
+    found, number, repeated = _list("PUBLISH", answer, 3)
+    sequence = count(number)
     if not sequence:
         raise _wrong("PUBLISH", answer)
-    return PublishResult(f"{epoch(answer[0])}-{sequence}", sequence, is_repeated=count(answer[2]) == 1)
+    return PublishResult(f"{epoch(found)}-{sequence}", sequence, is_repeated=count(repeated) == 1)
 
 
 def touched(answer: object) -> Touched:
     """Return what the script TOUCH said; see :func:`publish_result`."""
-    if type(answer) is not list or len(answer) != 5:
+    found, prefix, head, now, owner = _list("TOUCH", answer, 5)
+    if type(prefix) is not bytes or type(owner) is not bytes:
         raise _wrong("TOUCH", answer)
-    if type(answer[1]) is not bytes or type(answer[4]) is not bytes:
+    if owner:
+        return Touched("", b"", 0, 0, owner)
+    if not prefix.endswith(b"-") or not prefix[:-1].isdigit():
         raise _wrong("TOUCH", answer)
-    if answer[4]:
-        return Touched("", b"", 0, 0, answer[4])
-    if not answer[1].endswith(b"-") or not answer[1][:-1].isdigit():
-        raise _wrong("TOUCH", answer)
-    return Touched(epoch(answer[0]), answer[1], count(answer[2]), count(answer[3]), b"")
+    return Touched(epoch(found), prefix, count(head), count(now), b"")
 
 
 def xrange(answer: object) -> list[RawEntry]:
     """Return the entries in an answer of XRANGE, whose ids rise; see :func:`publish_result`."""
-    if type(answer) is not list:
-        raise _wrong("XRANGE", answer)
     entries: list[RawEntry] = []
     before = (0, 0)
-    for pair in answer:
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not bytes:
+    for pair in _list("XRANGE", answer):
+        id, fields = _list("XRANGE", pair, 2)
+        if type(id) is not bytes or len(id) > _MAX_ID_BYTES:
             raise _wrong("XRANGE", pair)
-        id = pair[0]
-        generation, found, sequence = id.partition(b"-")
-        if len(id) > _MAX_ID_BYTES or not found or not generation.isdigit() or not sequence.isdigit():
+        generation, _, sequence = id.partition(b"-")
+        if not generation.isdigit() or not sequence.isdigit():
             raise _wrong("XRANGE", pair)
-        entry = RawEntry(id, int(generation), int(sequence), pair[1])
+        entry = RawEntry(id, int(generation), int(sequence), fields)
         if entry.number <= before or entry.sequence >= _MAX_COUNT:
             raise _wrong("XRANGE", pair)
         before = entry.number
@@ -112,9 +108,8 @@ def xread(answer: object) -> list[RawEntry]:
     """Return the entries in an answer of XREAD, which was asked for one stream; see :func:`xrange`."""
     if answer is None:
         return []
-    if type(answer) is not list or len(answer) != 1 or type(answer[0]) is not list or len(answer[0]) != 2:
-        raise _wrong("XREAD", answer)
-    return xrange(answer[0][1])
+    (stream,) = _list("XREAD", answer, 1)
+    return xrange(_list("XREAD", stream, 2)[1])
 
 
 def count(answer: object) -> int:
@@ -142,11 +137,10 @@ def strings(answer: object, length: int | None = None) -> list[bytes | None]:
         answer (object): What the server said.
         length (int | None): How many there must be, if that is known.
     """
-    if type(answer) is not list or (length is not None and len(answer) != length):
+    found = _list("a command", answer, length)
+    if not all(item is None or type(item) is bytes for item in found):
         raise _wrong("a command", answer)
-    if not all(item is None or type(item) is bytes for item in answer):
-        raise _wrong("a command", answer)
-    return answer
+    return found
 
 
 def server_time(answer: object) -> int:
@@ -183,15 +177,19 @@ def cluster_slots(answer: object) -> list[tuple[int, int, str, int]]:
         list: The first and the last slot of a range, and the host (empty for the one that was asked) and the
             port of their master.
     """
-    if type(answer) is not list:
-        raise _wrong("CLUSTER SLOTS", answer)
     found = []
-    for item in answer:
-        if type(item) is not list or len(item) < 3 or type(item[2]) is not list or len(item[2]) < 2:
-            raise _wrong("CLUSTER SLOTS", item)
-        host = _host(item[2][0]) if item[2][0] else ""
-        found.append((count(item[0]), count(item[1]), host, _port(item[2][1])))
+    for item in _list("CLUSTER SLOTS", answer):
+        # Behind these stand replicas, and behind host and port what later versions say of a node.
+        first, last, master = _list("CLUSTER SLOTS", item, at_least=3)[:3]
+        host, port = _list("CLUSTER SLOTS", master, at_least=2)[:2]
+        found.append((count(first), count(last), _host(host) if host else "", _port(port)))
     return found
+
+
+def _list(what: str, answer: object, length: int | None = None, *, at_least: int = 0) -> list[Any]:
+    if type(answer) is not list or len(answer) < at_least or (length is not None and len(answer) != length):
+        raise _wrong(what, answer)
+    return answer
 
 
 def _host(answer: object) -> str:

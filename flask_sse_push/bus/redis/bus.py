@@ -18,7 +18,7 @@ from .log import RedisLog
 from .owner import Claimant
 from .pool import Pool
 from .reader import RedisReader
-from .targets import DEFAULT_PREFIX, endpoint_of_client, endpoint_of_url
+from .targets import DEFAULT_PREFIX, find_endpoint
 
 __all__ = ["DEFAULT_PREFIX", "RedisBus", "redis_bus"]
 
@@ -64,15 +64,11 @@ class RedisBus:
         self.entry_numbered = Signal("one entry was numbered")
         self.caught_up = Signal("all entries were handed on")
         self._options = options
-        if isinstance(target, str):
-            self._endpoint, prefix = endpoint_of_url(target, prefix)
-        else:
-            self._endpoint = endpoint_of_client(target, DEFAULT_PREFIX if prefix is None else prefix)
-        key_prefix = DEFAULT_PREFIX if prefix is None else prefix
-        name = f"the log {key_prefix!r} of the Redis at {self._endpoint.text}"
-        self._claimant = Claimant(options.identity if prefix is None else None, name)
-        self._warn_of = name if prefix is None and options.identity is None else ""
-        self._log = RedisLog(key_prefix, options, self._claimant)
+        self._endpoint, named = find_endpoint(target, prefix)
+        log = f"the log {named or DEFAULT_PREFIX!r} of the Redis at {self._endpoint.text}"
+        self._claimant = Claimant(None if named else options.identity, log)
+        self._warn_of = "" if named or options.identity else log
+        self._log = RedisLog(named or DEFAULT_PREFIX, options, self._claimant)
         self._pool = Pool(self._endpoint.open)
         self._follower = Follower(self, self._endpoint.text, self._open_reader, FAULTS)
 

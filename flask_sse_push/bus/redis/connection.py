@@ -42,8 +42,6 @@ class Connection:
         self._is_tls = issubclass(kind, SSLConnection)
         self.sent = False
         """Whether the last command was sent to its end: from then on the server may have run it."""
-        self.used_at = 0.0
-        """When the last answer came, in seconds on the monotonic clock."""
 
     def set_deadline(self, until: float) -> None:
         """Let all waits from now on end by a moment on the monotonic clock."""
@@ -64,10 +62,11 @@ class Connection:
         try:
             with _interrupted_at(until):
                 self._inner.connect()
-        except BaseException as error:
+        except _GARBAGE as error:
             self.close()
-            if isinstance(error, _GARBAGE):
-                raise redis.ConnectionError(f"it does not come to a connection ({_shown(error)})") from error
+            raise redis.ConnectionError(f"it does not come to a connection ({_shown(error)})") from error
+        except BaseException:
+            self.close()
             raise
 
     def call(self, *words: Any) -> Any:
@@ -101,11 +100,9 @@ class Connection:
         """Return the answer to what was sent."""
         try:
             with self._bound_record():
-                answer = self._inner.read_response()
+                return self._inner.read_response()
         except _GARBAGE as error:
             raise redis.InvalidResponse(f"the answer is none of Redis ({_shown(error)})") from error
-        self.used_at = time.monotonic()
-        return answer
 
     def _bound_record(self) -> AbstractContextManager[Any]:
         """Bound what the time-out of a socket does not: the pieces of one TLS record."""

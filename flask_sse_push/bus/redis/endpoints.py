@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import redis
 from redis.connection import SSLConnection
@@ -38,21 +38,6 @@ _HANDSHAKE: dict[str, Any] = {
 _MAX_LEARNED = 8
 
 
-class Endpoint(Protocol):
-    """The way to a server that takes events."""
-
-    text: str
-    """The address for people, without a password."""
-
-    def open(self, until: float) -> Connection:
-        """
-        Return a new connection by a moment on the monotonic clock, which is its deadline then.
-
-        Raises:
-            redis.RedisError: There is none; see :data:`~.faults.FAULTS`.
-        """
-
-
 class Node:
     """
     One server at an address.
@@ -73,6 +58,7 @@ class Node:
             self._options["ssl_check_hostname"] = _checks_hostname(used)
         self.host = str(used.get("host", "localhost"))
         self.text = str(used["path"]) if "path" in used else f"{self.host}:{used.get('port', 6379)}"
+        """The address for people, without a password."""
         Connection(self._kind, self._options)  # opens nothing, and checks the options
 
     def at(self, host: str, port: int) -> Node:
@@ -80,13 +66,18 @@ class Node:
         return Node(self._kind, {**self._options, "host": host, "port": port})
 
     def open(self, until: float) -> Connection:
-        """Return a new connection; see :meth:`Endpoint.open`."""
+        """
+        Return a new connection by a moment on the monotonic clock, which is its deadline then.
+
+        Raises:
+            redis.RedisError: There is none; see :data:`~.faults.FAULTS`.
+        """
         connection = Connection(self._kind, self._options)
         connection.open(until)
         return connection
 
     def ask(self, until: float, *words: Any) -> Any:
-        """Return the answer to one command on a new connection; raises as :meth:`Endpoint.open` does."""
+        """Return the answer to one command on a new connection; raises as :meth:`open` does."""
         connection = self.open(until)
         try:
             return connection.call(*words)
@@ -109,7 +100,7 @@ class Sentinels:
         self.text = f"{','.join(sentinel.text for sentinel in sentinels)}/{service}"
 
     def open(self, until: float) -> Connection:
-        """Return a new connection; see :meth:`Endpoint.open`."""
+        """Return a new connection; see :meth:`Node.open`."""
         return _open_by_first(self._sentinels, until, self._find_master)
 
     def _find_master(self, sentinel: Node, until: float) -> Node:
@@ -135,7 +126,7 @@ class Cluster:
         self.text = ",".join(node.text for node in nodes)
 
     def open(self, until: float) -> Connection:
-        """Return a new connection; see :meth:`Endpoint.open`."""
+        """Return a new connection; see :meth:`Node.open`."""
         return _open_by_first([*self._learned, *self._given], until, self._find_master)
 
     def _find_master(self, node: Node, until: float) -> Node:
@@ -147,6 +138,10 @@ class Cluster:
             if first <= self._slot <= last:
                 return master
         raise redis.ConnectionError(f"nobody in the Cluster of {node.text} holds slot {self._slot}")
+
+
+Endpoint = Node | Sentinels | Cluster
+"""The way to a server that takes events."""
 
 
 def _open_by_first(nodes: list[Node], until: float, find: Callable[[Node, float], Node]) -> Connection:

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import redis
-from redis.exceptions import (
-    AskError,
-    AuthorizationError,
-    MovedError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-)
+from redis.exceptions import AskError, AuthorizationError, ReadOnlyError
 
 __all__ = ["FAULTS", "WRONG_SERVER", "cure_of", "is_refusal", "message_of"]
 
@@ -27,14 +20,13 @@ _RIGHTS = (
 _LOGIN = "Put the password into SSE_PUSH_BUS_URL."
 _VERSION = "Redis 6.2 or newer is needed, or Valkey."
 
-_CURES_BY_TYPE: tuple[tuple[type[Exception], str], ...] = (
-    (OutOfMemoryError, "Give it more memory, or set maxmemory-policy to one that frees some."),
-    (ReadOnlyError, "It is a replica: name the master, or ask Sentinels for it (redis+sentinel://)."),
-    (MovedError, "It is a node of a Cluster: begin the URL with redis+cluster://."),
-    (redis.BusyLoadingError, "It has just started; try again in a moment."),
-    (NoPermissionError, _RIGHTS),
-)
-_CURES_BY_TEXT = (
+# By the name of an exception, or a part of what it says. The first that is found counts.
+_CURES = (
+    ("OutOfMemoryError", "Give it more memory, or set maxmemory-policy to one that frees some."),
+    ("ReadOnlyError", "It is a replica: name the master, or ask Sentinels for it (redis+sentinel://)."),
+    ("MovedError", "It is a node of a Cluster: begin the URL with redis+cluster://."),
+    ("BusyLoadingError", "It has just started; try again in a moment."),
+    ("NoPermissionError", _RIGHTS),
     ("uthentication required", _LOGIN),
     ("unauthenticated", _LOGIN),
     ("user executing the script", _RIGHTS),
@@ -62,7 +54,5 @@ def message_of(error: Exception) -> str:
 
 def cure_of(error: Exception) -> str:
     """Return what to do about an error: a sentence with a space in front, or nothing."""
-    for kind, cure in _CURES_BY_TYPE:
-        if isinstance(error, kind):
-            return f" {cure}"
-    return next((f" {cure}" for text, cure in _CURES_BY_TEXT if text in str(error)), "")
+    text = f"{type(error).__name__}: {error}"
+    return next((f" {cure}" for mark, cure in _CURES if mark in text), "")

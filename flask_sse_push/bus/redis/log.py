@@ -86,19 +86,8 @@ class RedisLog:
         Raises:
             ConfigurationError: The log is another app's.
         """
-        claim = self._claimant.claim()
-        answer = connection.run(
-            TOUCH,
-            self.keys[:3],
-            secrets.token_hex(6),
-            *self._retention,
-            claim.digest,
-            int(write),
-            claim.name,
-            claim.routes,
-            _LEASE_MILLISECONDS,
-        )
-        touched = answers.touched(answer)
+        arguments = (*self._retention, *self._claimant.claim(), int(write), _LEASE_MILLISECONDS)
+        touched = answers.touched(connection.run(TOUCH, self.keys[:3], secrets.token_hex(6), *arguments))
         self._claimant.check_owner(touched.owner)
         return touched
 

@@ -35,7 +35,7 @@ class Pool:
         self._open = open
         self._places = deque(range(MAX_CONNECTIONS))
         self._waiting: deque[threading.Lock] = deque()
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[tuple[Connection, float]] = deque()  # and when each was used last
         self._closed = False
 
     @contextlib.contextmanager
@@ -60,7 +60,7 @@ class Pool:
                 connection.close()  # an answer may still come, and would be taken for the next one's
                 raise
             if can_keep and not self._closed:
-                self._idle.append(connection)
+                self._idle.append((connection, time.monotonic()))
             else:
                 connection.close()
         finally:
@@ -72,7 +72,7 @@ class Pool:
         """Close what is not in use."""
         with contextlib.suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                self._idle.pop()[0].close()
 
     def close(self) -> None:
         """Close what is not in use, and the others when they come back."""
@@ -82,10 +82,10 @@ class Pool:
     def _take_idle(self, until: float) -> Connection | None:
         while self._idle:
             try:
-                connection = self._idle.pop()
+                connection, used_at = self._idle.pop()
             except IndexError:
                 break  # another thread was faster
-            if time.monotonic() - connection.used_at < _MAX_IDLE_SECONDS and not connection.is_stale():
+            if time.monotonic() - used_at < _MAX_IDLE_SECONDS and not connection.is_stale():
                 connection.set_deadline(until)
                 return connection
             connection.close()

@@ -92,7 +92,7 @@ local horizon = tonumber(seconds) * 1000
 TOUCH = _script(
     _ENSURE
     + """
-local wanted, name, routes, lease = ARGV[6] == '1', ARGV[7], ARGV[8], tonumber(ARGV[9])
+local name, routes, wanted, lease = ARGV[6], ARGV[7], ARGV[8] == '1', tonumber(ARGV[9])
 local function ends(text, ending)
     return #text > #ending and string.sub(text, -#ending - 1) == '.' .. ending
 end
@@ -149,7 +149,7 @@ return {epoch, prefix, head, now, ''}
 """
 )
 """
-ARGV from 6 on: 1 to write how much to keep and whose the log is, the app's name, its routes, and a lease in
+ARGV from 6 on: the app's name, its routes, 1 to write how much to keep and whose the log is, and a lease in
 milliseconds.
 
 Returns epoch, the beginning of the ids in the stream, head, the server's time in milliseconds, and the name

@@ -13,7 +13,7 @@ from redis.sentinel import SentinelConnectionPool
 from ...errors import ConfigurationError
 from .endpoints import Cluster, Endpoint, Node, Sentinels, is_used
 
-__all__ = ["DEFAULT_PREFIX", "endpoint_of_client", "endpoint_of_url"]
+__all__ = ["DEFAULT_PREFIX", "find_endpoint"]
 
 DEFAULT_PREFIX = "sse_push"
 
@@ -39,22 +39,31 @@ class _Parts(NamedTuple):
     query: dict[str, str]
 
 
-def endpoint_of_url(url: str, prefix: str | None) -> tuple[Endpoint, str | None]:
+def find_endpoint(target: Any, prefix: str | None) -> tuple[Endpoint, str | None]:
     """
-    Return the endpoint, and the prefix of the keys, ``None`` where nobody has named one. Opens nothing.
+    Return the endpoint, and the prefix of the keys, ``None`` where nobody has named one.
+
+    Opens nothing, and sends nothing by a client.
 
     Args:
-        url (str): See :class:`~flask_sse_push.bus.redis.RedisBus`.
+        target (str | redis.Redis | redis.RedisCluster): See :class:`~flask_sse_push.bus.redis.RedisBus`.
         prefix (str | None): ``None`` for what the URL says.
 
     Raises:
-        ConfigurationError: It is no URL of a Redis. The message has no password in it.
+        ConfigurationError: It is no URL of a Redis and no such client, or no keys may have this prefix. The
+            message has no password in it.
     """
+    if isinstance(target, str):
+        return _find_by_url(target, prefix)
+    return _find_by_client(target, _check_prefix(prefix)), prefix
+
+
+def _find_by_url(url: str, prefix: str | None) -> tuple[Endpoint, str | None]:
     try:
         parts = _split(url)
-        found = parts.query.pop("prefix", None)
-        named = found if prefix is None else prefix
-        return _endpoint(parts, _check_prefix(DEFAULT_PREFIX if named is None else named)), named
+        named = parts.query.pop("prefix", None)
+        prefix = named if prefix is None else prefix
+        return _endpoint(parts, _check_prefix(prefix)), prefix
     except (ValueError, TypeError, redis.RedisError) as error:
         reason = str(error).rpartition("__init__() ")[2]
         if not isinstance(error, _WrongURL) and ("@" in url or "password" in url.lower()):
@@ -66,7 +75,10 @@ def endpoint_of_url(url: str, prefix: str | None) -> tuple[Endpoint, str | None]
         ) from None
 
 
-def _check_prefix(prefix: str) -> str:
+def _check_prefix(prefix: str | None) -> str:
+    """Return the prefix of the keys."""
+    if prefix is None:
+        return DEFAULT_PREFIX
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
         raise ConfigurationError(
             f'"prefix" must be 1 to 64 letters, digits or any of _ . : -, got {prefix!r}. {_EXAMPLE}.'
@@ -143,14 +155,7 @@ def _hidden(url: str) -> str:
     return re.sub(r"(?i)(password=).*", r"\1...", scheme + found + rest)
 
 
-def endpoint_of_client(client: Any, prefix: str) -> Endpoint:
-    """
-    Return the endpoint that a client of redis-py knows. Opens nothing, and sends nothing by the client.
-
-    Raises:
-        ConfigurationError: It is no such client, or keys should not have this prefix.
-    """
-    _check_prefix(prefix)
+def _find_by_client(client: Any, tag: str) -> Endpoint:
     if isinstance(client, redis.RedisCluster):
         known = client.nodes_manager.connection_kwargs
         kind = SSLConnection if known.get("ssl") else known.get("connection_class") or Connection
@@ -158,7 +163,7 @@ def endpoint_of_client(client: Any, prefix: str) -> Endpoint:
             Node(_base(kind), {**known, "host": node.host, "port": node.port})
             for node in client.nodes_manager.startup_nodes.values()
         ]
-        return Cluster(nodes, prefix)
+        return Cluster(nodes, tag)
     pool = getattr(client, "connection_pool", None)
     if not isinstance(client, redis.Redis) or not isinstance(pool, redis.ConnectionPool):
         raise ConfigurationError(
