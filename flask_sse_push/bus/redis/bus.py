@@ -7,9 +7,8 @@ import secrets
 import time
 from typing import Any
 
-from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
-from ..base import BusFactory, BusOptions, PublishResult, Snapshot
+from ..base import BusFactory, BusOptions, PublishResult, Snapshot, stored_size
 from ..follower import FollowedBus
 
 try:
@@ -115,10 +114,7 @@ class RedisBus(FollowedBus):
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """Number an event and store it; see :meth:`Bus.publish`."""
         until = time.monotonic() + self._options.publish_timeout_seconds
-        size = (
-            len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
-        )
-        arguments = ["\n".join(channels), block, size]
+        arguments = ["\n".join(channels), block, stored_size(channels, block)]
         if key:
             arguments.append(key)
         if self._untold:
