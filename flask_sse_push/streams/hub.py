@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..bus.base import Bus, Report
@@ -62,10 +62,6 @@ class Hub:
         self._unannounced_bytes = 0  # of all channels: what nobody listens to pushes out the rest too
         self._announcing_bytes = 0
         self._fanout = Fanout(self._take_bells)
-        # The only receivers there ever are. Strong: weak ones would be gone with the next garbage collection.
-        bus.log_begun.connect(self._begin, sender=bus, weak=False)
-        bus.entry_numbered.connect(self._append, sender=bus, weak=False)
-        bus.caught_up.connect(self._catch_up, sender=bus, weak=False)
         if not bus.shared:
             self._follow()  # nobody else keeps what is published before the first stream
 
@@ -194,12 +190,19 @@ class Hub:
         }
 
     def _follow(self) -> None:
-        self._bus.start(self._report, self._has_listeners)
+        self._bus.start(self)
 
-    def _has_listeners(self) -> bool:
+    def report(self) -> Report:
+        """See :meth:`Listener.report`."""
+        return self._report()
+
+    @property
+    def is_wanted(self) -> bool:
+        """See :attr:`Listener.is_wanted`."""
         return bool(self._bells)
 
-    def _begin(self, bus: Bus, epoch: str, position: int, entries: list[Entry]) -> None:
+    def log_begun(self, epoch: str, position: int, entries: Sequence[Entry]) -> None:
+        """See :meth:`Listener.log_begun`."""
         settings = self._settings
         log = Log(
             epoch,
@@ -215,7 +218,12 @@ class Hub:
         if self._bells:
             self._fanout.announce(urgent=True)
 
-    def _append(self, bus: Bus, entry: Entry) -> None:
+    def entries_came(self, entries: Sequence[Entry]) -> None:
+        """See :meth:`Listener.entries_came`."""
+        for entry in entries:
+            self._append(entry)
+
+    def _append(self, entry: Entry) -> None:
         self._inbox.append(entry)
         urgent = self._settle_unless_locked()
         # After releasing the lock: a woken stream reads at once, and would only wait for us.
@@ -225,7 +233,7 @@ class Hub:
             # The follower brings what was published elsewhere, perhaps faster than a publisher here is allowed to.
             self.let_streams_read(entry.channels, entry.sequence)
 
-    def _catch_up(self, bus: Bus) -> None:
+    def caught_up(self) -> None:
         """Ring those who began without a place: now there is one."""
         if self._bells:
             self._ring_all = True

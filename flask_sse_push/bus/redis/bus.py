@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
-from blinker import Signal
-
 from ...errors import BusUnavailable
-from ..base import BusFactory, BusOptions, Health, PublishResult, Report, Snapshot
-from ..follower import Follower
+from ..base import BusFactory, BusOptions, PublishResult, Snapshot
+from ..follower import FollowedBus
 from .connection import Connection
 from .faults import FAULTS, WRONG_SERVER, cure_of, is_refusal, message_of
 from .log import RedisLog
@@ -27,7 +24,7 @@ logger = logging.getLogger("flask_sse_push")
 _warned_of: set[str] = set()  # the logs that this process has said it publishes to without an app
 
 
-class RedisBus:
+class RedisBus(FollowedBus):
     """
     Events live in a Redis and reach every process that can reach it. Thread-safe, also in finalizers and
     signal handlers.
@@ -57,20 +54,17 @@ class RedisBus:
     """
 
     name = "redis"
-    shared = True
+    faults = FAULTS
 
     def __init__(self, target: Any, options: BusOptions, prefix: str | None = None) -> None:
-        self.log_begun = Signal("a log begins")
-        self.entry_numbered = Signal("one entry was numbered")
-        self.caught_up = Signal("all entries were handed on")
         self._options = options
         self._endpoint, named = find_endpoint(target, prefix)
-        log = f"the log {named or DEFAULT_PREFIX!r} of the Redis at {self._endpoint.text}"
+        super().__init__(self._endpoint.text)
+        log = f"the log {named or DEFAULT_PREFIX!r} of the Redis at {self._address}"
         self._claimant = Claimant(None if named else options.identity, log)
         self._warn_of = "" if named or options.identity else log
         self._log = RedisLog(named or DEFAULT_PREFIX, options, self._claimant)
         self._pool = Pool(self._endpoint.open)
-        self._follower = Follower(self, self._endpoint.text, self._open_reader, FAULTS)
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """Number an event and store it; see :meth:`Bus.publish`."""
@@ -90,22 +84,15 @@ class RedisBus:
                 # Nothing was done, and another server is the master by now: no idle connection leads to it.
                 can_retry = False
                 pool.close_idle()
-        self._follower.retry_soon()
+        if self._health.state == "down":
+            self._retry_soon()
         return result
-
-    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
-        """Begin to follow; see :meth:`Bus.start`."""
-        self._follower.start(report, wanted)
 
     def close(self) -> None:
         """Stop to follow and close all connections; see :meth:`Bus.close`."""
-        self._follower.stop()
+        self._stop_following()
         pool, self._pool = self._pool, Pool(self._endpoint.open)
         pool.close()
-
-    def health(self) -> Health:
-        """Return how following goes; see :meth:`Bus.health`."""
-        return self._follower.health()
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`."""
@@ -116,7 +103,7 @@ class RedisBus:
                 return self._log.inspect(connection)
         except FAULTS as error:
             raise BusUnavailable(
-                f"The Redis at {self._endpoint.text} cannot be asked: {message_of(error)}.{cure_of(error)}"
+                f"The Redis at {self._address} cannot be asked: {message_of(error)}.{cure_of(error)}"
             ) from error
 
     def _open_reader(self) -> RedisReader:
@@ -136,7 +123,7 @@ class RedisBus:
             )
 
     def _unavailable(self, error: Exception, connection: Connection | None) -> BusUnavailable:
-        where, said = f"the Redis at {self._endpoint.text}", message_of(error)
+        where, said = f"the Redis at {self._address}", message_of(error)
         if is_refusal(error):
             return BusUnavailable(
                 f"The event was not stored: {where} says {said!r} ({type(error).__name__}).{cure_of(error)}"

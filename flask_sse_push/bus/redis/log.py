@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import redis
 
-from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...core.stored import check_report
-from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Snapshot
+from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Snapshot, stored_size
 from . import answers
 from .connection import Connection
 from .owner import Claimant
@@ -59,9 +58,7 @@ class RedisLog:
     ) -> PublishResult:
         """Number an event and add it; see :meth:`Bus.publish`."""
         names = "\n".join(channels)
-        size = (
-            len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
-        )
+        size = stored_size(channels, block)
         event = (names, block, size, key) if key else (names, block, size)
         for _ in range(_MAX_CLAIMS):
             app = self._claimant.claim().digest
