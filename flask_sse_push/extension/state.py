@@ -22,8 +22,7 @@ from ..core.channels import DEFAULT_CHANNEL
 from ..core.event import Event
 from ..core.messages import prepare, to_json
 from ..errors import UnsupportedServer
-from ..platform.children import Children
-from ..platform.fork import PerProcess, forks
+from ..platform.fork import Children, PerProcess, forks
 from ..platform.gunicorn import gunicorn_worker, nearest_worker
 from ..platform.locks import reentrant_lock
 from ..platform.server import Server, connect, inspect_server, is_gevent_patched

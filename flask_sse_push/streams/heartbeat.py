@@ -15,7 +15,7 @@ import time
 from typing import Protocol
 
 from ..platform.backends import current_backend
-from ..platform.fork import PerProcess, forks
+from ..platform.fork import PerProcess
 from ..platform.gunicorn import MasterWatch, lost_master
 from ..platform.hangups import Hangups
 from ..platform.locks import short_lock, when_free
@@ -147,13 +147,11 @@ class Heartbeat:
         while self._streams and time.monotonic() < until:
             time.sleep(0.02)
 
-    def _watch_new(self, backend: Backend, hangups: Hangups[Kept], born: int) -> None:
+    def _watch_new(self, backend: Backend, hangups: Hangups[Kept]) -> None:
         # Not with each request: these are five calls into the kernel, which cost far less one stream after the other, and the crowd that comes
         # back after a restart has its answers sooner. A hang-up that is older than the watch is seen when the watch begins.
         for stream in backend.in_turns(list(self._new)):
             with when_free(self._lock):
-                if forks() != born:
-                    return  # the set is the parent's too
                 if stream not in self._new:
                     continue  # it has ended, and its socket may be closed
                 if stream.sock is not None:
@@ -166,7 +164,6 @@ class Heartbeat:
     def _run(self, backend: Backend) -> None:
         drain = _Drain()
         looked_at = time.monotonic()
-        born = forks()
         while True:
             with when_free(self._lock):
                 hangups = self._hangups
@@ -177,12 +174,10 @@ class Heartbeat:
                 look_seconds = self._look_seconds
             try:
                 drain.begin(streams[0].server)
-                self._watch_new(backend, hangups, born)
+                self._watch_new(backend, hangups)
                 # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come too late for some heartbeat.
                 until_look = looked_at + look_seconds - time.monotonic()
                 gone = hangups.wait(backend, max(0.0, min(TICK_SECONDS, until_look)))
-                if forks() != born:
-                    return
                 for stream in gone:
                     stream.end("gone")
                 now = time.monotonic()

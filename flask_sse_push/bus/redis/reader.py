@@ -17,6 +17,7 @@ import redis
 
 from ...core.log import ENTRY_OVERHEAD_BYTES, Entry
 from ...core.stored import check_report, check_stored
+from ...platform.fork import keep_from_children
 from ..base import LEASE_SECONDS, BusOptions, Report, Retention
 from ..follower import MAX_READ_SECONDS, LogChanged, Tail
 from . import answers
@@ -79,6 +80,8 @@ class RedisReader:
         self._link = self._open_patient()
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
+        keep_from_children(self._link)
+        keep_from_children(self._ear)
 
     def epoch(self) -> str:
         """Return the life of the log; see :meth:`Reader.epoch`."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...platform.fork import keep_from_children
 from ...platform.ownership import check_private_folder, is_private_folder
 
 __all__ = ["Bells", "Doorbell"]
@@ -48,6 +49,7 @@ class Doorbell:
                 # The last of the others took the folder away just now.
                 if not tries_left:
                     raise
+        keep_from_children(self)
 
     def _hang(self) -> socket.socket:
         folder = self._path.parent
