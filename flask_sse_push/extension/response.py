@@ -9,7 +9,7 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
-from ..platform.server import close_after_answer, hush_timeout
+from ..platform.sockets import close_after_answer, hush_timeout
 from ..streams.stream import Stream
 
 __all__ = ["ENVIRON_KEY", "EventStreamResponse", "RefusalResponse"]

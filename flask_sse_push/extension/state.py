@@ -8,7 +8,6 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 from flask import Flask, Request
@@ -23,18 +22,10 @@ from ..core.channels import DEFAULT_CHANNEL
 from ..core.event import Event
 from ..core.messages import prepare, to_json
 from ..errors import UnsupportedServer
-from ..platform.children import Children
-from ..platform.fork import PerProcess, forks
+from ..platform.fork import Children, PerProcess, forks
 from ..platform.gunicorn import gunicorn_worker, nearest_worker
 from ..platform.locks import reentrant_lock
-from ..platform.server import (
-    Server,
-    client_socket,
-    close_after_answer,
-    inspect_server,
-    is_gevent_patched,
-    plain_response,
-)
+from ..platform.server import Server, connect, inspect_server, is_gevent_patched
 from ..platform.worker_log import use_gunicorn_log
 from ..streams.heartbeat import process_heartbeat
 from ..streams.hub import Hub
@@ -464,16 +455,13 @@ class AppState:
 
     def _bind(self, stream: Stream, environ: dict[str, Any], start_response: Any) -> None:
         server = self._server(environ)
-        response = (
-            plain_response(server.worker, environ, start_response) if self.settings.direct_write else None
-        )
-        close_connection = partial(close_after_answer, environ, start_response)
+        connection = connect(server, environ, start_response, direct_write=self.settings.direct_write)
         stream.bind(
             server,
-            client_socket(environ, start_response),
+            connection.sock,
             self._max_streams(server),
-            response,
-            close_connection,
+            connection.response,
+            connection.close_after_answer,
         )
 
 

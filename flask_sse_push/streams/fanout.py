@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..platform.backends import current_backend
-from ..platform.fork import forks
 from ..platform.locks import short_lock, when_free
 from ..platform.threads import THREADS
-from ..platform.waiting import Backend, Wakeup, in_turns
+from ..platform.waiting import Backend, Wakeup
 
 __all__ = ["MAX_PAUSE_SECONDS", "Fanout"]
 
@@ -110,7 +109,6 @@ class Fanout:
         backend, news = self._backend, self._news
         assert backend is not None and news is not None
         ring_by: float | None = None
-        born = forks()
         while True:
             with when_free(self._lock):
                 if not self._listeners:
@@ -124,8 +122,6 @@ class Fanout:
                 self._gather(
                     backend, news, time.monotonic() + MAX_PAUSE_SECONDS if ring_by is None else ring_by
                 )
-            if forks() != born:
-                return
             self._announced = self._urgent = False
             started = time.monotonic()
             self._ring(backend)
@@ -144,7 +140,7 @@ class Fanout:
             )
             return
         self.is_ringing = True
-        for wakeup in in_turns(backend, bells):
+        for wakeup in backend.in_turns(bells):
             try:
                 wakeup.wake()
             except Exception:

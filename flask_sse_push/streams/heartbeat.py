@@ -15,12 +15,13 @@ import time
 from typing import Protocol
 
 from ..platform.backends import current_backend
-from ..platform.fork import PerProcess, forks
+from ..platform.fork import PerProcess
 from ..platform.gunicorn import MasterWatch, lost_master
 from ..platform.hangups import Hangups
 from ..platform.locks import short_lock, when_free
-from ..platform.server import Server, bound_waits
-from ..platform.waiting import Backend, in_turns
+from ..platform.server import Server
+from ..platform.sockets import bound_waits
+from ..platform.waiting import Backend
 
 __all__ = ["Heartbeat", "Kept", "process_heartbeat"]
 
@@ -146,13 +147,11 @@ class Heartbeat:
         while self._streams and time.monotonic() < until:
             time.sleep(0.02)
 
-    def _watch_new(self, backend: Backend, hangups: Hangups[Kept], born: int) -> None:
+    def _watch_new(self, backend: Backend, hangups: Hangups[Kept]) -> None:
         # Not with each request: these are five calls into the kernel, which cost far less one stream after the other, and the crowd that comes
         # back after a restart has its answers sooner. A hang-up that is older than the watch is seen when the watch begins.
-        for stream in in_turns(backend, list(self._new)):
+        for stream in backend.in_turns(list(self._new)):
             with when_free(self._lock):
-                if forks() != born:
-                    return  # the set is the parent's too
                 if stream not in self._new:
                     continue  # it has ended, and its socket may be closed
                 if stream.sock is not None:
@@ -165,7 +164,6 @@ class Heartbeat:
     def _run(self, backend: Backend) -> None:
         drain = _Drain()
         looked_at = time.monotonic()
-        born = forks()
         while True:
             with when_free(self._lock):
                 hangups = self._hangups
@@ -176,19 +174,17 @@ class Heartbeat:
                 look_seconds = self._look_seconds
             try:
                 drain.begin(streams[0].server)
-                self._watch_new(backend, hangups, born)
+                self._watch_new(backend, hangups)
                 # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come too late for some heartbeat.
                 until_look = looked_at + look_seconds - time.monotonic()
                 gone = hangups.wait(backend, max(0.0, min(TICK_SECONDS, until_look)))
-                if forks() != born:
-                    return
                 for stream in gone:
                     stream.end("gone")
                 now = time.monotonic()
                 drain.look(streams, now)
                 if now - looked_at >= look_seconds:
                     before, looked_at = looked_at, now
-                    for stream in in_turns(backend, streams):
+                    for stream in backend.in_turns(streams):
                         _look_at(stream, now, before, look_seconds)
             except Exception:
                 logger.exception("The heartbeat stumbled and goes on.")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..core import positions, wire
 from ..extension.clients import ANYBODY, Place
 from ..extension.settings import Settings
-from ..platform import server as servers
+from ..platform import sockets
 from ..platform.backends import current_backend
+from ..platform.gunicorn import is_server_asking, sends_whole_body
 from ..platform.server import Server
 from ..platform.waiting import Wakeup
 from .heartbeat import Heartbeat, process_heartbeat
@@ -225,7 +226,7 @@ class Stream:
         )
 
     def __eq__(self, other: object) -> bool:
-        if self._response is not None and servers.is_server_asking(self):
+        if self._response is not None and is_server_asking(self):
             self._is_body = True
         return self is other
 
@@ -246,7 +247,7 @@ class Stream:
         """Give everything back. Any number of times, before the first chunk or after the last. Called by the server, or by what stands before it."""
         self._give_back()
         if self.is_bare:
-            servers.hush_timeout()
+            sockets.hush_timeout()
 
     def _give_back(self) -> None:
         if self._wakeup is None and not self._closed:
@@ -278,7 +279,7 @@ class Stream:
         End soon: at once when the client is ``"gone"``, else after what is ready was sent. From any thread.
         """
         if reason == "gone" and self.sock is not None:
-            servers.forget_error(self.sock)
+            sockets.forget_error(self.sock)
         # Who was cut off looks gone too; who is to come back may go before.
         if self._ending is None or (reason == "gone" and self._ending != "stalled"):
             self._ending, self._end_by = reason, time.monotonic() + LAST_WORDS_SECONDS
@@ -288,7 +289,7 @@ class Stream:
         """End now: the client takes nothing, and a write may be waiting for it. From any thread."""
         self._ending = "stalled"
         if self.sock is not None:
-            servers.cut(self.sock)
+            sockets.cut(self.sock)
         self._awake()
 
     def abandon(self) -> None:
@@ -319,7 +320,7 @@ class Stream:
     def _hang_bells(self) -> Wakeup:
         """Make the bells: here a stream takes the express lane, or the portable way."""
         self._wake = self._wakeup = current_backend().wakeup()
-        if self._is_body and self._source.is_woken_in_turns and servers.sends_whole_body(self._response):
+        if self._is_body and self._source.is_woken_in_turns and sends_whole_body(self._response):
             self._wakeup = self._lane = _direct_bell()(self, self._source, self._wake, self._response)
         return self._wakeup
 
@@ -357,7 +358,7 @@ class Stream:
         """Let a planned end look like a fault, where that was chosen: to the server this is a client that left, so it sends no last chunk."""
         if self._ends_abruptly and self._ending == "draining":
             if self.sock is not None:
-                servers.hang_up(self.sock)
+                sockets.hang_up(self.sock)
             raise BrokenPipeError(errno.EPIPE, "SSE_PUSH_ABRUPT_END: this stream ends without its last chunk")
 
     def _run(self) -> Generator[bytes, None, None]:
@@ -380,7 +381,7 @@ class Stream:
         opened = False
         try:
             if self.sock is not None:
-                servers.bound_buffer(self.sock)
+                sockets.bound_buffer(self.sock)
             source.open(wakeup)
             opened = True
             self._observer.stream_opened(self._info, is_direct)

@@ -13,6 +13,7 @@ import redis
 from redis.connection import Connection as PlainConnection
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
+from ...platform.sockets import hang_up
 from .script import Script
 
 __all__ = ["Connection", "are_sockets_patched"]
@@ -128,11 +129,8 @@ class Connection:
     def cut(self) -> None:
         """End a wait for an answer, and the connection with it. From any thread; never raises."""
         sock = self._inner._sock  # noqa: SLF001
-        try:
-            if sock is not None:
-                sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is closed already
+        if sock is not None:
+            hang_up(sock.socket)
 
     def close(self) -> None:
         """Close the socket: an answer that comes later is read by nobody. Never raises."""
@@ -195,27 +193,27 @@ class _Bounded:
 class _BoundedSocket:
     """Waits no longer than is left, however many pieces an answer comes in."""
 
-    __slots__ = ("_connection", "_socket")
+    __slots__ = ("_connection", "socket")
 
     def __init__(self, sock: socket.socket, connection: _Bounded) -> None:
-        self._socket, self._connection = sock, connection
+        self.socket, self._connection = sock, connection
 
     def recv(self, size: int) -> bytes:
-        self._socket.settimeout(self._connection.socket_timeout)
-        return self._socket.recv(size)
+        self.socket.settimeout(self._connection.socket_timeout)
+        return self.socket.recv(size)
 
     def recv_into(self, buffer: Any) -> int:
-        self._socket.settimeout(self._connection.socket_timeout)
-        return self._socket.recv_into(buffer)
+        self.socket.settimeout(self._connection.socket_timeout)
+        return self.socket.recv_into(buffer)
 
     def sendall(self, data: Any) -> None:
         unsent = memoryview(data)
         while unsent:
-            self._socket.settimeout(self._connection.socket_timeout)
-            unsent = unsent[self._socket.send(unsent) :]
+            self.socket.settimeout(self._connection.socket_timeout)
+            unsent = unsent[self.socket.send(unsent) :]
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._socket, name)
+        return getattr(self.socket, name)
 
 
 _BOUNDED = {

@@ -16,6 +16,7 @@ import redis
 from ...core.log import ENTRY_OVERHEAD_BYTES, Entry
 from ...core.stored import check_stored
 from ...platform.backends import current_backend
+from ...platform.fork import keep_from_children
 from ..base import BusOptions, Report
 from ..follower import MAX_READ_SECONDS, LogChanged, Tail
 from . import answers
@@ -56,6 +57,7 @@ class RedisReader:
         self._has_warned = False
         self._connection = open(time.monotonic() + _MARGIN_SECONDS)
         self._connection.set_patience(_MARGIN_SECONDS)
+        keep_from_children(self._connection)
 
     def epoch(self) -> str:
         """Return the life of the log; see :meth:`Reader.epoch`."""

@@ -14,6 +14,7 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
+from ...platform.fork import keep_from_children
 from ...platform.ownership import check_private_folder, is_private_folder
 
 __all__ = ["Doorbell", "Doorbells", "doorbell_folder"]
@@ -53,6 +54,7 @@ class Doorbell:
                 # The last of the others took the folder away just now.
                 if not tries_left:
                     raise
+        keep_from_children(self)
 
     def _hang(self) -> socket.socket:
         folder = self._path.parent
