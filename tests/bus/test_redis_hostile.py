@@ -467,7 +467,7 @@ def fuzzed():
 @pytest.mark.parametrize("epoch", [b"x\nid: forged", b"", b"x" * 41, b"\xff", b"a-b", 7, [b"x"]])
 def test_epoch_that_is_none_is_refused_wherever_it_comes_from(fuzzed, epoch):
     """An epoch is copied into every id: one that would begin another line, or that no client could send back, is no answer."""
-    from flask_sse_push.bus.redis.link import FAULTS
+    from flask_sse_push.bus.redis.faults import FAULTS
 
     bus = fuzzed(
         0,
@@ -514,7 +514,7 @@ def _page(*ids):
 )
 def test_entries_in_no_order_are_a_fault(fuzzed, entries):
     """Entries that do not rise, repeat themselves or belong to another log each time are told as a fault, and end every loop."""
-    from flask_sse_push.bus.redis.link import FAULTS
+    from flask_sse_push.bus.redis.faults import FAULTS
 
     bus = fuzzed(
         0,
@@ -555,7 +555,7 @@ def test_answers_of_every_shape_are_answers_or_bus_unavailable(fuzzed, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_reader_meets_faults_and_nothing_else(fuzzed, seed):
     """Following hands on entries that are some, or fails with what the follower knows as a fault."""
-    from flask_sse_push.bus.redis.link import FAULTS
+    from flask_sse_push.bus.redis.faults import FAULTS
 
     bus = fuzzed(seed, 0.4)
     came = {"entries": 0, "faults": 0}
@@ -568,7 +568,7 @@ def test_reader_meets_faults_and_nothing_else(fuzzed, seed):
             pass
         try:
             reader = bus._open_reader()
-            reader._link.patience = 0.2 * FACTOR  # a length of which half came
+            reader._connection.set_patience(0.2 * FACTOR)  # a length of which half came
             try:
                 epoch = reader.epoch()
                 tail = reader.tail()
