@@ -200,7 +200,9 @@ def test_follow_waits_for_an_answer_as_long_as_it_was_told():
 
 
 def test_follow_waits_no_longer_over_tls(tmp_path, monkeypatch):
-    """Inside of TLS the answer has as long, and who has no certificate that is trusted is refused for good."""
+    """
+    Inside of TLS the answer has as long, and who has no certificate that is trusted is refused for good.
+    """
     needs("openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     make = [

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import redis
 
 from ...core.entry import ENTRY_OVERHEAD_BYTES, Entry
-from ...core.stored import check_report, check_stored
+from ...core.messages import check_stored
+from ...core.reports import check_report
 from ..base import LEASE_SECONDS, BusOptions, Report, Retention
 from ..follower import MAX_READ_SECONDS, LogChanged, Tail
 from . import answers

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from ...core.channels import MAX_CHANNELS_PER_EVENT
 from ...core.log import Entry
+from ...core.messages import check_stored
 from ...core.positions import is_epoch
-from ...core.stored import MAX_REPORT_BYTES, check_report, check_stored
+from ...core.reports import MAX_REPORT_BYTES, check_report
 from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Retention, Snapshot
 from ..follower import Tail
 from .file import DatabaseFile
