@@ -29,7 +29,10 @@ def events(stream):
 
 def test_example_of_three_messages():
     """WHATWG 9.2.1: three messages, the second of two lines."""
-    stream = b"data: This is the first message.\n\ndata: This is the second message, it\ndata: has two lines.\n\ndata: This is the third message.\n\n"
+    stream = (
+        b"data: This is the first message.\n\ndata: This is the second message, it\n"
+        b"data: has two lines.\n\ndata: This is the third message.\n\n"
+    )
     assert events(stream) == [
         ("message", "This is the first message.", ""),
         ("message", "This is the second message, it\nhas two lines.", ""),
