@@ -82,9 +82,9 @@ def publish_command(
         raise click.UsageError("--lines reads standard input: give - as DATA.")
     if lines and key is not None:
         raise click.UsageError("--key names one event, and --lines publishes many.")
-    state = _shared_state()
+    process = _shared_state().process()
     for text in _lines() if lines else [_read_all() if data == "-" else data]:
-        click.echo(state.publish(_compact(text) if as_json else text, type_, None, retry, channel, key))
+        click.echo(process.publish(_compact(text) if as_json else text, type_, None, retry, channel, key))
 
 
 @sse_group.command("listen", with_appcontext=False)  # a URL needs no app
@@ -199,9 +199,9 @@ def stats_command(watch: float | None, as_json: bool) -> None:
     flask sse stats --watch
     flask sse stats --json | jq .streams
     """  # noqa: D301  # click looks for the character itself
-    state = _shared_state()
+    process = _shared_state().process()
     while True:
-        stats = state.stats_of_all()
+        stats = process.stats_of_all()
         click.echo(json.dumps(stats) if as_json else _table(stats))
         if watch is None:
             return
@@ -212,7 +212,7 @@ def stats_command(watch: float | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, name to listeners.")
 def channels_command(as_json: bool) -> None:
     """Show the channels that somebody listens to, and how many do, in all processes."""
-    channels = _shared_state().stats_of_all()["channels"]
+    channels = _shared_state().process().stats_of_all()["channels"]
     if as_json:
         click.echo(json.dumps(channels))
         return
@@ -227,7 +227,7 @@ def _shared_state() -> AppState:
             f"flask_sse_push is not registered on app {current_app.name!r}. "
             "Call app.register_blueprint(sse) where the app is made."
         )
-    if not state.bus().shared:
+    if not state.process().bus.shared:
         raise click.ClickException(
             "The bus of this app belongs to its server alone, and no other process can reach it. "
             "Set SSE_PUSH_BUS_URL for the server and for this command, "

@@ -46,13 +46,12 @@ def read_bus(
     def report() -> Report:
         return reporter.make(streams=1, published=0, **hub.stats())
 
-    hub = Hub(bus, state.settings, report)
+    hub = Hub(bus, state.settings.log_options(), report)
     try:
-        hub.wait_until_ready(state.settings.publish_timeout_seconds)
+        subscription = Subscription(hub, channels, since, state.settings.publish_timeout_seconds)
         health = bus.health()
         if health.is_refused:
             raise ConfigurationError(health.error)
-        subscription = Subscription(hub, channels, since)
         wakeup, decoder = THREADS.wakeup(), Decoder()
         subscription.open(wakeup)
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import gevent
 import gevent.monkey
@@ -10,10 +12,14 @@ import gevent.socket
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Waiter
 
-from .waiting import Backend, Wakeup
+from .fork import forks
+from .waiting import TURN_SECONDS, Backend, Wakeup
 
 __all__ = ["GREENLETS"]
 
+T = TypeVar("T")
+
+_LOOK_AT_CLOCK = 16  # items between two looks at the clock
 
 _native_sleep: Callable[[float], None] = gevent.monkey.get_original("time", "sleep")
 
@@ -84,6 +90,20 @@ class _Greenlets:
         else:
             gevent.sleep(0)
         return True
+
+    def in_turns(self, items: Sequence[T]) -> Iterator[T]:
+        if len(items) <= _LOOK_AT_CLOCK:
+            yield from items
+            return
+        born = forks()
+        until = time.monotonic() + TURN_SECONDS
+        for number, item in enumerate(items, 1):
+            yield item
+            if not number % _LOOK_AT_CLOCK and time.monotonic() >= until:
+                self.give_way()
+                if forks() != born:
+                    return  # the items are the parent's
+                until = time.monotonic() + TURN_SECONDS
 
     def wait_readable(self, fileno: int, timeout: float) -> None:
         try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from .waiting import Backend, Wakeup
 
 __all__ = ["THREADS"]
+
+T = TypeVar("T")
 
 
 class _ThreadWakeup:
@@ -48,6 +51,9 @@ class _Threads:
         # A thread that gives the interpreter away for less may get it back before anybody else had it.
         time.sleep(0.001)
         return True
+
+    def in_turns(self, items: Sequence[T]) -> Iterator[T]:
+        return iter(items)
 
     def wait_readable(self, fileno: int, timeout: float) -> None:
         poll = select.poll()  # unlike select(), any file number will do

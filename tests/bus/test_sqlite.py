@@ -203,7 +203,7 @@ def test_full_disk_fails_the_publish_before_a_number_is_given(make, tmp_path):
     needs("mount", root=True)
     folder = tmp_path / "small"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,backend=700", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,mode=700", "tmpfs", str(folder)], check=True)
     try:
         bus, other = make(where=folder / "events.db"), make(where=folder / "events.db")
         follower = Follower(other).up()
@@ -510,7 +510,7 @@ def test_publish_in_the_middle_of_a_report_is_refused_at_once(make):
             seen.append(time.monotonic() - begun)
             return {"streams": 1}.items()
 
-    bus.start(lambda: Report(streams=1), lambda: True)
+    Follower(bus, lambda: Report(streams=1))
     eventually(lambda: seen)
     assert seen[0] < 0.5 * FACTOR
 
@@ -549,6 +549,7 @@ def test_long_history_is_read_in_turns(path):
         import gevent, sys, time
         from flask_sse_push.bus import BusOptions, Retention
         from flask_sse_push.bus.sqlite import SqliteBus
+        from tests.bus.test_contract import Follower
         bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 30), 5))
         for _ in range(20_000):
             bus.publish(("a",), b"data: 1\\n\\n")
@@ -558,9 +559,11 @@ def test_long_history_is_read_in_turns(path):
             while True:
                 gevent.sleep(0)
                 ticks += 1
-        bus.log_begun.connect(lambda bus, epoch, position, entries: kept.append((len(entries), ticks)), weak=False)
+        class Listener(Follower):
+            def log_begun(self, epoch, position, entries):
+                kept.append((len(entries), ticks))
         gevent.spawn(tick)
-        bus.start(dict, lambda: True)
+        Listener(bus)
         before = ticks
         while not kept:
             gevent.sleep(0.001)
@@ -605,10 +608,8 @@ def test_socket_of_a_killed_process_is_removed(make, path):
         import sys, time
         from flask_sse_push.bus import BusOptions, Retention
         from flask_sse_push.bus.sqlite import SqliteBus
-        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 2))
-        bus.start(dict, lambda: True)
-        while bus.health().state != "up":
-            time.sleep(0.01)
+        from tests.bus.test_contract import Follower
+        Follower(SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 2))).up()
         print("up", flush=True)
         time.sleep(60)
     """

@@ -43,7 +43,7 @@ def publish(bus, text="x", key=None):
 
 def look_now(bus):
     """End the wait of who follows: what was written past publish() rings no bell."""
-    reader = bus._follower._run_now.reader
+    reader = bus._run_now.reader
     if reader is not None:
         reader.wake()
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
 from typing import Any
-
-from blinker import Signal
 
 from ...core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
-from ..base import BusFactory, BusOptions, Health, PublishResult, Report, Snapshot
-from ..follower import Follower
+from ..base import BusFactory, BusOptions, PublishResult, Snapshot
+from ..follower import FollowedBus
 
 try:
     import redis
@@ -73,7 +70,7 @@ logger = logging.getLogger("flask_sse_push")
 _told: set[str] = set()  # of which logs this process has said that it writes to them without an app
 
 
-class RedisBus:
+class RedisBus(FollowedBus):
     """
     Events live in a Redis and reach every process that it can be reached from. Thread-safe, also in finalizers and signal handlers.
 
@@ -100,23 +97,20 @@ class RedisBus:
     """
 
     name = "redis"
-    shared = True
+    faults = FAULTS
 
     def __init__(self, target: Any, options: BusOptions, prefix: str | None = None) -> None:
-        self.log_begun = Signal("a log begins")
-        self.entry_numbered = Signal("one entry was numbered")
-        self.caught_up = Signal("all entries were handed on")
         self._options = options
         if isinstance(target, str):
             self._where, prefix = of_url(target, prefix)
         else:
             self._where = of_client(target, DEFAULT_PREFIX if prefix is None else prefix)
+        super().__init__(self._where.text)
         self._keys = Keys.of(DEFAULT_PREFIX if prefix is None else prefix)
         log = f"the log {prefix or DEFAULT_PREFIX!r} of the Redis at {self._where.text}"
         self._claimant = Claimant(options.identity if prefix is None else None, log)
         self._untold = log if prefix is None and options.identity is None else ""
         self._pool = Pool(self._where.open)
-        self._follower = Follower(self, self._where.text, self._open_reader, FAULTS)
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """Number an event and store it; see :meth:`Bus.publish`."""
@@ -130,22 +124,15 @@ class RedisBus:
         if self._untold:
             self._tell()
         accepted = self._run(arguments, until)
-        self._follower.retry_soon()
+        if self._health.state == "down":
+            self._retry_soon()
         return accepted
-
-    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
-        """Begin to follow; see :meth:`Bus.start`."""
-        self._follower.start(report, wanted)
 
     def close(self) -> None:
         """Stop to follow and close all connections; see :meth:`Bus.close`."""
-        self._follower.stop()
+        self._stop_following()
         pool, self._pool = self._pool, Pool(self._where.open)
         pool.close()
-
-    def health(self) -> Health:
-        """Return how following goes; see :meth:`Bus.health`."""
-        return self._follower.health()
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`."""

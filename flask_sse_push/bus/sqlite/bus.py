@@ -14,13 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from blinker import Signal
-
 from ...core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
 from ...platform.ownership import UnusablePathError
-from ..base import BusOptions, Health, PublishResult, Report, Snapshot
-from ..follower import Follower
+from ..base import BusOptions, PublishResult, Snapshot
+from ..follower import FollowedBus
 from .database import Database
 from .doorbell import Bells
 from .reader import SqliteReader, Told, bells_folder
@@ -32,7 +30,7 @@ MAX_PATH_BYTES = 504
 """SQLite opens no longer path, and says only that it is unable to."""
 
 
-class SqliteBus:
+class SqliteBus(FollowedBus):
     """
     Events live in a file, and reach every process of the machine that opens it. Thread-safe.
 
@@ -50,7 +48,7 @@ class SqliteBus:
     """
 
     name = "sqlite"
-    shared = True
+    faults = (sqlite3.Error, OSError, BusUnavailable)
 
     def __init__(
         self,
@@ -60,15 +58,13 @@ class SqliteBus:
         volatile: bool = False,
         make_folder: Callable[[], None] | None = None,
     ) -> None:
-        self.log_begun = Signal("a log begins")
-        self.entry_numbered = Signal("one entry was numbered")
-        self.caught_up = Signal("all entries were handed on")
         self._path = Path(path).absolute()
         if (size := len(os.fsencode(self._path))) > MAX_PATH_BYTES:
             raise ConfigurationError(
                 f"The path of a SQLite bus must have at most {MAX_PATH_BYTES} bytes, got {size}: {str(self._path)!r}. "
                 'Name a shorter one in SSE_PUSH_BUS_URL; with "auto" give gunicorn a shorter --worker-tmp-dir.'
             )
+        super().__init__(str(self._path))
         self._options = options
         self._volatile = volatile
         self._make_folder = make_folder
@@ -76,9 +72,6 @@ class SqliteBus:
         self._turn = Turn()
         self._database: Database | None = None
         self._bells = Bells(bells_folder(self._path))
-        self._follower = Follower(
-            self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable)
-        )
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """
@@ -105,7 +98,8 @@ class SqliteBus:
                 "Find out which holds a transaction open or waits for the disk, "
                 "or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
             ) from error
-        self._follower.retry_soon()
+        if self._health.state == "down":
+            self._retry_soon()
         return accepted
 
     def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> PublishResult:
@@ -123,20 +117,12 @@ class SqliteBus:
             self._bells.ring()
         return accepted
 
-    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
-        """Begin to follow; see :meth:`Bus.start`."""
-        self._follower.start(report, wanted)
-
     def close(self) -> None:
         """Stop to follow and close the file; see :meth:`Bus.close`."""
-        self._follower.stop()
+        self._stop_following()
         # Called in the middle of publish(), or while another thread stands still in there, it leaves the connection to the end of the process.
         with suppress(BusUnavailable, sqlite3.Error):
             self._turn.take(self._let_go)
-
-    def health(self) -> Health:
-        """Return how following goes; see :meth:`Bus.health`."""
-        return self._follower.health()
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`. Makes no file."""
