@@ -22,7 +22,7 @@ from .watermarks import Watermarks
 __all__ = ["MAX_BATCH_BYTES", "NOTHING", "Batch", "Cursor", "Entry", "Log", "Start"]
 
 MAX_BATCH_BYTES = 64 * 1024
-"""The most that one read returns, unless its first entry alone is larger: one write into a usual socket buffer."""
+"""One write into a usual socket buffer."""
 
 
 class _ChannelLog(deque[Entry]):
@@ -35,7 +35,7 @@ class _ChannelLog(deque[Entry]):
 
 class Log:
     """
-    The last entries of all channels of one bus. Not thread-safe: the hub holds a lock around it.
+    The last entries of all channels of one bus. Not thread-safe, but for :meth:`read_shared`.
 
     Args:
         epoch (str): Names this life of the log, to which the numbers belong.
@@ -43,7 +43,7 @@ class Log:
         seconds (float): How long an entry is kept.
         max_bytes (int): Bytes kept over all channels, overhead included; the newest entry stays in any case.
         head (int): The number of the last entry before this log began.
-        batch_bytes (int): The most that one read returns, but always one entry if there is one.
+        batch_bytes (int): The most that one read returns, unless its first entry alone is larger.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Log:
         Return where a stream begins.
 
         Args:
-            last_event_id (str | None): What the client sent, checked by nobody; ``None`` or empty for a new client.
+            last_event_id (str | None): What the client sent, if anything.
             lag (int): How many entries this copy of the log may be behind the process that sent the id.
 
         Returns:
             Start: The end of the log for a new client; behind its last event for one that resumes. An id of
-                another epoch (``"epoch"``) begins before all entries, since all of them came after the
-                old log was lost. An id that is not ours (``"malformed"``) or lies ahead (``"future"``) begins at
-                the end: nothing says what its sender has seen, and a made-up id must not fetch the whole history.
+                another epoch (``"epoch"``) begins before all entries, since they came after the old log was
+                lost. An id that is not ours (``"malformed"``) or lies ahead (``"future"``) begins at the end:
+                nothing says what its sender has seen, and a made-up id must not fetch the whole history.
         """
         if not last_event_id:
             return Start(self.epoch, self.head, None)
@@ -122,10 +122,7 @@ class Log:
         """
         sequence, channels = entry.sequence, entry.channels
         if sequence <= self.head:
-            raise ValueError(
-                f"entry {sequence} comes after {self.head}: numbers must rise. "
-                "Start a new log when they begin anew."
-            )
+            raise ValueError(f"entry {sequence} comes after {self.head}: numbers must rise. Begin a new log.")
         if sequence != self.head + 1:
             self._drop_all(sequence - 1)
         if self._cache:
@@ -170,9 +167,8 @@ class Log:
         Streams at the same place get the same ``Batch``, joined once.
 
         Args:
-            cursor (Cursor): Where to read on. A position past ``head`` is left alone. A cursor of another epoch
-                has lost something in all of its channels. It goes on before all entries of this log, since all
-                of them came after the other log was lost.
+            cursor (Cursor): Where to read on. A position past ``head`` is left alone. A cursor of another
+                epoch has lost something in all of its channels, and goes on before all entries of this log.
         """
         if cursor.epoch != self.epoch:
             cursor.epoch, cursor.position = self.epoch, 0
@@ -201,10 +197,7 @@ class Log:
         """
         Return the batch that another stream has read at the same place, and move the cursor behind it.
 
-        Callable without a lock: it takes one finished batch, which stays right when entries come or go meanwhile.
-
-        Returns:
-            Batch | None: ``None`` when there is no such batch, or when only :meth:`read` can tell of a loss.
+        Returns ``None`` when only :meth:`read` can tell. Callable without a lock: a batch is never changed.
         """
         if cursor.reported or cursor.epoch != self.epoch:
             return None
@@ -243,7 +236,7 @@ class Log:
                 return Batch(b"".join(wires), last, lost, reason, has_more=True), last
             wires.append(entry.wire)
             last = entry.sequence
-        # The entries between the last of these and the head belong to other channels: the cursor passes them too.
+        # Entries between the last of these and the head belong to other channels: the cursor passes them too.
         return Batch(b"".join(wires), last, lost, reason), self.head
 
     def _watermarks_of(self, channels: tuple[str, ...]) -> dict[str, int]:
@@ -277,10 +270,9 @@ class Log:
                 self._watermarks.keep(channel, sequence)
 
     def _drop_all(self, sequence: int) -> None:
-        """Begin anew behind a number: nobody knows which channels the missing entries belong to."""
-        self._channels.clear()
-        self._entries.clear()
-        self._holders.clear()
+        """Begin anew behind missing entries, whose channels nobody knows."""
+        for kept in (self._channels, self._entries, self._holders):
+            kept.clear()
         self._watermarks.reset(floor=sequence)
         self.size_bytes = 0
 

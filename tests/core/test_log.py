@@ -103,7 +103,10 @@ def test_entry_on_several_channels_is_read_once():
 
 
 def test_entry_on_several_channels_stays_while_one_holds_it():
-    """An entry that one channel has no room for is still read in the other, and is kept and counted until the last has dropped it."""
+    """
+    An entry that one channel has no room for is still read in the other, and is kept and counted until the
+    last has dropped it.
+    """
     log = make_log(length=1)
     append(log, "a", "b")
     append(log, "a")
@@ -206,7 +209,10 @@ def test_quiet_channel_beside_a_busy_one_shows_no_gap():
 
 
 def test_channel_remembers_its_loss_when_it_is_empty():
-    """A channel whose last entry is gone still tells of the loss, and knows its mark when it holds entries again."""
+    """
+    A channel whose last entry is gone still tells of the loss, and knows its mark when it holds entries
+    again.
+    """
     log = make_log(seconds=10)
     append(log, "a", at=0.0)
     append(log, "b", at=20.0)
@@ -230,7 +236,10 @@ def test_position_right_at_the_mark_has_lost_nothing():
 
 
 def test_floor_stands_for_the_marks_that_are_forgotten(monkeypatch):
-    """Above MAX_WATERMARKS the oldest mark falls under a common floor: a gap too many may be told, never one too few."""
+    """
+    Above MAX_WATERMARKS the oldest mark falls under a common floor: a gap too many may be told, never one too
+    few.
+    """
     monkeypatch.setattr(watermarks, "MAX_WATERMARKS", 3)
     log = make_log(seconds=10)
     for at, channel in enumerate("abcde"):
@@ -323,7 +332,9 @@ def test_loss_is_told_once():
 
 
 def test_loss_in_one_channel_is_forgiven_on_the_way_through_another():
-    """While a cursor walks through old entries of one channel, the gap of the other is not told with each step."""
+    """
+    While a cursor walks through old entries of one channel, the gap of the other is not told with each step.
+    """
     log = make_log(length=5, batch_bytes=1)
     for _ in range(5):
         append(log, "slow")
@@ -402,7 +413,9 @@ def test_streams_at_one_place_share_their_batch():
 
 
 def test_clients_that_resume_from_all_over_the_history_share_their_bytes():
-    """A whole history's worth of places is joined once each, however many clients come back to each of them."""
+    """
+    A whole history's worth of places is joined once each, however many clients come back to each of them.
+    """
     log = make_log(length=256)
     for _ in range(256):
         append(log, wire=b"." * 100)
@@ -421,7 +434,10 @@ def test_shared_batch_is_not_older_than_the_log():
 
 
 def test_shared_read_gives_what_another_has_just_read():
-    """A second cursor at the same place is served without looking at the entries; where only they can tell, it is not served."""
+    """
+    A second cursor at the same place is served without looking at the entries; where only they can tell, it
+    is not served.
+    """
     log = make_log(length=2)
     append(log)
     first, second = Cursor(("a",), 0, "e"), Cursor(("a",), 0, "e")
@@ -528,7 +544,10 @@ def test_real_memory_is_given_back():
 
 
 def test_cursor_of_another_log_has_lost_something_everywhere():
-    """A cursor that belongs to a log that is gone is told of all its channels once, and reads on before all that this log holds."""
+    """
+    A cursor that belongs to a log that is gone is told of all its channels once, and reads on before all that
+    this log holds.
+    """
     log = make_log()
     append(log, "a")
     cursor = Cursor(("a", "b"), 40, "gone")
@@ -561,7 +580,10 @@ class Interrupted(Exception):
 
 
 def is_interrupted(call, lines):
-    """Run a call, and raise out of it after so many lines of the log, as a signal handler does; say whether it did."""
+    """
+    Run a call, and raise out of it after so many lines of the log, as a signal handler does; say whether it
+    did.
+    """
 
     def trace(frame, event, argument):
         nonlocal lines

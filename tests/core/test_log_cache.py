@@ -23,7 +23,9 @@ def cache(monkeypatch):
 
 
 def test_batch_is_found_by_its_place(cache):
-    """A batch comes back with the position behind it, to cursors of the same channels at the same position."""
+    """
+    A batch comes back with the position behind it, to cursors of the same channels at the same position.
+    """
     batch = keep(cache, 7, 10)
     assert cache.get((CHANNELS, 7)) == (batch, 8)
     assert cache.get((CHANNELS, 8)) is None

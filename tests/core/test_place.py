@@ -1,14 +1,10 @@
 """Where a stream begins, and what it is told first."""
 
-import json
-
 import pytest
 
 from flask_sse_push.core.cursor import Start
-from flask_sse_push.core.decoder import DecodedEvent, decode
 from flask_sse_push.core.entry import Entry
 from flask_sse_push.core.log import Log
-from flask_sse_push.core.wire import RESET_TYPE, reset
 
 
 @pytest.fixture
@@ -40,7 +36,9 @@ def log():
     ],
 )
 def test_place_proves_continuity_or_says_why_not(log, last_event_id, expected):
-    """A new client begins at the end, a known id behind it; any other id names why continuity cannot be proved."""
+    """
+    A new client begins at the end, a known id behind it; any other id names why continuity cannot be proved.
+    """
     assert log.place(last_event_id) == expected
 
 
@@ -50,14 +48,6 @@ def test_place_in_an_empty_log_is_its_beginning():
     assert log.place(None) == Start("now", 0, None)
     assert log.place("now-0") == Start("now", 0, None)
     assert log.place("now-1") == Start("now", 0, "future")
-
-
-def test_reset_is_an_event_with_reason_and_channels():
-    """A reset is dispatched as sse.reset with JSON data, and says where its client stands."""
-    assert RESET_TYPE == "sse.reset"
-    event = decode(reset("evicted", ("a", "b"), "now-5"))[0]
-    assert event == DecodedEvent("sse.reset", event.data, "now-5")
-    assert json.loads(event.data) == {"reason": "evicted", "channels": ["a", "b"]}
 
 
 def test_place_ahead_of_a_copy_that_may_lag_waits():

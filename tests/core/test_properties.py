@@ -66,7 +66,9 @@ def read_by_httpx_sse(chunks):
 
 @given(sent=st.lists(events, max_size=4), cuts=st.lists(st.integers(0, 300), max_size=8))
 def test_decoder_reads_what_was_encoded(sent, cuts):
-    """Decoding what was encoded gives the events back, with line ends normalised, wherever the bytes are cut."""
+    """
+    Decoding what was encoded gives the events back, with line ends normalised, wherever the bytes are cut.
+    """
     decoder = Decoder()
     seen = [event for piece in pieces(b"".join(map(encode, sent)), cuts) for event in decoder.feed(piece)]
     decoder.close()
@@ -124,7 +126,10 @@ def test_any_text_is_a_position_or_none(text):
     head=st.integers(0, 50),
 )
 def test_any_start_is_within_the_log(text, head):
-    """Wherever a client says it stopped, the stream begins between 0 and the head, and says why when it cannot prove it."""
+    """
+    Wherever a client says it stopped, the stream begins between 0 and the head, and says why when it cannot
+    prove it.
+    """
     log = Log("now", length=5, seconds=10, max_bytes=1 << 20, head=head)
     start = log.place(text)
     assert 0 <= start.position <= head
@@ -151,8 +156,8 @@ class LogModel(RuleBasedStateMachine):
     """
     A list of everything that was ever published, beside a log that forgets.
 
-    A reader gets exactly what came to its channels behind its position, or is told of the channels in which something is missing
-    before it gets anything that came later.
+    A reader gets exactly what came to its channels behind its position, or is told of the channels in which
+    something is missing before it gets anything that came later.
     """
 
     @initialize(length=st.integers(1, 6), entries=st.integers(1, 12), batch=st.integers(1, 5))
@@ -264,7 +269,9 @@ TestLogModel.settings = settings(max_examples=60, stateful_step_count=40, deadli
 @pytest.mark.parametrize("length", [1, 3, 8])
 @given(published=st.lists(channel_sets, max_size=15), position=st.integers(0, 15), channels=channel_sets)
 def test_resumed_cursor_reads_the_suffix_or_is_told(length, published, position, channels):
-    """Who resumes reads exactly what came after, or is told first in which of its channels something is gone."""
+    """
+    Who resumes reads exactly what came after, or is told first in which of its channels something is gone.
+    """
     log = Log("e", length=length, seconds=10, max_bytes=1 << 20)
     for sequence, names in enumerate(published, 1):
         log.append(Entry(sequence, names, b"%d;" % sequence, 0.0))

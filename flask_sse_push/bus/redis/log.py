@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import redis
 
-from ...core.stored import check_report
+from ...core.reports import check_report
 from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Snapshot, stored_size
 from . import answers
 from .connection import Connection

@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from ...core.entry import ENTRY_OVERHEAD_BYTES, Entry
-from ...core.stored import check_stored
+from ...core.messages import check_stored
 from ...platform.backends import current_backend
 from ...platform.fork import keep_from_children
 from ..base import BusOptions, Report

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ...core.channels import MAX_CHANNELS_PER_EVENT
 from ...core.entry import Entry
-from ...core.stored import check_stored
+from ...core.messages import check_stored
 
 __all__ = [
     "CLOCK_TOLERANCE_SECONDS",
