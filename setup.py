@@ -52,6 +52,7 @@ setup(
             "pytest>=8.0",
             "pytest-randomly>=3.15",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],
     },

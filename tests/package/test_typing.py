@@ -10,7 +10,7 @@ import flask_sse_push
 import flask_sse_push.testing
 from tests.needs import needs
 
-API = Path(__file__).parent / "typing" / "api.py"
+API = Path(__file__).parents[1] / "typing" / "api.py"
 
 
 def test_public_api_type_checks(tmp_path):

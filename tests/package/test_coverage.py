@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+<<<<<<<< HEAD:tests/core/test_coverage.py
 ROOT = Path(__file__).parent.parent.parent
+========
+ROOT = Path(__file__).parents[2]
+>>>>>>>> w/tests:tests/package/test_coverage.py
 
 
 def test_core_is_covered_in_every_branch(tmp_path):
