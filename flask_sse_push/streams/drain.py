@@ -58,7 +58,8 @@ class Drain:
             streams (Sequence): All that there are.
             now (float): On the monotonic clock.
         """
-        if self._watch is None or now - self._looked_at < TICK_SECONDS:
+        # The heartbeat's waits end a moment early where its next look is due: that must not cost a whole tick.
+        if self._watch is None or now - self._looked_at < 0.9 * TICK_SECONDS:
             return
         self._looked_at = now
         if not self._watch.look():
