@@ -225,7 +225,9 @@ def test_what_is_woken_for_is_known_until_they_have_read(script):
     """While listeners are woken, what they have not read counts as current, and behind that not at all."""
     fanout, lock = make_fanout()
     seen = []
-    slow = Slow(script, 0, lambda: seen.append((dict(fanout.pending), dict(fanout.current), fanout.current_bytes)))
+    slow = Slow(
+        script, 0, lambda: seen.append((dict(fanout.pending), dict(fanout.current), fanout.current_bytes))
+    )
     with attached(fanout, lock, "news", wakeup=slow):
         fanout.add(("news",), 100)
         fanout.add(("news",), 100)
@@ -277,25 +279,28 @@ def test_fanout_makes_way_between_its_listeners(script):
     assert any(0 < count < 100 for count in seen), seen
 
 
-def test_fanout_makes_way_behind_its_listeners(script):
-    """Who was woken has had its turn before the next fan-out begins, and what it was woken for is no longer current."""
+def test_writing_counts_as_the_time_that_a_fanout_takes(script):
+    """In greenlets who was woken writes before the next fan-out begins, and it rests for as long as that took."""
     fanout, lock = make_fanout()
-    read = []
     wakeup = script.backend.wakeup()
 
     def stream():
-        while len(read) < 2:
-            wakeup.wait()
-            read.append(dict(fanout.current))
+        wakeup.wait()
+        script.spend(0.005)  # as a write takes
+        note(fanout, "news")
+        wakeup.wait()
 
     with attached(fanout, lock, "news", wakeup=wakeup):
         script.backend.spawn(stream, "stream")
         script.settle()
-        for _ in range(2):
-            note(fanout, "news")
-            script.settle()
+        note(fanout, "news")
+        script.settle()
+        assert wakeup.count == 1
+        script.advance(0.004)
+        assert wakeup.count == 1
+        script.advance(0.004)
+        assert wakeup.count == 2
     script.settle()
-    assert read == [{}, {}]
 
 
 def test_listener_that_cannot_be_woken_keeps_nobody_else_from_it(script, caplog):
