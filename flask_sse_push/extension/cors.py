@@ -54,8 +54,6 @@ def _is_own(origin: str, host: str) -> bool:
 
 def add_cors_headers(headers: Headers, request: Request, settings: Settings) -> None:
     """Let the page read the answer, if its origin is configured; and tell caches that the answer depends on it."""
-    if not settings.cors_origins:
-        return
     headers.add("Vary", "Origin")
     origin = request.headers.get("Origin")
     if origin in settings.cors_origins:

@@ -11,9 +11,10 @@ from flask import Request
 from ..core.values import shown
 from .refusals import Refusal
 
-__all__ = ["find_misspelt"]
+__all__ = ["NAMES", "find_misspelt"]
 
-NAMES = ("channel", "last_event_id")
+NAMES = frozenset({"channel", "last_event_id"})
+"""What a stream's query may name."""
 
 _MOST_NAMES = 16  # that are looked at: a query holds hundreds, and to compare one takes as long as opening half a stream
 
