@@ -303,7 +303,7 @@ class Process:
         assert self._server is not None
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
         stream = kind(source, self._stream_options, info, self, self._max_streams, place)
-        return EventStreamResponse(stream, self._server, direct_write=kind is not Stream)
+        return EventStreamResponse(stream, self._server)
 
     def _place(self, request: Request) -> Place | None:
         """Return the place that a stream of this request takes among those of its client; ``None`` for no limit."""

@@ -311,7 +311,9 @@ class Stream:
         return wire.RETRY_LINE % random.randint(*self._retry_range())
 
     def _run(self) -> Generator[bytes, None, None]:
-        registry = process_registry.made.get(None) or process_registry.get()
+        registry = process_registry.made.get(None)
+        if registry is None:
+            registry = process_registry.get()
         source = self._source
         wakeup = self._wakeup = current_backend().wakeup()
         listener = self._listener = self._listen(wakeup)
