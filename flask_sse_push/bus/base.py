@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..core.log import Entry
+from ..core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
 
 __all__ = [
     "LEASE_SECONDS",
@@ -21,6 +21,7 @@ __all__ = [
     "Report",
     "Retention",
     "Snapshot",
+    "stored_size",
 ]
 
 REPORT_SECONDS = 2.0
@@ -109,6 +110,11 @@ class Snapshot(NamedTuple):
     """What they count for."""
     reports: list[Report]
     """What each process that has listeners said last, younger than :data:`LEASE_SECONDS`."""
+
+
+def stored_size(channels: tuple[str, ...], block: bytes) -> int:
+    """Return what an event counts for in a store, in bytes; see :attr:`Retention.max_bytes`."""
+    return len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
 
 
 class Listener(Protocol):

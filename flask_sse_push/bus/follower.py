@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from ..core.log import Entry
+from ..core.entry import Entry
 from ..core.values import printable
 from ..errors import ConfigurationError
 from ..platform.backends import current_backend

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import OrderedDict, deque
 
-from ..core.log import Entry
+from ..core.entry import Entry
 from ..platform.locks import reentrant_lock
 from .base import BusOptions, Health, Listener, PublishResult, Snapshot
 

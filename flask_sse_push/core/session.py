@@ -64,20 +64,20 @@ class Cause(Enum):
     """The server closed the stream."""
 
 
-_O, _R, _S, _D = State.OPENED, State.READING, State.SILENT, State.DRAINING
+_BEGINNING = (State.OPENED, State.READING, State.SILENT)
 
 # What is not in the table changes nothing. A client that was cut off looks as if it had hung up too, so STALLED
 # stays; one that is asked to come back may go before it is, so DRAINING becomes GONE.
 _NEXT: dict[tuple[State, Cause], State] = {
-    (_O, Cause.BEGUN): _R,
-    (_O, Cause.REFUSAL): State.REFUSED,
-    (_R, Cause.SILENCE): _S,
-    (_S, Cause.SENT): _R,
-    **{(state, Cause.STOP): _D for state in (_O, _R, _S)},
-    **{(state, Cause.END): State.FINISHED for state in (_O, _R, _S, _D)},
-    **{(state, Cause.HANG_UP): State.GONE for state in (_O, _R, _S, _D)},
-    **{(state, Cause.STALL): State.STALLED for state in (_O, _R, _S, _D, State.GONE)},
-    **{(state, Cause.CLOSE): State.CLOSED for state in (_O, _R, _S)},
+    (State.OPENED, Cause.BEGUN): State.READING,
+    (State.OPENED, Cause.REFUSAL): State.REFUSED,
+    (State.READING, Cause.SILENCE): State.SILENT,
+    (State.SILENT, Cause.SENT): State.READING,
+    **{(state, Cause.STOP): State.DRAINING for state in _BEGINNING},
+    **{(state, Cause.CLOSE): State.CLOSED for state in _BEGINNING},
+    **{(state, Cause.END): State.FINISHED for state in _BEGINNING},
+    **{(state, Cause.HANG_UP): State.GONE for state in (*_BEGINNING, State.DRAINING)},
+    **{(state, Cause.STALL): State.STALLED for state in (*_BEGINNING, State.DRAINING, State.GONE)},
 }
 
 
@@ -203,15 +203,16 @@ class Session:
         due = now - self.silent_since >= self._heartbeat_seconds - margin_seconds
         return Look.SILENT if due else Look.FINE
 
-    def reason(self, outcome: str | None) -> str:
+    def close(self, outcome: str | None) -> str:
         """
-        Return why the stream has ended, as ``stream_closed`` tells it.
+        Note that the server is done with the stream, and return why, as ``stream_closed`` tells it.
 
         Args:
-            outcome (str | None): Why the source ended, if it did.
+            outcome (str | None): Why the source ended, if it did: ``"finished"`` or ``"failed"``.
         """
-        if self.state in (State.DRAINING, State.STALLED, State.GONE):
-            return str(self.state.value)
-        # Bytes that the server still has when it closes are bytes whose write failed.
-        left = State.CLOSED if self.writing_since is None else State.GONE
-        return outcome or str(left.value)
+        if outcome is not None:
+            self.happen(Cause.END)
+        elif self.state is not State.DRAINING:
+            # Bytes that the server still has are bytes whose write failed.
+            self.happen(Cause.CLOSE if self.writing_since is None else Cause.HANG_UP)
+        return outcome if outcome is not None and self.state is State.FINISHED else str(self.state.value)

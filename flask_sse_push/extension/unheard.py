@@ -9,8 +9,7 @@ import weakref
 from flask import Flask
 
 from ..bus.base import Bus
-from ..platform.children import Children
-from ..platform.fork import forks
+from ..platform.fork import Children, forks
 from ..platform.gunicorn import gunicorn_worker
 
 __all__ = ["Audience"]

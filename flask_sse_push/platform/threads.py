@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,12 @@ class _Threads:
         return _ThreadWakeup()
 
     def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
+        monkey = sys.modules.get("gevent.monkey")
+        if monkey is not None and monkey.is_module_patched("threading"):
+            # threading would start a greenlet, too; but not one that ends with its process.
+            from .greenlets import GREENLETS
+
+            return GREENLETS.spawn(run, name)
         threading.Thread(target=run, name=name, daemon=True).start()
         return _nothing
 

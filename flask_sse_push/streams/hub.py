@@ -82,11 +82,13 @@ class Hub:
     def entries_came(self, entries: Sequence[Entry]) -> None:
         """Add entries to the log; called by the bus, in their order."""
         for entry in entries:
-            if self._lock.is_busy:
-                self._lock.post(partial(self._append, entry))
-            else:
+            if self._bus.shared and not self._lock.is_busy:
                 with self._lock:
                     self._append(entry)
+            else:
+                # The bus of this process is in the middle of a publish(), which a finalizer may have called, and
+                # from which a signal handler may raise.
+                self._lock.post(partial(self._append, entry))
             if self._bus.shared and self.fanout.is_urgent:
                 # The bus brings what was published elsewhere, perhaps faster than a publisher here is allowed to.
                 self.backpressure.hold(entry.channels, entry.sequence)

@@ -351,4 +351,4 @@ class Stream:
                     self._place.give_back()
             source.close()
             if has_opened:
-                self._observer.stream_closed(self._info, self.session.reason(source.outcome), self.is_direct)
+                self._observer.stream_closed(self._info, self.session.close(source.outcome), self.is_direct)

@@ -14,15 +14,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ...core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
 from ...platform.ownership import UnusablePathError
 from ..base import BusOptions, PublishResult, Snapshot
 from ..follower import FollowedBus
 from .database import Database
-from .doorbell import Bells
-from .reader import SqliteReader, Told, bells_folder
-from .turns import PATIENCE_SECONDS, Turn, is_busy, patiently
+from .doorbell import Doorbells, doorbell_folder
+from .reader import SqliteReader
+from .rows import PoisonLog
+from .write_lock import PATIENCE_SECONDS, WriteLock, is_busy
 
 __all__ = ["SqliteBus"]
 
@@ -68,10 +68,10 @@ class SqliteBus(FollowedBus):
         self._options = options
         self._volatile = volatile
         self._make_folder = make_folder
-        self._told = Told()
-        self._turn = Turn()
+        self._poison_log = PoisonLog(str(self._path))
+        self._write_lock = WriteLock()
         self._database: Database | None = None
-        self._bells = Bells(bells_folder(self._path))
+        self._doorbells = Doorbells(doorbell_folder(self._path))
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """
@@ -81,18 +81,12 @@ class SqliteBus(FollowedBus):
         own write to the disk, which waits for the disk once in about a thousand events, and the time until
         the system or gevent's loop runs it again.
         """
-        size = (
-            len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
-        )
+        seconds = self._options.publish_timeout_seconds
         try:
-            accepted = patiently(
-                lambda left: self._turn.take(lambda: self._append(channels, block, size, key), left),
-                self._options.publish_timeout_seconds,
-            )
+            result = self._write_lock.run(seconds, self._append, channels, block, key)
         except (sqlite3.Error, OSError) as error:
             if not is_busy(error):
                 raise BusUnavailable(f"The event was not stored: {_say(self._path, error)}") from error
-            seconds = self._options.publish_timeout_seconds
             raise BusUnavailable(
                 f"The event was not stored: {str(self._path)!r} was locked by another process or thread for {seconds:g} s. "
                 "Find out which holds a transaction open or waits for the disk, "
@@ -100,38 +94,36 @@ class SqliteBus(FollowedBus):
             ) from error
         if self._health.state == "down":
             self._retry_soon()
-        return accepted
+        return result
 
-    def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> PublishResult:
+    def _append(self, channels: tuple[str, ...], block: bytes, key: str | None) -> PublishResult:
         try:
             if self._database is None or self._database.is_replaced():
                 self._close_database()
                 self._database = self._open_database()
-            accepted = self._database.append(channels, block, size, key)
+            result = self._database.append(channels, block, key)
         except BaseException as error:
             if not is_busy(error):
                 # Closed on the spot also behind an interruption: a transaction that waits for the collector locks every process out.
                 self._close_database()
             raise
-        if not accepted.is_repeated:
-            self._bells.ring()
-        return accepted
+        if not result.is_repeated:
+            self._doorbells.ring()
+        return result
 
     def close(self) -> None:
         """Stop to follow and close the file; see :meth:`Bus.close`."""
         self._stop_following()
         # Called in the middle of publish(), or while another thread stands still in there, it leaves the connection to the end of the process.
         with suppress(BusUnavailable, sqlite3.Error):
-            self._turn.take(self._let_go)
+            self._write_lock.run(PATIENCE_SECONDS, self._let_go)
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`. Makes no file."""
         if not os.path.lexists(self._path):
             return Snapshot("", 0, 0, 0, [])
         try:
-            return patiently(
-                lambda left: self._turn.take(self._inspect, left), self._options.publish_timeout_seconds
-            )
+            return self._write_lock.run(self._options.publish_timeout_seconds, self._inspect)
         except (sqlite3.Error, OSError) as error:
             raise BusUnavailable(f"The bus cannot be looked at: {_say(self._path, error)}") from error
 
@@ -144,7 +136,7 @@ class SqliteBus(FollowedBus):
 
     def _let_go(self) -> None:
         self._close_database()
-        self._bells.close()
+        self._doorbells.close()
 
     def _close_database(self) -> None:
         database, self._database = self._database, None
@@ -152,8 +144,12 @@ class SqliteBus(FollowedBus):
             database.close()
 
     def _open_reader(self) -> SqliteReader:
-        return patiently(
-            lambda _: SqliteReader(self._path, self._open_database, self._turn, self._told), PATIENCE_SECONDS
+        return SqliteReader(
+            self._path,
+            self._open_database,
+            self._write_lock,
+            self._poison_log,
+            self._options.max_event_bytes,
         )
 
     def _open_database(self) -> Database:

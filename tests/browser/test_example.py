@@ -17,7 +17,7 @@ import pytest
 from tests.needs import needs
 from tests.servers.harness import FACTOR, eventually, free_port
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STOP_SECONDS = 3
 
 # What the example does where gunicorn cannot be imported.

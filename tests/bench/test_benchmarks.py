@@ -19,7 +19,7 @@ from benchmarks.scenarios import QUICK, SCENARIOS, Outcome
 from tests.needs import needs
 from tests.support import FACTOR, MS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def event(seq, channel=0):
