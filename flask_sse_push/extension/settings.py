@@ -181,7 +181,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     if settings.history_bytes < least:
         raise ConfigurationError(
             "SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES "
-            f"with its overhead, got {settings.history_bytes}. Set it to {least} or more, or allow only smaller events."
+            f"with its overhead, got {settings.history_bytes}. "
+            f"Set it to {least} or more, or allow only smaller events."
         )
     return settings
 
