@@ -56,11 +56,7 @@ def _is_own(origin: str, host: str) -> bool:
 
 
 def add_cors_headers(headers: Headers, request: Request, settings: Settings) -> None:
-    """
-    Let a page of a configured origin read the response, and tell caches that the response depends on it.
-    """
-    if not settings.cors_origins:
-        return
+    """Let a page of a configured origin read the response, and tell caches that the origin matters."""
     headers.add("Vary", "Origin")
     origin = request.headers.get("Origin")
     if origin in settings.cors_origins:

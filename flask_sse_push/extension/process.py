@@ -110,6 +110,8 @@ class Process:
         """What carries the events."""
         self.hub = Hub(bus, settings.log_options(), self._report)
         """This process's copy of the log."""
+        self.is_served = False
+        """Whether a request came to this process."""
         self.serves_default = False
         """Whether a view of the app's own has streamed the default channel."""
         self._app, self._settings = app, settings

@@ -11,9 +11,10 @@ from flask import Request
 from ..core.values import shown
 from .refusals import Refusal
 
-__all__ = ["find_misspelt"]
+__all__ = ["NAMES", "find_misspelt"]
 
-NAMES = ("channel", "last_event_id")
+NAMES = frozenset({"channel", "last_event_id"})
+"""What a stream's query may name."""
 
 _MAX_NAMES = 16  # a query may hold hundreds, and comparing one takes as long as opening half a stream
 

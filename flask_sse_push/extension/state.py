@@ -65,10 +65,11 @@ class AppState:
         _apps[app.import_name, app.name] += 1
         self._number = _apps[app.import_name, app.name]
         self._imported_unpatched = not is_gevent_patched()
-        self._processes: PerProcess[Process] = PerProcess(self._make_process)
+        self.processes: PerProcess[Process] = PerProcess(self._make_process)
+        """What the app has in this process; once the settings are frozen."""
         server = inspect_server()
         if server.worker is not None:
-            self._processes.get().check_server(server)
+            self.processes.get().check_server(server)
 
     def freeze(self) -> None:
         """
@@ -86,7 +87,7 @@ class AppState:
                 return
             if fresh is not None:
                 self._configured, self.settings = configured, fresh
-                self._processes.forget()  # the check at the registration made a bus, which nobody has used
+                self.processes.forget()  # the check at the registration made a bus, which nobody has used
             self.is_frozen = True
         if (key := key_of_flask_sse(self.app.config)) is not None and self.refusals.count("config", key) == 1:
             logger.warning(
@@ -130,11 +131,15 @@ class AppState:
         """Return what the app has in this process. This is a use of the settings."""
         if not self.is_frozen:
             self.freeze()
-        return self._processes.get()
+        return self.processes.get()
 
     def request_came(self) -> None:
         """Note that the app is served by this process; called before each request."""
-        self.audience.request_came()
+        process = self.processes.made.get(None)
+        if process is None or not process.is_served:
+            self.audience.request_came()
+            if process is not None:
+                process.is_served = True
 
     def _make_process(self) -> Process:
         return Process(

@@ -20,7 +20,7 @@ from ..platform.gunicorn import lost_master
 from ..platform.hangups import Hangups
 from ..platform.locks import ReentrantLock
 from ..platform.server import Connection
-from ..platform.sockets import bound_waits
+from ..platform.sockets import bound_buffer, bound_waits, forget_error
 from ..platform.waiting import Backend
 from .drain import DRAIN_SECONDS, GRACE_SECONDS, TICK_SECONDS, Drain
 
@@ -89,6 +89,7 @@ class StreamRegistry:
             self._start(stream, hangups)
         sock = stream.connection.sock
         if sock is not None:
+            bound_buffer(sock)
             bound_waits(sock, stream.write_timeout_seconds)
             hangups.add(sock, stream)
         return True
@@ -141,9 +142,12 @@ class StreamRegistry:
                 look_seconds = self._look_seconds
                 until_look = looked_at + look_seconds - time.monotonic()
                 for stream in hangups.wait(backend, max(0.0, min(TICK_SECONDS, until_look))):
+                    if stream.connection.sock is not None:
+                        forget_error(stream.connection.sock)
                     stream.end(Cause.HANG_UP)
                 now = time.monotonic()
-                drain.go_on(streams, now)
+                if now >= drain.due_at:
+                    drain.go_on(streams, now)
                 if now - looked_at >= look_seconds:
                     before, looked_at = looked_at, now
                     for stream in backend.in_turns(streams):
