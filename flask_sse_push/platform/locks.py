@@ -50,6 +50,13 @@ class ReentrantLock:
                 raise RuntimeError("A section of flask_sse_push was entered from within itself.")
             self._lock.acquire()
         self.is_busy = True
+        if self._posted:
+            try:
+                self._run_all()  # what was posted before comes first
+            except BaseException:
+                self.is_busy = False
+                self._lock.release()
+                raise
 
     def __exit__(self, *_: object) -> None:
         self.is_busy = False
@@ -59,7 +66,9 @@ class ReentrantLock:
 
     def post(self, work: Callable[[], object]) -> None:
         """
-        Run a section: now, or at the end of the one that is running. From anywhere; waits for other threads alone.
+        Run a section: now, or at the end of the one that is running. From anywhere; never waits.
+
+        In the order of the calls, and before any ``with`` section that begins later.
 
         Args:
             work (Callable): The section. It does not raise.
@@ -68,20 +77,23 @@ class ReentrantLock:
         self._run_posted()
 
     def _run_posted(self) -> None:
-        # Looked at again behind each section: what was posted in its last moment found the mark, and went.
-        while self._posted:
-            self._lock.acquire()
+        # Without waiting: the thread that has the lock may itself wait for a lock of the caller's, where a finalizer
+        # publishes in the middle of its section. It looks here again behind each section.
+        while self._posted and self._lock.acquire(False):  # noqa: FBT003
             try:
                 if self.is_busy:
                     return
                 try:
                     self.is_busy = True
-                    while self._posted:
-                        self._posted.popleft()()
+                    self._run_all()
                 finally:
                     self.is_busy = False
             finally:
                 self._lock.release()
+
+    def _run_all(self) -> None:
+        while self._posted:
+            self._posted.popleft()()
 
 
 def _native_rlock() -> Any:
