@@ -26,6 +26,7 @@ from werkzeug.test import Client, TestResponse
 
 from .core.decoder import DecodedEvent, Decoder, decode
 from .core.event import Event
+from .core.session import Cause
 from .core.values import shown
 from .extension.response import ENVIRON_KEY
 from .signals import event_published
@@ -135,7 +136,7 @@ class OpenStream:
                 f'"response" must be an event stream, got {self.response.status} {self.response.mimetype}. Look at stream.response.'
             )
         # Asked to end from beside: this thread waits inside of the stream.
-        timer = threading.Timer(timeout, self._stream.end, ("gone",))
+        timer = threading.Timer(timeout, self._stream.end, (Cause.HANG_UP,))
         timer.start()
         try:
             while len(self._ready) < events:

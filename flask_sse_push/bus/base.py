@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from blinker import Signal
+from ..core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
 
 __all__ = [
     "LEASE_SECONDS",
@@ -17,10 +16,12 @@ __all__ = [
     "BusOptions",
     "Health",
     "Identity",
+    "Listener",
     "PublishResult",
     "Report",
     "Retention",
     "Snapshot",
+    "stored_size",
 ]
 
 REPORT_SECONDS = 2.0
@@ -42,7 +43,7 @@ class Retention(NamedTuple):
     seconds: float
     """How long."""
     max_bytes: int
-    """Bytes, with :data:`core.log.ENTRY_OVERHEAD_BYTES` for each event."""
+    """Bytes, with :data:`core.entry.ENTRY_OVERHEAD_BYTES` for each event."""
     max_events: int = MAX_STORED_EVENTS
     """Events."""
 
@@ -72,8 +73,7 @@ class BusOptions(NamedTuple):
     """
 
 
-@dataclass(slots=True)
-class PublishResult:
+class PublishResult(NamedTuple):
     """What publishing gave."""
 
     id: str
@@ -112,6 +112,52 @@ class Snapshot(NamedTuple):
     """What each process that has listeners said last, younger than :data:`LEASE_SECONDS`."""
 
 
+def stored_size(channels: tuple[str, ...], block: bytes) -> int:
+    """Return what an event counts for in a store, in bytes; see :attr:`Retention.max_bytes`."""
+    return len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+
+
+class Listener(Protocol):
+    """
+    What a bus hands its entries to: one object per bus. (The hub is it.)
+
+    The bus calls the first three methods one at a time, and in the order of the log. None of them raises. Where
+    the bus is shared they may wait a tenth of a second, to give streams a turn.
+    """
+
+    def log_begun(self, epoch: str, position: int, entries: Sequence[Entry]) -> None:
+        """
+        A log begins, before any of its entries is handed on.
+
+        Args:
+            epoch (str): Its life, ``[A-Za-z0-9._~]``, at most 40 characters.
+            position (int): The number before the first of ``entries``.
+            entries (Sequence[Entry]): All that the bus still keeps, in order.
+        """
+
+    def entries_came(self, entries: Sequence[Entry]) -> None:
+        """
+        Later entries came.
+
+        Args:
+            entries (Sequence[Entry]): One or more, in the order of their numbers. A number that is left out was
+                lost.
+        """
+
+    def caught_up(self) -> None:
+        """
+        The bus is up: everything that was stored until now was handed on. Called at the start, and again after
+        each fault.
+        """
+
+    def report(self) -> Report:
+        """Return what this process says of itself to others."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody listens in this process."""
+
+
 class Bus(Protocol):
     """
     One order of events for everybody who listens.
@@ -134,23 +180,6 @@ class Bus(Protocol):
     shared: bool
     """Whether other processes can publish and listen too."""
 
-    log_begun: Signal
-    """
-    Sent by the bus whenever a log begins, before any of its entries: with ``epoch`` (str, ``[A-Za-z0-9._~]``, at most 40), ``position``
-    (int, the number before the first of ``entries``) and ``entries`` (list[Entry], all that the bus still keeps, in order).
-    """
-
-    entry_numbered: Signal
-    """
-    Sent by the bus for each later entry in the order of the numbers, with ``entry`` (Entry).
-
-    The hub is the one receiver of all three: one per stream would have no order, and blinker is not safe while receivers come and go. A
-    receiver never raises. Where the bus is shared it may wait a tenth of a second, to give streams a turn.
-    """
-
-    caught_up: Signal
-    """Sent by the bus when it is up: everything that was stored until now has been handed on. At the start, and again after each fault."""
-
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """
         Number an event, store it and hand it on.
@@ -165,15 +194,14 @@ class Bus(Protocol):
             ConfigurationError: The log belongs to another app; nothing was stored.
         """
 
-    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
+    def start(self, listener: Listener) -> None:
         """
         Begin to follow, from a greenlet or thread of the bus. Returns at once; once more is harmless.
 
         After any fault it goes on where it was. It ends by itself when nobody has wanted it for a while, and can be started again.
 
         Args:
-            report (Callable): Returns what this process says of itself.
-            wanted (Callable): Says whether anybody listens here.
+            listener (Listener): Who gets the entries: the same object each time.
         """
 
     def close(self) -> None:

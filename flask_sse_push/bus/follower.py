@@ -1,4 +1,4 @@
-"""What a shared bus has in each process that listens: one greenlet or thread that brings the entries, and goes on after any fault."""
+"""How the entries of a shared bus come into a process: one greenlet or thread reads them, and goes on after any fault."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from ..core.log import Entry
+from ..core.entry import Entry
 from ..core.values import printable
 from ..errors import ConfigurationError
 from ..platform.backends import current_backend
-from ..platform.locks import short_lock, when_free
+from ..platform.locks import ReentrantLock
 from ..platform.threads import THREADS
 from ..platform.waiting import Wakeup
-from .base import REPORT_SECONDS, Bus, Health, Report
+from .base import REPORT_SECONDS, Health, Listener, Report
 
-__all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "Follower", "LogChanged", "Reader", "Tail", "backoff"]
+__all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "FollowedBus", "LogChanged", "Reader", "Tail", "backoff"]
 
 LINGER_SECONDS = 30.0
 """How long it goes on when nobody listens: a page that is left for the next one closes its stream and opens another."""
@@ -29,9 +30,8 @@ MAX_READ_SECONDS = 1.0
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
-_SHORTEST_RETRY_SECONDS = (
-    0.5  # where publishing works and following does not, each publish says that the store is there
-)
+# Where publishing works and following does not, each publish ends a pause.
+_SHORTEST_RETRY_SECONDS = 0.5
 _LOOK_SECONDS = 0.005
 
 logger = logging.getLogger("flask_sse_push")
@@ -53,7 +53,12 @@ class LogChanged(Exception):
 
 
 class Reader(Protocol):
-    """One connection to the store. Its methods raise what :class:`Follower` was told are faults, and it is closed then."""
+    """
+    One connection to the store.
+
+    Its methods raise the faults of its bus (:attr:`FollowedBus.faults`) when the store cannot be used. It is
+    closed then, and another one is opened.
+    """
 
     def epoch(self) -> str:
         """Return the life of the log that is there now, after beginning one where there was none."""
@@ -88,205 +93,217 @@ class Reader(Protocol):
 
 
 class _Run:
-    """One thread's life: a follower that has ended can be started again while its thread still cleans up."""
+    """One life of the follower: it can be started again while the run before still cleans up."""
 
     def __init__(self, before: _Run | None) -> None:
         self.before = before
-        self.stopping = self.ended = False
+        self.is_stopping = self.has_ended = False
         self.wakeup: Wakeup | None = None
         self.reader: Reader | None = None
         self._pid = os.getpid()
 
     def stop(self) -> None:
+        """Ask it to end, and wait a moment for that: by then its report is taken back."""
         if self._pid != os.getpid():
-            return  # a fork inherits what is to be done at the end of its parent, and not the thread
-        self.stopping = True
+            return  # a forked child inherits its parent's atexit functions, and not the thread
+        self.is_stopping = True
         wakeup, reader = self.wakeup, self.reader
         if wakeup is not None:
             wakeup.wake()
         if reader is not None:
             reader.wake()
         give_up_at = time.monotonic() + MAX_READ_SECONDS + 0.5
-        while not self.ended and time.monotonic() < give_up_at:
+        while not self.has_ended and time.monotonic() < give_up_at:
             time.sleep(_LOOK_SECONDS)
 
 
-class Follower:
+class FollowedBus(ABC):
     """
-    Reads on from its place after whatever happened, and says so once when the store goes and once when it is back.
+    The half of a shared bus that follows its store. Thread-safe.
+
+    It reads on from its place after whatever happened, and logs once when the store goes and once when it is
+    back.
 
     Args:
-        bus (Bus): Whose signals are sent.
-        where (str): Where it is, for people, without passwords.
-        open (Callable): Returns a new reader, or raises a fault.
-        faults (tuple): What may be raised when the store cannot be used.
+        address (str): Where the store is, for people, without passwords.
     """
 
-    def __init__(
-        self, bus: Bus, where: str, open: Callable[[], Reader], faults: tuple[type[Exception], ...]
-    ) -> None:
-        self._bus, self._where = bus, where
-        self._open, self._faults = open, faults
-        self._lock = short_lock()
+    name: str
+    shared = True
+    faults: tuple[type[Exception], ...]
+    """What is raised when the store cannot be used."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._lock = ReentrantLock()
         self._run_now: _Run | None = None
         self._health = Health("idle", time.monotonic())
-        self._report: Callable[[], Report] = dict
-        self._wanted: Callable[[], bool] = _never
+        self._listener: Listener | None = None
         self._idle_since: float | None = None
         self._epoch = ""
         self._position = 0
 
+    @abstractmethod
+    def _open_reader(self) -> Reader:
+        """Return a new reader, or raise a fault."""
+
     def health(self) -> Health:
-        """Return how it goes."""
+        """Return how following goes; see :meth:`Bus.health`."""
         return self._health
 
-    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
+    def start(self, listener: Listener) -> None:
         """
-        Run, unless it runs already; see :meth:`Bus.start`.
+        Follow, unless it is followed already; see :meth:`Bus.start`.
 
         Raises:
             RuntimeError: No thread can be started.
         """
-        with when_free(self._lock):
-            self._report, self._wanted, self._idle_since = report, wanted, None
+        run = self._run_now
+        if run is not None and self._idle_since is None and not run.is_stopping:
+            return  # without the lock: a run that somebody wanted until now goes on for LINGER_SECONDS
+        with self._lock:
+            self._listener, self._idle_since = listener, None
             before = self._run_now
-            if before is not None and not before.stopping:
+            if before is not None and not before.is_stopping:
                 return
             run = self._run_now = _Run(before)
             self._health = Health("starting", time.monotonic())
         atexit.register(run.stop)
         try:
             # A thread is a greenlet where gevent has patched; where it has not, a read would stop a loop that it ran in.
-            THREADS.spawn(lambda: self._run(run), "flask_sse_push.follower")
+            THREADS.spawn(lambda: self._follow_to_the_end(run, listener), "flask_sse_push.follower")
         except RuntimeError:
             self._end(run)
             raise
 
-    def stop(self) -> None:
-        """Ask it to end. Waits a moment, so that what it has in the store is taken back by then."""
+    def _stop_following(self) -> None:
+        """Ask the follower to end, and wait a moment for that."""
         run = self._run_now
         if run is not None:
             run.stop()
 
-    def retry_soon(self) -> None:
-        """End the pause when the store was away: it has just taken an event. From any thread; costs nothing while it is there."""
-        if self._health.state != "down":
-            return
+    def _retry_soon(self) -> None:
+        """End the pause between two tries: the store was away, and has just taken an event. From any thread."""
         run = self._run_now
         wakeup = run.wakeup if run is not None else None
         if wakeup is not None:
             wakeup.wake()
 
-    def _run(self, run: _Run) -> None:
+    def _follow_to_the_end(self, run: _Run, listener: Listener) -> None:
         pauses = backoff()
         run.wakeup = wakeup = current_backend().wakeup()
         try:
-            while run.before is not None and not run.before.ended:
+            while run.before is not None and not run.before.has_ended:
                 wakeup.wait(_LOOK_SECONDS)  # it was stopped and still reads: two would bring everything twice
             run.before = None
-            while not self._is_over(run):
+            while not self._is_over(run, listener):
                 tried_at = time.monotonic()
                 try:
-                    run.reader = reader = self._open()
+                    run.reader = reader = self._open_reader()
                     try:
-                        self._follow(run, reader)
+                        self._follow(run, listener, reader)
                         return
                     finally:
                         run.reader = None
                         reader.close()
                 except ConfigurationError as error:
                     self._set_refused(error)
-                except self._faults as error:
+                except self.faults as error:
                     if self._set_down(error):
                         pauses = backoff()
                 except Exception as error:
-                    logger.exception("Following the bus %s stumbled; it is tried again.", self._bus.name)
+                    logger.exception("Following the bus %s stumbled; it is tried again.", self.name)
                     self._set_down(error)
-                if not run.stopping and wakeup.wait(next(pauses)):
+                if not run.is_stopping and wakeup.wait(next(pauses)):
                     _wait_until(run, wakeup, tried_at + _SHORTEST_RETRY_SECONDS)
         finally:
             self._end(run)
 
-    def _is_over(self, run: _Run) -> bool:
+    def _is_over(self, run: _Run, listener: Listener) -> bool:
         """Say whether this run is to end: it was asked to, or nobody has listened for long."""
-        wanted = self._wanted()
-        with when_free(self._lock):
-            if self._run_now is not run:
-                return True  # also where listeners came since: they have another run
-            now = time.monotonic()
-            if wanted:
+        if self._run_now is not run:
+            return True  # also where listeners came since: they have another run
+        if not run.is_stopping:
+            if listener.is_wanted:
                 self._idle_since = None
-            elif self._idle_since is None:
-                self._idle_since = now
-            if run.stopping or (self._idle_since is not None and now - self._idle_since > LINGER_SECONDS):
-                # Decided under the lock: who starts it a moment later gets a new run, and not one that is about to end.
-                self._forget(run)
-                return True
-            return False
+                return False
+            if self._idle_since is None:
+                self._idle_since = time.monotonic()
+        with self._lock:
+            # Decided under the lock: who starts it a moment later gets a new run, and not one that is about to end.
+            idle_since = self._idle_since
+            if not run.is_stopping and (
+                idle_since is None or time.monotonic() - idle_since <= LINGER_SECONDS
+            ):
+                return False
+            self._forget(run)
+            return True
 
     def _end(self, run: _Run) -> None:
         atexit.unregister(run.stop)
-        with when_free(self._lock):
+        with self._lock:
             self._forget(run)
-        run.ended = True
+        run.has_ended = True
 
     def _forget(self, run: _Run) -> None:
         if self._run_now is run:
             self._run_now = None
             self._health = Health("idle", time.monotonic())
 
-    def _follow(self, run: _Run, reader: Reader) -> None:
+    def _follow(self, run: _Run, listener: Listener, reader: Reader) -> None:
         """Read until it is to stop. Raises a fault when there is one."""
         if reader.epoch() == self._epoch:
-            self._catch_up(reader)
+            self._catch_up(listener, reader)
         else:
-            self._begin(reader)
+            self._begin(listener, reader)
         self._set_up()
+        listener.caught_up()
         next_report = 0.0
-        while not self._is_over(run):
+        while not self._is_over(run, listener):
             now = time.monotonic()
             if now >= next_report:
                 next_report = now + REPORT_SECONDS
-                reader.report(self._report())
+                reader.report(listener.report())
             try:
-                self._hand_on(reader.read(self._epoch, self._position, MAX_READ_SECONDS))
+                entries = reader.read(self._epoch, self._position, MAX_READ_SECONDS)
             except LogChanged:
-                self._begin(reader)
+                self._begin(listener, reader)
+            else:
+                if entries:
+                    self._hand_on(listener, entries)
         try:
             reader.withdraw()
-        except self._faults as error:
+        except self.faults as error:
             # It runs out by itself. How the bus is, only a run says that goes on: another may have begun by now.
             logger.debug("A report could not be taken back: %s", error)
 
-    def _catch_up(self, reader: Reader) -> None:
+    def _catch_up(self, listener: Listener, reader: Reader) -> None:
         try:
             while entries := reader.read(self._epoch, self._position, 0):
-                self._hand_on(entries)
+                self._hand_on(listener, entries)
         except LogChanged:
-            self._begin(reader)
+            self._begin(listener, reader)
 
-    def _begin(self, reader: Reader) -> None:
+    def _begin(self, listener: Listener, reader: Reader) -> None:
         tail = reader.tail()
-        self._bus.log_begun.send(self._bus, epoch=tail.epoch, position=tail.position, entries=tail.entries)
+        listener.log_begun(tail.epoch, tail.position, tail.entries)
         self._epoch = tail.epoch
         self._position = tail.entries[-1].sequence if tail.entries else tail.position
 
-    def _hand_on(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            # Before it is handed on: were it the other way round, a fault between the two would bring it twice.
-            self._position = entry.sequence
-            self._bus.entry_numbered.send(self._bus, entry=entry)
+    def _hand_on(self, listener: Listener, entries: Sequence[Entry]) -> None:
+        # The place first: were it the other way round, a fault between the two would bring the entries twice.
+        self._position = entries[-1].sequence
+        listener.entries_came(entries)
 
     def _set_up(self) -> None:
         was, self._health = self._health, Health("up", time.monotonic())
         if was.state == "down":
             logger.warning(
                 "The bus %s at %s is back after %.1f s.",
-                self._bus.name,
-                self._where,
+                self.name,
+                self._address,
                 time.monotonic() - was.since,
             )
-        self._bus.caught_up.send(self._bus)
 
     def _set_down(self, error: Exception) -> bool:
         """Say it once. True when it was up until now."""
@@ -296,8 +313,8 @@ class Follower:
         if was.state != "down":
             logger.warning(
                 "The bus %s at %s is away (%s). Streams stay open, and read on when it is back.",
-                self._bus.name,
-                self._where,
+                self.name,
+                self._address,
                 text,
             )
         return was.state == "up"
@@ -322,9 +339,5 @@ def backoff() -> Iterator[float]:
 
 def _wait_until(run: _Run, wakeup: Wakeup, end: float) -> None:
     """Wait until a moment, however often the wakeup rings, unless the run is to stop."""
-    while not run.stopping and (left := end - time.monotonic()) > 0:
+    while not run.is_stopping and (left := end - time.monotonic()) > 0:
         wakeup.wait(left)
-
-
-def _never() -> bool:
-    return False

@@ -6,14 +6,10 @@ import itertools
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from typing import Any
 
-from blinker import Signal
-
-from ..core.log import Entry
+from ..core.entry import Entry
 from ..platform.locks import reentrant_lock
-from .base import BusOptions, Health, PublishResult, Report, Snapshot
+from .base import BusOptions, Health, Listener, PublishResult, Snapshot
 
 __all__ = ["MemoryBus"]
 
@@ -32,13 +28,6 @@ class MemoryBus:
     shared = False
 
     def __init__(self, options: BusOptions) -> None:
-        self.log_begun = Signal("a log begins")
-        self.entry_numbered = Signal("one entry was numbered")
-        self.caught_up = Signal("all entries were handed on")
-        # Looked up when it changes, and not for each event: that was a tenth of a publish.
-        self._receivers: tuple[Callable[..., Any], ...] = ()
-        self.entry_numbered.receiver_connected.connect(self._look_up_receivers)
-        self.entry_numbered.receiver_disconnected.connect(self._look_up_receivers)
         self._epoch = secrets.token_hex(6)
         self._head = 0
         self._numbers = itertools.count(1)
@@ -46,7 +35,7 @@ class MemoryBus:
         self._sending = False
         self._retention = options.retention
         self._keys: OrderedDict[str, tuple[PublishResult, float]] = OrderedDict()
-        self._report: Callable[[], Report] | None = None
+        self._listener: Listener | None = None
         self._health = Health("up", time.monotonic())
         # Reentrant, because the collector and signals can call publish() from within publish().
         self._lock = reentrant_lock()
@@ -78,13 +67,13 @@ class MemoryBus:
                         self._sending = False
         return accepted
 
-    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
+    def start(self, listener: Listener) -> None:
         """Say where the log begins; see :meth:`Bus.start`."""
         with self._lock:
-            if self._report is None:
-                self._report = report
-                self.log_begun.send(self, epoch=self._epoch, position=self._head, entries=[])
-                self.caught_up.send(self)
+            if self._listener is None:
+                self._listener = listener
+                listener.log_begun(self._epoch, self._head, [])
+                listener.caught_up()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -95,7 +84,7 @@ class MemoryBus:
 
     def inspect(self) -> Snapshot:
         """Return what this process knows; the hub holds the history."""
-        report = self._report() if self._report is not None else {}
+        report = self._listener.report() if self._listener is not None else {}
         history = report.get("history", {})
         return Snapshot(
             self._epoch,
@@ -104,10 +93,6 @@ class MemoryBus:
             history.get("bytes", 0),
             [report] if report else [],
         )
-
-    def _look_up_receivers(self, signal: Signal, **_: object) -> None:
-        # A weak receiver is held like a strong one: blinker does not say when it is gone. (The hub connects a strong one.)
-        self._receivers = tuple(signal.receivers_for(self))
 
     def _find(self, key: str) -> PublishResult | None:
         oldest = time.monotonic() - self._retention.seconds
@@ -128,5 +113,5 @@ class MemoryBus:
                 )  # a call from within may have added its higher number first
                 self._unsent.remove(entry)
             self._head = entry.sequence
-            for receive in self._receivers:
-                receive(self, entry=entry)
+            if self._listener is not None:
+                self._listener.entries_came((entry,))

@@ -156,7 +156,7 @@ class SSEPush(Blueprint):
             ConfigurationError: The log of the Redis belongs to another app; nothing was stored.
             NotRegistered: The app cannot be told.
         """
-        return self._state().publish(data, type, id, retry, channel, idempotency_key)
+        return self._state().process().publish(data, type, id, retry, channel, idempotency_key)
 
     def stream(self, *channels: str) -> Response:
         """
@@ -184,9 +184,10 @@ class SSEPush(Blueprint):
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
             return self._refuse(state, _no_name(error, channels))
+        process = state.process()
         if DEFAULT_CHANNEL in names:
-            state.serves_default = True
-        return state.subscribe(asked, names)
+            process.serves_default = True
+        return self._finish(state, process.subscribe(asked, names))
 
     def response(self, iterable: Iterable[Any]) -> Response:
         """
@@ -218,7 +219,7 @@ class SSEPush(Blueprint):
             state, asked = self._state(), _current_request()
             refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)
             if refusal is None:
-                return state.respond(asked, iterable)
+                return self._finish(state, state.process().respond(asked, iterable))
         except BaseException:
             close_iterable(iterable)  # nobody else will
             raise
@@ -282,7 +283,8 @@ class SSEPush(Blueprint):
         """
         state = self._state()
         state.warn_of_late_settings()
-        return state.stats_of_all() if all_processes else state.stats()
+        process = state.process()
+        return process.stats_of_all() if all_processes else process.stats()
 
     def _import_names(self) -> set[str]:
         names = {state.app.import_name for state in self._states}
@@ -348,7 +350,7 @@ class SSEPush(Blueprint):
         refusal = check_access(channels, state.settings, self._rules, state.refusals)
         if refusal is not None:
             return self._answer_refusal(state, refusal)
-        return state.subscribe(asked, channels)
+        return self._finish(state, state.process().subscribe(asked, channels))
 
     def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
         if not is_foreign(asked, state.settings):
@@ -368,10 +370,11 @@ class SSEPush(Blueprint):
     def _refuse_response(self, state: AppState) -> Response | None:
         if request.method == "GET":
             return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
-        reason = state.why_not(request)
+        process = state.process()
+        reason = process.why_not(request)
         if reason is None:
             return None
-        state.stream_refused(reason)
+        process.stream_refused(reason)
         message = "This server or this client has as many streams as it may have. Try again later."
         full = self._answer(state, 503, {"error": "full", "message": message})
         full.headers["Retry-After"] = "15"
@@ -409,7 +412,8 @@ class SSEPush(Blueprint):
         """A refusal for good is JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
         return self._finish(state, RefusalResponse(status, state.app.json.dumps(body), "application/json"))
 
-    def _finish(self, state: AppState, response: RefusalResponse) -> Response:
+    def _finish(self, state: AppState, response: Response) -> Response:
+        """Let the pages read it that may."""
         add_cors_headers(response.headers, request, state.settings)
         return response
 

@@ -24,4 +24,4 @@ def _is_common(app: Flask, endpoint: str) -> bool:
     if endpoint.rpartition(".")[2] == "static":
         return True
     module = getattr(app.view_functions.get(endpoint), "__module__", None) or ""
-    return module.partition(".")[0] == __package__
+    return module.partition(".")[0] == __package__.partition(".")[0]

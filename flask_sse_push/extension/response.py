@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
-from ..platform.server import close_after_answer, hush_timeout
+from ..platform.server import Server, connect
+from ..platform.sockets import close_after_answer, hush_timeout
 from ..streams.stream import Stream
 
 __all__ = ["ENVIRON_KEY", "EventStreamResponse", "RefusalResponse"]
@@ -39,19 +40,22 @@ class EventStreamResponse(Response):
 
     Args:
         stream (Stream): What is sent.
-        bind (Callable): Called with the stream, the WSGI environment and ``start_response`` before the stream begins.
+        server (Server): What sends it.
+        direct_write (bool): Whether the client's socket may be written to beside the server.
     """
 
     implicit_sequence_conversion = False
 
-    def __init__(self, stream: Stream, bind: Callable[[Stream, dict[str, Any], Any], None]) -> None:
+    def __init__(self, stream: Stream, server: Server, *, direct_write: bool) -> None:
         super().__init__(stream, headers=_HEADERS)
         self._stream = stream
-        self._bind = bind
+        self._server = server
+        self._direct_write = direct_write
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as a WSGI application."""
-        self._bind(self._stream, environ, start_response)
+        connection = connect(self._server, environ, start_response, direct_write=self._direct_write)
+        self._stream.connection = connection
         if ENVIRON_KEY in environ:
             environ[ENVIRON_KEY].append(self._stream)
         return super().__call__(environ, start_response)

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 
 from ..bus.base import MAX_STORED_EVENTS, BusFactory, BusOptions, Retention
 from ..core.channels import DEFAULT_CHANNEL, Pattern
+from ..core.entry import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ..core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
-from ..core.log import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ..errors import ConfigurationError, InvalidChannel
+from ..streams.hub import LogOptions
+from ..streams.stream import StreamOptions
 from .clients import ClientKey
 
 __all__ = ["BUS_URL_VARIABLE", "PREFIX", "Settings", "key_of_flask_sse", "read_settings", "snapshot"]
@@ -76,6 +78,16 @@ class Settings:
     """``SSE_PUSH_CORS_CREDENTIALS`` (bool, default ``False``): whether they may send cookies."""
     strict: bool
     """``SSE_PUSH_STRICT`` (bool, default ``True``): a server that cannot work is an error; ``False`` makes it a warning."""
+
+    def log_options(self) -> LogOptions:
+        """Return how much of the past a process keeps."""
+        return LogOptions(self.history_length, self.history_seconds, self.history_bytes)
+
+    def stream_options(self) -> StreamOptions:
+        """Return what a stream is told of these."""
+        return StreamOptions(
+            self.heartbeat_seconds, self.write_timeout_seconds, self.retry_milliseconds, self.abrupt_end
+        )
 
     def bus_options(self) -> BusOptions:
         """Return what a bus is told of these."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,10 +21,13 @@ from typing import Any
 __all__ = [
     "MasterWatch",
     "gunicorn_worker",
+    "is_server_asking",
     "listening_sockets",
     "lost_master",
     "master_listens",
     "nearest_worker",
+    "plain_response",
+    "sends_whole_body",
 ]
 
 # Those that the worker handles itself, from before it loads the app.
@@ -71,6 +75,53 @@ def _candidates() -> Iterator[Any]:
         if str(frame.f_globals.get("__name__")).startswith("gunicorn."):
             yield frame.f_locals.get("self")
         frame = frame.f_back
+
+
+def plain_response(worker: Any, start_response: Callable[..., Any] | None, sock: socket.socket | None) -> Any:
+    """
+    Return gunicorn's response object where its gevent worker (:attr:`Server.worker`) writes a body as it is to a plain socket of its own.
+
+    Not under TLS, HTTP/2 or uWSGI's protocol, nor where a middleware has put its own ``start_response`` in between. Whether the server sends
+    this very body is another question: see :func:`is_server_asking`.
+    """
+    ggevent, wsgi, sockets = (
+        sys.modules.get(name) for name in ("gunicorn.workers.ggevent", "gunicorn.http.wsgi", "gevent.socket")
+    )
+    if ggevent is None or wsgi is None or sockets is None:
+        return None
+    response: Any = getattr(start_response, "__self__", None)
+    known = (
+        type(response) is wsgi.Response
+        and response.sock is sock
+        and type(sock) is sockets.socket
+        and isinstance(worker, ggevent.GeventWorker)
+        and type(worker).handle_request is ggevent.GeventWorker.handle_request
+        and getattr(worker.cfg, "protocol", "http") == "http"
+    )
+    return response if known else None
+
+
+def sends_whole_body(response: Any) -> bool:
+    """Say whether gunicorn's response, with its headers set, sends everything that it is given: no length was announced, and the status allows a body."""
+    return response.response_length is None and not getattr(
+        response, "_omits_body", False
+    )  # since gunicorn 26.1; before, it sent one all the same
+
+
+def is_server_asking(body: object) -> bool:
+    """
+    Say, in a comparison of the body with something else, whether it is gunicorn's worker that compares: then this is what it will iterate.
+
+    Before it sends a body it asks whether that equals a mark of its own. Any middleware that wraps or transforms the body makes the
+    worker ask its own object instead; some of those pass the question on, so what the worker holds must be this very object.
+    """
+    asking = sys._getframe(2)  # noqa: SLF001
+    base = sys.modules.get("gunicorn.workers.base_async")
+    return (
+        base is not None
+        and asking.f_code is base.AsyncWorker.is_already_handled.__code__
+        and asking.f_locals["respiter"] is body
+    )
 
 
 def listening_sockets(worker: Any) -> frozenset[str]:
@@ -131,11 +182,15 @@ class MasterWatch:
         self._seen: Path | None = None  # the master's, when it was last seen to listen
         self._missed = 0
 
-    def look(self) -> None:
-        """Look at the master, and tell the worker. Called a few times a second, from one thread."""
+    def look(self) -> bool:
+        """
+        Look at the master, tell the worker if it stops, and return whether the worker is to stop.
+
+        Called a few times a second, from one thread.
+        """
         worker = self._worker
         if not worker.alive:
-            return
+            return True
         if _has_left(worker) or lost_master(worker):
             # Without its master a worker leaves, and one of threads would wait for its streams for ever.
             worker.alive = False
@@ -153,6 +208,7 @@ class MasterWatch:
                     "one of gevent.signal_handler()" if is_own else repr(handler),
                 )
             worker.handle_exit(signal.SIGTERM, None)
+        return not worker.alive
 
     def _master_stopped(self) -> bool:
         """Never before the master was seen to listen: what cannot be seen is no sign."""

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, Generic, TypeVar
 
-from .fork import forks
+from .fork import keep_from_children
 from .waiting import Backend
 
 __all__ = ["Hangups", "is_gone"]
@@ -40,7 +40,8 @@ class Hangups(Generic[T]):
             self._epoll: Any = make() if make is not None and _RDHUP else None
         except OSError:  # no file is left: look at the sockets on every tick instead
             self._epoll = None
-        self._born = forks()
+        if self._epoll is not None:
+            keep_from_children(self)  # it is one set for both: what a child took out, its parent would miss
         self._watched: dict[int, tuple[socket.socket, T]] = {}
         self._filenos: dict[T, int] = {}
 
@@ -72,8 +73,6 @@ class Hangups(Generic[T]):
             time.sleep(timeout) if backend.is_preemptive else backend.wakeup().wait(timeout)
             return [owner for sock, owner in list(self._watched.values()) if is_gone(sock)]
         backend.wait_readable(self._epoll.fileno(), timeout)
-        if forks() != self._born:
-            return []  # a child shares the epoll set with its parent, who needs what would be taken out here
         most = len(self._watched) + 1
         owners = [self._watched.get(fileno) for fileno, _ in self._epoll.poll(0, most)]
         # A number may have become another socket's in between: only who is still in the answer hung up.
@@ -84,6 +83,10 @@ class Hangups(Generic[T]):
                 self.remove(watched[1])
                 gone.append(watched[1])
         return gone
+
+    def fileno(self) -> int:
+        """Return the number of the epoll set, -1 where there is none."""
+        return -1 if self._epoll is None else int(self._epoll.fileno())
 
     def close(self) -> None:
         """Give the epoll set back."""

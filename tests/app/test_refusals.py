@@ -247,4 +247,3 @@ def test_publishing_to_a_default_channel_that_is_read_is_not_told(sse, caplog, h
         app.test_client().get("/all").close()
     sse.publish("x", channel="other" if how == "other channel" else "sse")
     assert [record for record in caplog.records if "nobody may read" in record.getMessage()] == []
-

@@ -320,7 +320,7 @@ def use_stats(app, sse):
 def use_command(app, sse):
     from flask_sse_push.operations.cli import EXTENSION_KEY
 
-    app.extensions[EXTENSION_KEY].bus()
+    app.extensions[EXTENSION_KEY].process()
 
 
 @pytest.mark.parametrize("use", [use_request, use_publish, use_stats, use_command])

@@ -3,7 +3,6 @@
 import multiprocessing
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -65,31 +64,31 @@ shared_bus = pytest.mark.parametrize("store", SHARED, indirect=True)
 
 
 class Follower:
-    """Writes down what a bus hands on, as a hub would take it."""
+    """A listener that writes down what its bus hands on."""
 
-    def __init__(self, bus, reports=dict):
+    def __init__(self, bus, report=dict):
         self.bus = bus
-        self.begun, self.entries, self.caught_up, self.said = [], [], 0, []
-        bus.log_begun.connect(self._begin, sender=bus)
-        bus.entry_numbered.connect(self._number, sender=bus)
-        bus.caught_up.connect(self._catch_up, sender=bus)
-        bus.start(reports, lambda: True)
+        self.begun, self.entries, self.ups, self.said = [], [], 0, []
+        self.is_wanted = True
+        self.report = report
+        bus.start(self)
 
-    def _begin(self, bus, epoch, position, entries):
+    def log_begun(self, epoch, position, entries):
         self.begun.append((epoch, position))
         self.said.append("begun")
         self.entries += entries
 
-    def _number(self, bus, entry):
-        self.said.append("entry")
-        self.entries.append(entry)
+    def entries_came(self, entries):
+        assert entries, "nothing is not handed on"
+        self.said += ["entry"] * len(entries)
+        self.entries += entries
 
-    def _catch_up(self, bus):
+    def caught_up(self):
         self.said.append("up")
-        self.caught_up += 1
+        self.ups += 1
 
     def up(self):
-        eventually(lambda: self.caught_up, 5000 * MS, "the follower is up")
+        eventually(lambda: self.ups, 5000 * MS, "the follower is up")
         return self
 
     def numbers(self):
@@ -204,7 +203,7 @@ def test_follower_that_is_started_again_reads_on(store):
     follower.wait(1)
     bus.close()
     other.publish(("a",), block(2))
-    bus.start(dict, lambda: True)
+    bus.start(follower)
     follower.wait(2)
     other.publish(("a",), block(3))
     follower.wait(3)
@@ -218,17 +217,15 @@ def test_follower_ends_when_nobody_has_wanted_it_for_a_while(store, monkeypatch)
     monkeypatch.setattr("flask_sse_push.bus.follower.LINGER_SECONDS", 0.01)
     assert LINGER_SECONDS > 1
     bus = store.bus()
-    wanted = [True]
     follower = Follower(bus).up()
-    bus.start(dict, lambda: wanted[0])
     bus.publish(("a",), block(1))
     follower.wait(1)
-    wanted[0] = False
+    follower.is_wanted = False
     eventually(lambda: bus.health().state == "idle", 5000 * MS)
     eventually(lambda: not own_threads(), 5000 * MS)
     bus.publish(("a",), block(2))
-    wanted[0] = True
-    bus.start(dict, lambda: wanted[0])
+    follower.is_wanted = True
+    bus.start(follower)
     follower.wait(2)
     assert follower.numbers() == [1, 2]
 
@@ -248,7 +245,7 @@ def test_start_twice_follows_once(store):
     bus = store.bus()
     follower = Follower(bus).up()
     for _ in range(5):
-        bus.start(dict, lambda: True)
+        bus.start(follower)
     bus.publish(("a",), block(1))
     bus.publish(("a",), block(2))
     follower.wait(2)
@@ -265,7 +262,7 @@ def test_repeated_key_is_the_first_event(store):
     first = bus.publish(("a",), block("first"), "key")
     again = bus.publish(("b",), block("again"), "key")
     assert not first.is_repeated
-    assert again == replace(first, is_repeated=True)
+    assert again == first._replace(is_repeated=True)
     assert numbered(bus, ("a",), block("other"), "other key").sequence == 2
     assert numbered(bus, ("a",), block("none")).sequence == 3
     assert numbered(bus, ("a",), block("none")).sequence == 4
@@ -277,7 +274,7 @@ def test_repeated_key_is_known_to_all_processes(store):
     """A key that one process used is known to the others."""
     first = store.bus().publish(("a",), block("first"), "key")
     again = store.bus().publish(("a",), block("again"), "key")
-    assert again == replace(first, is_repeated=True)
+    assert again == first._replace(is_repeated=True)
 
 
 @every_bus
@@ -419,8 +416,8 @@ def test_forked_child_publishes_with_a_bus_of_its_own(store):
 
 def make_hub(bus, **settings):
     read = read_settings({f"SSE_PUSH_{key.upper()}": value for key, value in settings.items()})
-    hub = Hub(bus, read, dict)
-    hub.wait_until_ready(10 * FACTOR)
+    hub = Hub(bus, read.log_options(), dict)
+    hub.place(None, 10 * FACTOR)
     return hub
 
 

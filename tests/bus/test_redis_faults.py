@@ -110,22 +110,20 @@ def test_process_that_cannot_take_its_report_back_is_idle_and_comes_back_once(
     monkeypatch.setattr("flask_sse_push.bus.follower.LINGER_SECONDS", 0.01)
     server.client().execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all", "-hdel")
     bus = make(f"redis://plain:secret@127.0.0.1:{server.port}/0")
-    wanted = [True]
     follower = Follower(bus).up()
-    bus.start(dict, lambda: wanted[0])
     publish(bus, 1)
     follower.wait(1)
-    wanted[0] = False
+    follower.is_wanted = False
     eventually(lambda: bus.health().state != "up", 5000 * MS)
-    wanted[0] = True
-    bus.start(dict, lambda: wanted[0])  # at once: the first follower is still about to end
-    eventually(lambda: follower.caught_up >= 2, 5000 * MS)
+    follower.is_wanted = True
+    bus.start(follower)  # at once: the first follower is still about to end
+    eventually(lambda: follower.ups >= 2, 5000 * MS)
     eventually(lambda: len(own_threads()) == 1, 2000 * MS, "one follower is left")
     for number in range(2, 52):
         publish(bus, number)
     follower.wait(51)
     assert follower.numbers() == list(range(1, 52))
-    wanted[0] = False
+    follower.is_wanted = False
     eventually(lambda: not own_threads(), 5000 * MS)
     assert bus.health().state == "idle"
     assert "is away" not in caplog.text
@@ -149,7 +147,7 @@ def test_server_that_refuses_reports_is_followed(server, make, caplog, refuse):
     bus = make()
     follower = Follower(bus, report).up()
     eventually(lambda: len(reports) >= 2, 10_000 * MS, "it goes on to report")
-    assert follower.caught_up == 1
+    assert follower.ups == 1
     assert bus.health().state == "up"
     assert "is away" not in caplog.text
 
@@ -162,7 +160,7 @@ def test_follower_that_is_stopped_while_it_hangs_can_be_started_again(server, ma
     server.pause()
     follower = Follower(bus)
     bus.close()
-    bus.start(dict, lambda: True)
+    bus.start(follower)
     server.go_on()
     follower.up()
     for number in range(20):

@@ -13,7 +13,7 @@ from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
 from flask_sse_push.bus.follower import LogChanged
 from flask_sse_push.core.positions import parse
-from flask_sse_push.core.stored import check_stored
+from flask_sse_push.core.messages import check_stored
 from flask_sse_push.core.decoder import Decoder
 from flask_sse_push.streams.hub import Hub
 from flask_sse_push.bus.reports import summarize
@@ -128,8 +128,8 @@ def test_poison_that_keeps_coming_ends_a_read_in_time(server, make):
 def test_hole_is_told_to_streams(server, make):
     """A stream that waits gets sse.reset in the place of what cannot be read, and then the next event."""
     bus = make()
-    hub = Hub(bus, read_settings({"SSE_PUSH_BUS_URL": "memory://"}), dict)
-    hub.wait_until_ready(5 * FACTOR)
+    hub = Hub(bus, read_settings({"SSE_PUSH_BUS_URL": "memory://"}).log_options(), dict)
+    hub.place(None, 5 * FACTOR)
     eventually(lambda: bus.health().state == "up", 5000 * MS)
     subscription = Subscription(hub, ("a",), None)
     decoder, bell = Decoder(), threading.Event()
@@ -467,7 +467,7 @@ def fuzzed():
 @pytest.mark.parametrize("epoch", [b"x\nid: forged", b"", b"x" * 41, b"\xff", b"a-b", 7, [b"x"]])
 def test_epoch_that_is_none_is_refused_wherever_it_comes_from(fuzzed, epoch):
     """An epoch is copied into every id: one that would begin another line, or that no client could send back, is no answer."""
-    from flask_sse_push.bus.redis.link import FAULTS
+    from flask_sse_push.bus.redis.faults import FAULTS
 
     bus = fuzzed(
         0,
@@ -514,7 +514,7 @@ def _page(*ids):
 )
 def test_entries_in_no_order_are_a_fault(fuzzed, entries):
     """Entries that do not rise, repeat themselves or belong to another log each time are told as a fault, and end every loop."""
-    from flask_sse_push.bus.redis.link import FAULTS
+    from flask_sse_push.bus.redis.faults import FAULTS
 
     bus = fuzzed(
         0,
@@ -555,7 +555,7 @@ def test_answers_of_every_shape_are_answers_or_bus_unavailable(fuzzed, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_reader_meets_faults_and_nothing_else(fuzzed, seed):
     """Following hands on entries that are some, or fails with what the follower knows as a fault."""
-    from flask_sse_push.bus.redis.link import FAULTS
+    from flask_sse_push.bus.redis.faults import FAULTS
 
     bus = fuzzed(seed, 0.4)
     came = {"entries": 0, "faults": 0}
@@ -568,7 +568,7 @@ def test_reader_meets_faults_and_nothing_else(fuzzed, seed):
             pass
         try:
             reader = bus._open_reader()
-            reader._link.patience = 0.2 * FACTOR  # a length of which half came
+            reader._connection.set_patience(0.2 * FACTOR)  # a length of which half came
             try:
                 epoch = reader.epoch()
                 tail = reader.tail()

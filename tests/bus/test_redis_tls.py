@@ -156,7 +156,7 @@ def test_pool_that_says_nothing_of_hosts_is_checked(secured):
     import redis
 
     from flask_sse_push.bus.redis import redis_bus
-    from flask_sse_push.bus.redis.clients import of_client
+    from flask_sse_push.bus.redis.targets import find_endpoint
 
     pool = redis.ConnectionPool(
         connection_class=redis.SSLConnection, host="localhost", port=secured.port, ssl_ca_certs=secured.ca
@@ -164,7 +164,7 @@ def test_pool_that_says_nothing_of_hosts_is_checked(secured):
     client = redis.Redis(connection_pool=pool)
     assert "not valid for 'localhost'" in tried(redis_bus(client))
     assert (
-        of_client(client, "shop").open.__self__._options["ssl_check_hostname"] is True
+        find_endpoint(client, "shop")[0]._options["ssl_check_hostname"] is True
     )  # said, and not left to redis-py
     client.close()
     pool.disconnect()

@@ -31,7 +31,10 @@ def test_report_names_its_process():
 
 
 def test_report_counts_what_came_since_the_last():
-    """The rate is of the bus, over the time between two reports; the first has none, and a new log begins without one."""
+    """
+    The rate is of the bus, over the time between two reports; the first has none, and a new log begins
+    without one.
+    """
     reporter = Reporter()
     assert make(reporter, last_event_id="e-10")["events_per_second"] == 0
     assert make(reporter, last_event_id="e-1000000")["events_per_second"] > 1000
@@ -100,7 +103,10 @@ def test_summary_adds_up():
 
 
 def test_summary_counts_a_process_once():
-    """A process whose connection broke says how it is under another lease, until the old one has run out: what it said last counts."""
+    """
+    A process whose connection broke says how it is under another lease, until the old one has run out: what
+    it said last counts.
+    """
     reports = [
         {"process": "a", "uptime_seconds": 14.0, "streams": 3, "channels": {"x": 3}, "last_event_id": "e-9"},
         {"process": "b", "uptime_seconds": 5.0, "streams": 1, "channels": {"x": 1}, "last_event_id": "e-9"},

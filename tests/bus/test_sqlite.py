@@ -16,7 +16,7 @@ import pytest
 from flask_sse_push import BusUnavailable
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
-from flask_sse_push.bus.sqlite.reader import bells_folder
+from flask_sse_push.bus.sqlite.doorbell import doorbell_folder
 from flask_sse_push.core.positions import parse
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
@@ -153,7 +153,7 @@ def test_publish_keeps_its_time_while_another_thread_waits_for_the_disk(make):
             publish(bus)
         took.append(time.monotonic() - at)
 
-    holder = threading.Thread(target=lambda: bus._turn.take(commit))
+    holder = threading.Thread(target=lambda: bus._write_lock.run(5, commit))
     holder.start()
     begun.wait()
     waiting = [threading.Thread(target=wait) for _ in range(3)]
@@ -203,7 +203,7 @@ def test_full_disk_fails_the_publish_before_a_number_is_given(make, tmp_path):
     needs("mount", root=True)
     folder = tmp_path / "small"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,backend=700", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,mode=700", "tmpfs", str(folder)], check=True)
     try:
         bus, other = make(where=folder / "events.db"), make(where=folder / "events.db")
         follower = Follower(other).up()
@@ -510,7 +510,7 @@ def test_publish_in_the_middle_of_a_report_is_refused_at_once(make):
             seen.append(time.monotonic() - begun)
             return {"streams": 1}.items()
 
-    bus.start(lambda: Report(streams=1), lambda: True)
+    Follower(bus, lambda: Report(streams=1))
     eventually(lambda: seen)
     assert seen[0] < 0.5 * FACTOR
 
@@ -549,6 +549,7 @@ def test_long_history_is_read_in_turns(path):
         import gevent, sys, time
         from flask_sse_push.bus import BusOptions, Retention
         from flask_sse_push.bus.sqlite import SqliteBus
+        from tests.bus.test_contract import Follower
         bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 30), 5))
         for _ in range(20_000):
             bus.publish(("a",), b"data: 1\\n\\n")
@@ -558,9 +559,11 @@ def test_long_history_is_read_in_turns(path):
             while True:
                 gevent.sleep(0)
                 ticks += 1
-        bus.log_begun.connect(lambda bus, epoch, position, entries: kept.append((len(entries), ticks)), weak=False)
+        class Listener(Follower):
+            def log_begun(self, epoch, position, entries):
+                kept.append((len(entries), ticks))
         gevent.spawn(tick)
-        bus.start(dict, lambda: True)
+        Listener(bus)
         before = ticks
         while not kept:
             gevent.sleep(0.001)
@@ -591,12 +594,12 @@ def test_doorbell_folder_is_private_and_goes_with_the_last(make, path):
     """It is there while somebody listens, for this user alone."""
     bus = make()
     publish(bus)
-    assert not bells_folder(path).exists()
+    assert not doorbell_folder(path).exists()
     Follower(bus).up()
-    assert bells_folder(path).stat().st_mode & 0o777 == 0o700
-    assert len(list(bells_folder(path).iterdir())) == 1
+    assert doorbell_folder(path).stat().st_mode & 0o777 == 0o700
+    assert len(list(doorbell_folder(path).iterdir())) == 1
     bus.close()
-    assert not bells_folder(path).exists()
+    assert not doorbell_folder(path).exists()
 
 
 def test_socket_of_a_killed_process_is_removed(make, path):
@@ -605,10 +608,8 @@ def test_socket_of_a_killed_process_is_removed(make, path):
         import sys, time
         from flask_sse_push.bus import BusOptions, Retention
         from flask_sse_push.bus.sqlite import SqliteBus
-        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 2))
-        bus.start(dict, lambda: True)
-        while bus.health().state != "up":
-            time.sleep(0.01)
+        from tests.bus.test_contract import Follower
+        Follower(SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 2))).up()
         print("up", flush=True)
         time.sleep(60)
     """
@@ -617,9 +618,9 @@ def test_socket_of_a_killed_process_is_removed(make, path):
     with run(code, path, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         process.kill()
-    assert len(list(bells_folder(path).iterdir())) == 1
+    assert len(list(doorbell_folder(path).iterdir())) == 1
     publish(bus)
-    assert list(bells_folder(path).iterdir()) == []
+    assert list(doorbell_folder(path).iterdir()) == []
 
 
 def test_doorbell_works_under_a_long_path(make, tmp_path, monkeypatch):
@@ -635,13 +636,13 @@ def test_doorbell_works_under_a_long_path(make, tmp_path, monkeypatch):
 
 def test_doorbell_folder_of_others_is_not_used(make, path, caplog):
     """Where others could reach in, the process looks once a second instead, and says so."""
-    bells_folder(path).mkdir(mode=0o755)
-    os.chmod(bells_folder(path), 0o755)
+    doorbell_folder(path).mkdir(mode=0o755)
+    os.chmod(doorbell_folder(path), 0o755)
     follower = Follower(make()).up()
     assert "looked for once a second" in caplog.text
     publish(make())
     follower.wait(1)
-    assert list(bells_folder(path).iterdir()) == []
+    assert list(doorbell_folder(path).iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["link", "open", "private"])
@@ -652,21 +653,21 @@ def test_ringing_removes_nothing_but_dead_sockets(make, path, tmp_path, kind):
     (folder / "precious").write_text("x")
     (folder / "12-0123abcd").write_text("x")
     if kind == "link":
-        bells_folder(path).symlink_to(folder)
+        doorbell_folder(path).symlink_to(folder)
     else:
-        folder.rename(bells_folder(path))
-        bells_folder(path).chmod(0o755 if kind == "open" else 0o700)
+        folder.rename(doorbell_folder(path))
+        doorbell_folder(path).chmod(0o755 if kind == "open" else 0o700)
     bus = make()
     publish(bus)
     publish(bus)
-    assert sorted(file.name for file in bells_folder(path).iterdir()) == ["12-0123abcd", "precious"]
+    assert sorted(file.name for file in doorbell_folder(path).iterdir()) == ["12-0123abcd", "precious"]
 
 
 def test_lost_socket_is_hung_again(make, path):
     """When somebody has tidied the sockets away, the process that listens makes its own anew."""
     follower = Follower(make()).up()
-    [lost] = bells_folder(path).iterdir()
+    [lost] = doorbell_folder(path).iterdir()
     lost.unlink()
-    eventually(lambda: list(bells_folder(path).glob("*")), 5000 * MS)
+    eventually(lambda: list(doorbell_folder(path).glob("*")), 5000 * MS)
     publish(make())
     follower.wait(1)

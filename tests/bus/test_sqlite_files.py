@@ -18,9 +18,8 @@ import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention
-from flask_sse_push.bus.sqlite.doorbell import Bells
+from flask_sse_push.bus.sqlite.doorbell import Doorbells, doorbell_folder
 from flask_sse_push.bus.sqlite.bus import MAX_PATH_BYTES, SqliteBus
-from flask_sse_push.bus.sqlite.reader import bells_folder
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually
@@ -442,11 +441,11 @@ def test_path_that_is_too_long_for_sqlite_is_told_at_once(make, tmp_path):
 def test_bells_of_another_user_are_neither_hung_nor_rung(make, path, kind, caplog):
     """In a stranger's folder no process hangs its doorbell, and nobody rings or removes what is there."""
     needs(root=True)
-    theirs = path.with_name("theirs") if kind == "link" else bells_folder(path)
+    theirs = path.with_name("theirs") if kind == "link" else doorbell_folder(path)
     theirs.mkdir(mode=0o700)
     os.chown(theirs, NOBODY, NOBODY)
     if kind == "link":
-        bells_folder(path).symlink_to(theirs)
+        doorbell_folder(path).symlink_to(theirs)
     import socket
 
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -455,7 +454,7 @@ def test_bells_of_another_user_are_neither_hung_nor_rung(make, path, kind, caplo
         follower = Follower(make()).up()
         publish(make())
         follower.wait(1)
-        Bells(bells_folder(path)).ring()
+        Doorbells(doorbell_folder(path)).ring()
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.recv(10)

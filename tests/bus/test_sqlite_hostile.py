@@ -11,7 +11,7 @@ import pytest
 from flask_sse_push import BusUnavailable
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
-from flask_sse_push.core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
+from flask_sse_push.core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from tests.bus.test_contract import Follower, block
 from tests.support import FACTOR, MS, eventually
 
@@ -43,7 +43,7 @@ def publish(bus, text="x", key=None):
 
 def look_now(bus):
     """End the wait of who follows: what was written past publish() rings no bell."""
-    reader = bus._follower._run_now.reader
+    reader = bus._run_now.reader
     if reader is not None:
         reader.wake()
 

@@ -1,14 +1,12 @@
 """What is installed is what was tested."""
 
-import os
-import subprocess
-import sys
+import re
 import zipfile
-from pathlib import Path
+from email.parser import Parser
 
-import pytest
+from build.util import project_wheel_metadata
 
-ROOT = Path(__file__).parents[2]
+from tests.package.conftest import ROOT, copy_of_the_checkout, run
 
 STREAM_ONE_EVENT = """
 import sys
@@ -30,34 +28,8 @@ print(event.type, event.json["hello"])
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    # From a copy, so that no build folder is left in the checkout, and none of an earlier build gets in.
-    source = folder / "source"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(source)],
-        check=True,
-        capture_output=True,
-    )
-    return next(folder.glob("*.whl"))
-
-
 def test_wheel_holds_the_package_and_nothing_else(wheel):
-    """
-    The wheel has every module, py.typed and the licence, and neither tests nor the example.
-    """
+    """The wheel has every module, py.typed and the licence, and neither tests nor the example."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "flask_sse_push").rglob("*.py")}
@@ -67,27 +39,36 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"flask_sse_push"}
 
 
-def test_wheel_streams_from_a_clean_environment(wheel, tmp_path):
-    """
-    Installed into an empty environment, away from the checkout, it streams an event.
-    """
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    environment = {
-        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
-    }
-    subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", str(wheel)],
-        check=True,
-        capture_output=True,
-        env=environment,
-    )
-    done = subprocess.run(
-        [python, "-c", STREAM_ONE_EVENT, str(ROOT)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stdout == "greeting wheel\n", done.stderr
+def test_wheel_streams_from_a_clean_environment(installed, tmp_path):
+    """Installed into a clean environment, away from the checkout, it streams an event."""
+    assert run(installed, "-c", STREAM_ONE_EVENT, ROOT, cwd=tmp_path) == "greeting wheel\n"
+
+
+def test_readme_of_the_wheel_is_as_it_is(wheel):
+    """While the repository has no address, the package index shows the README with relative links, and no others."""
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = Parser().parsestr(archive.read(name).decode())
+    assert metadata.get_payload().strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
+    assert "Project-URL" not in metadata
+
+
+def test_readme_links_lead_to_the_repository(tmp_path):
+    """Once setup.py has the address, each link and picture of the README leads to this version there."""
+    address = "https://example.com/owner/flask_sse_push"
+    source = copy_of_the_checkout(tmp_path / "source")
+    setup = source / "setup.py"
+    text = setup.read_text(encoding="utf-8")
+    assert text.count('REPOSITORY = ""\n') == 1
+    setup.write_text(text.replace('REPOSITORY = ""\n', f'REPOSITORY = "{address}"\n'), encoding="utf-8")
+    metadata = project_wheel_metadata(source)
+    ours = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    theirs = re.findall(r"\]\(([^)]+)\)", metadata["Description"])
+    assert len(ours) > 20
+    assert theirs == [
+        f"{address}/{'raw' if link.endswith('.svg') else 'blob'}/v{metadata['Version']}/{link}"
+        for link in ours
+    ]
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL"))
+    assert urls["Source"] == address
+    assert all(url.startswith(address) for url in urls.values())

@@ -14,17 +14,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from blinker import Signal
-
-from ...core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ...errors import BusUnavailable, ConfigurationError
 from ...platform.ownership import UnusablePathError
-from ..base import BusOptions, Health, PublishResult, Report, Snapshot
-from ..follower import Follower
+from ..base import BusOptions, PublishResult, Snapshot
+from ..follower import FollowedBus
 from .database import Database
-from .doorbell import Bells
-from .reader import SqliteReader, Told, bells_folder
-from .turns import PATIENCE_SECONDS, Turn, is_busy, patiently
+from .doorbell import Doorbells, doorbell_folder
+from .reader import SqliteReader
+from .rows import PoisonLog
+from .write_lock import PATIENCE_SECONDS, WriteLock, is_busy
 
 __all__ = ["SqliteBus"]
 
@@ -32,7 +30,7 @@ MAX_PATH_BYTES = 504
 """SQLite opens no longer path, and says only that it is unable to."""
 
 
-class SqliteBus:
+class SqliteBus(FollowedBus):
     """
     Events live in a file, and reach every process of the machine that opens it. Thread-safe.
 
@@ -50,7 +48,7 @@ class SqliteBus:
     """
 
     name = "sqlite"
-    shared = True
+    faults = (sqlite3.Error, OSError, BusUnavailable)
 
     def __init__(
         self,
@@ -60,25 +58,20 @@ class SqliteBus:
         volatile: bool = False,
         make_folder: Callable[[], None] | None = None,
     ) -> None:
-        self.log_begun = Signal("a log begins")
-        self.entry_numbered = Signal("one entry was numbered")
-        self.caught_up = Signal("all entries were handed on")
         self._path = Path(path).absolute()
         if (size := len(os.fsencode(self._path))) > MAX_PATH_BYTES:
             raise ConfigurationError(
                 f"The path of a SQLite bus must have at most {MAX_PATH_BYTES} bytes, got {size}: {str(self._path)!r}. "
                 'Name a shorter one in SSE_PUSH_BUS_URL; with "auto" give gunicorn a shorter --worker-tmp-dir.'
             )
+        super().__init__(str(self._path))
         self._options = options
         self._volatile = volatile
         self._make_folder = make_folder
-        self._told = Told()
-        self._turn = Turn()
+        self._poison_log = PoisonLog(str(self._path))
+        self._write_lock = WriteLock()
         self._database: Database | None = None
-        self._bells = Bells(bells_folder(self._path))
-        self._follower = Follower(
-            self, str(self._path), self._open_reader, (sqlite3.Error, OSError, BusUnavailable)
-        )
+        self._doorbells = Doorbells(doorbell_folder(self._path))
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """
@@ -88,64 +81,49 @@ class SqliteBus:
         own write to the disk, which waits for the disk once in about a thousand events, and the time until
         the system or gevent's loop runs it again.
         """
-        size = (
-            len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
-        )
+        seconds = self._options.publish_timeout_seconds
         try:
-            accepted = patiently(
-                lambda left: self._turn.take(lambda: self._append(channels, block, size, key), left),
-                self._options.publish_timeout_seconds,
-            )
+            result = self._write_lock.run(seconds, self._append, channels, block, key)
         except (sqlite3.Error, OSError) as error:
             if not is_busy(error):
                 raise BusUnavailable(f"The event was not stored: {_say(self._path, error)}") from error
-            seconds = self._options.publish_timeout_seconds
             raise BusUnavailable(
                 f"The event was not stored: {str(self._path)!r} was locked by another process or thread for {seconds:g} s. "
                 "Find out which holds a transaction open or waits for the disk, "
                 "or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
             ) from error
-        self._follower.retry_soon()
-        return accepted
+        if self._health.state == "down":
+            self._retry_soon()
+        return result
 
-    def _append(self, channels: tuple[str, ...], block: bytes, size: int, key: str | None) -> PublishResult:
+    def _append(self, channels: tuple[str, ...], block: bytes, key: str | None) -> PublishResult:
         try:
             if self._database is None or self._database.is_replaced():
                 self._close_database()
                 self._database = self._open_database()
-            accepted = self._database.append(channels, block, size, key)
+            result = self._database.append(channels, block, key)
         except BaseException as error:
             if not is_busy(error):
                 # Closed on the spot also behind an interruption: a transaction that waits for the collector locks every process out.
                 self._close_database()
             raise
-        if not accepted.is_repeated:
-            self._bells.ring()
-        return accepted
-
-    def start(self, report: Callable[[], Report], wanted: Callable[[], bool]) -> None:
-        """Begin to follow; see :meth:`Bus.start`."""
-        self._follower.start(report, wanted)
+        if not result.is_repeated:
+            self._doorbells.ring()
+        return result
 
     def close(self) -> None:
         """Stop to follow and close the file; see :meth:`Bus.close`."""
-        self._follower.stop()
+        self._stop_following()
         # Called in the middle of publish(), or while another thread stands still in there, it leaves the connection to the end of the process.
         with suppress(BusUnavailable, sqlite3.Error):
-            self._turn.take(self._let_go)
-
-    def health(self) -> Health:
-        """Return how following goes; see :meth:`Bus.health`."""
-        return self._follower.health()
+            self._write_lock.run(PATIENCE_SECONDS, self._let_go)
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`. Makes no file."""
         if not os.path.lexists(self._path):
             return Snapshot("", 0, 0, 0, [])
         try:
-            return patiently(
-                lambda left: self._turn.take(self._inspect, left), self._options.publish_timeout_seconds
-            )
+            return self._write_lock.run(self._options.publish_timeout_seconds, self._inspect)
         except (sqlite3.Error, OSError) as error:
             raise BusUnavailable(f"The bus cannot be looked at: {_say(self._path, error)}") from error
 
@@ -158,7 +136,7 @@ class SqliteBus:
 
     def _let_go(self) -> None:
         self._close_database()
-        self._bells.close()
+        self._doorbells.close()
 
     def _close_database(self) -> None:
         database, self._database = self._database, None
@@ -166,8 +144,12 @@ class SqliteBus:
             database.close()
 
     def _open_reader(self) -> SqliteReader:
-        return patiently(
-            lambda _: SqliteReader(self._path, self._open_database, self._turn, self._told), PATIENCE_SECONDS
+        return SqliteReader(
+            self._path,
+            self._open_database,
+            self._write_lock,
+            self._poison_log,
+            self._options.max_event_bytes,
         )
 
     def _open_database(self) -> Database:

@@ -9,22 +9,28 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
+from ...platform.fork import keep_from_children
 from ...platform.ownership import check_private_folder, is_private_folder
 
-__all__ = ["Bells", "Doorbell"]
+__all__ = ["Doorbell", "Doorbells", "doorbell_folder"]
 
 MAX_ADDRESS_BYTES = 107
 """What fits into ``sun_path`` on Linux, beside its NUL."""
 
-_COARSE_CLOCK_NANOSECONDS = 50_000_000  # the kernel stamps a folder by a clock of a few milliseconds: a younger stamp may hide a change
+# The kernel stamps a folder by a clock of a few milliseconds: behind a younger stamp there may be a change.
+_COARSE_CLOCK_NANOSECONDS = 50_000_000
 
 _HANG_TRIES = 5
 
-# Ours, and hung: what else there may be in the folder is neither rung nor removed.
+# Of a doorbell that hangs. What else may be in the folder is neither rung nor removed.
 _NAME = re.compile(r"\d+-[0-9a-f]{8}")
+
+_stamp = attrgetter("st_dev", "st_ino", "st_uid", "st_mode", "st_mtime_ns")
 
 
 class Doorbell:
@@ -48,6 +54,7 @@ class Doorbell:
                 # The last of the others took the folder away just now.
                 if not tries_left:
                     raise
+        keep_from_children(self)
 
     def _hang(self) -> socket.socket:
         folder = self._path.parent
@@ -59,8 +66,7 @@ class Doorbell:
         unbound = self._path.with_name(f"{self._path.name}.new")
         try:
             sock.setblocking(False)
-            with _address(unbound) as address:
-                sock.bind(address)
+            _call_with_address(sock.bind, str(unbound))
             unbound.rename(self._path)
         except BaseException:
             sock.close()
@@ -75,15 +81,17 @@ class Doorbell:
         """Return what to wait for: it is readable when somebody rang."""
         return self._socket.fileno()
 
-    def answer(self) -> None:
-        """Make it silent again. Look at what it announces after this, never before."""
+    def answer(self) -> bool:
+        """Make it silent again, and say whether it rang. Look at what it announces after this, never before."""
+        rang = False
         with contextlib.suppress(BlockingIOError):
             while self._socket.recv(64):
-                pass
+                rang = True
+        return rang
 
     def ring(self) -> None:
         """Ring this one."""
-        _ring(self._socket, self._path)
+        _ring(self._socket, str(self._path))
 
     def close(self) -> None:
         """Take it away, and the folder with the last."""
@@ -94,43 +102,46 @@ class Doorbell:
             self._path.parent.rmdir()
 
 
-class Bells:
+class Doorbells:
     """
-    All sockets of a folder, rung by who publishes. Not thread-safe: its owner has a lock.
+    All doorbells of a folder, rung by who publishes. Not thread-safe: its owner has a lock.
 
-    Ringing never waits: a bell whose buffer is full has been rung and not answered yet.
+    Ringing never waits: a doorbell whose buffer is full has been rung and not answered yet.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = str(folder)
         self._socket: socket.socket | None = None
-        self._paths: list[Path] = []
-        self._listed_at = -1
+        self._paths: list[str] = []
+        self._listed: tuple[int, ...] = ()
 
     def ring(self) -> None:
         """Wake every process that listens; a socket whose process is dead is removed."""
         try:
             found = os.lstat(self._folder)
+            stamp = _stamp(found)
+            if stamp != self._listed and not self._list(found, stamp):
+                return
         except OSError:
             return  # nobody has ever listened
-        if not is_private_folder(found):
-            return  # whoever could put a name there would choose what is rung, and what is removed
-        changed_at = found.st_mtime_ns
-        if changed_at != self._listed_at:
-            try:
-                self._paths = [
-                    path
-                    for path in self._folder.iterdir()
-                    if _NAME.fullmatch(path.name) and stat.S_ISSOCK(path.lstat().st_mode)
-                ]
-            except OSError:
-                return
-            self._listed_at = changed_at if time.time_ns() - changed_at > _COARSE_CLOCK_NANOSECONDS else -1
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
         for path in self._paths:
             _ring(self._socket, path)
+
+    def _list(self, found: os.stat_result, stamp: tuple[int, ...]) -> bool:
+        if not is_private_folder(found):
+            return False  # whoever could put a name there would choose what is rung, and what is removed
+        with os.scandir(self._folder) as entries:
+            self._paths = [
+                entry.path
+                for entry in entries
+                if _NAME.fullmatch(entry.name) and stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
+            ]
+        is_settled = time.time_ns() - found.st_mtime_ns > _COARSE_CLOCK_NANOSECONDS
+        self._listed = stamp if is_settled else ()
+        return True
 
     def close(self) -> None:
         """Let go of the socket that rings."""
@@ -139,32 +150,32 @@ class Bells:
             self._socket = None
 
 
-def _ring(sock: socket.socket, path: Path) -> None:
+def doorbell_folder(database: Path) -> Path:
+    """Return where the processes that follow a database hang their doorbells."""
+    return database.with_name(database.name + "-bells")
+
+
+def _ring(sock: socket.socket, path: str) -> None:
     try:
-        with _address(path) as address:
-            sock.sendto(b"!", socket.MSG_DONTWAIT, address)
+        _call_with_address(partial(sock.sendto, b"!", socket.MSG_DONTWAIT), path)
     except BlockingIOError:
         pass  # rung already
     except ConnectionRefusedError:
         # Bound once, and nobody has it open: its process was killed.
         with contextlib.suppress(OSError):
-            path.unlink()
+            os.unlink(path)
     except OSError:
         pass  # gone, or no socket: the others are to be rung all the same
 
 
-@contextlib.contextmanager
-def _long_address(path: Path) -> Iterator[str]:
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+def _call_with_address(call: Callable[[str], object], path: str) -> None:
+    """Give a socket's path to a call: one that is too long for an address, by way of its open folder."""
+    if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
+        call(path)
+        return
+    folder, name = os.path.split(path)
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
+        call(f"/proc/self/fd/{number}/{name}")
     finally:
-        os.close(folder)
-
-
-def _address(path: Path) -> contextlib.AbstractContextManager[str]:
-    """Return what to give to the socket: a path that is too long is gone to by way of its open folder."""
-    text = str(path)
-    return (
-        contextlib.nullcontext(text) if len(os.fsencode(text)) <= MAX_ADDRESS_BYTES else _long_address(path)
-    )
+        os.close(number)

@@ -7,11 +7,15 @@ import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path
 
 from ...platform.ownership import check_file, check_parent
 
-__all__ = ["DatabaseFile"]
+__all__ = ["DatabaseFile", "identity"]
+
+identity = attrgetter("st_dev", "st_ino", "st_uid", "st_mode")
+"""Returns what of an ``os.stat_result`` tells one file of ours from all others."""
 
 _PARENT_CURE = "Name a file in a folder of this user's own (mkdir -m 700)."
 
@@ -30,7 +34,8 @@ class DatabaseFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._found: tuple[int, int, int, int] | None = None
+        self.identity: tuple[int, int, int, int] | None = None
+        """What :func:`identity` gave of the file that was found."""
         self._is_common = False
 
     def prepare(self) -> None:
@@ -46,7 +51,7 @@ class DatabaseFile:
             self._make()
         if self._is_common:
             self._take_names()
-        self._found = self._look()
+        self.identity = self._look()
 
     def confirm(self) -> None:
         """
@@ -58,24 +63,14 @@ class DatabaseFile:
         """
         if self._is_common:
             self._take_names()  # again: SQLite has used up the journal's, if it made the tables
-        if self._found is None or self._look() != self._found:
+        if self.identity is None or self._look() != self.identity:
             raise sqlite3.OperationalError("locked by another process that replaces it")
-
-    def is_replaced(self) -> bool:
-        """
-        Say whether it was deleted, and perhaps another made, or opened up to others: then it has to be opened
-        anew.
-        """
-        try:
-            return _identity(os.lstat(self._path)) != self._found  # of a Path it costs twice
-        except OSError:
-            return True
 
     def _look(self) -> tuple[int, int, int, int] | None:
         found = check_file(self._path)
         for ending in _BESIDE:
             check_file(self._beside(ending))
-        return None if found is None else _identity(found)
+        return None if found is None else identity(found)
 
     def _make(self) -> None:
         """
@@ -115,10 +110,6 @@ class DatabaseFile:
 
     def _beside(self, ending: str) -> Path:
         return self._path.with_name(self._path.name + ending)
-
-
-def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
-    return found.st_dev, found.st_ino, found.st_uid, found.st_mode
 
 
 @contextmanager

@@ -11,53 +11,53 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ...core.log import Entry
+from ...core.entry import Entry
 from ...errors import BusUnavailable
 from ...platform.backends import current_backend
 from ..base import Report
 from ..follower import MAX_READ_SECONDS, LogChanged, Tail
-from .database import Database, Refused
-from .doorbell import Doorbell
-from .turns import PATIENCE_SECONDS, Turn, is_busy, patiently
+from .database import Database
+from .doorbell import Doorbell, doorbell_folder
+from .rows import ENTRIES, MAX_CHANNELS_LENGTH, PoisonLog, check_rows
+from .write_lock import PATIENCE_SECONDS, WriteLock, is_busy
 
-__all__ = ["SqliteReader", "Told", "bells_folder"]
+__all__ = ["SqliteReader"]
+
+_READ_AT_ONCE = 500
+_REPORT_PATIENCE_SECONDS = 0.1  # the next report comes soon, and entries wait meanwhile
 
 logger = logging.getLogger("flask_sse_push")
 
 
-class Told:
-    """
-    Up to which number this process has said what was left out: a poisoned entry is met by each reader anew,
-    and is worth one line.
-    """
-
-    def __init__(self) -> None:
-        self.epoch = ""
-        self.sequence = 0
-
-
 class SqliteReader:
     """
-    What the follower reads by: a connection, and the doorbell of this process.
+    One connection that reads; see :class:`Reader`. For the thread or greenlet that makes it; ``wake`` from any.
 
     Args:
         path (Path): Of the database.
         open (Callable): Opens it.
-        turn (Turn): Of this process.
-        told (Told): What was said of its poisoned entries.
+        write_lock (WriteLock): Of this process: what the reader writes must not meet a publish.
+        poison_log (PoisonLog): Says what is left out.
+        max_event_bytes (int): Larger events are left out.
     """
 
-    def __init__(self, path: Path, open: Callable[[], Database], turn: Turn, told: Told) -> None:
+    def __init__(
+        self,
+        path: Path,
+        open: Callable[[], Database],
+        write_lock: WriteLock,
+        poison_log: PoisonLog,
+        max_event_bytes: int,
+    ) -> None:
         self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._path = path
-        self._folder = bells_folder(path)
-        self._told = told
-        # It writes in turn with publish(): a finalizer that publishes in the middle of this would wait for its own stack.
-        self._turn = turn
-        self._database = turn.take(open)
+        self._folder = doorbell_folder(path)
+        self._write_lock, self._poison_log, self._max_event_bytes = write_lock, poison_log, max_event_bytes
+        self._database = write_lock.run(PATIENCE_SECONDS, open)
         self._readable_at = time.monotonic()
+        self._may_have_more = True
+        self._backend = current_backend()
+        self._wakeup = self._backend.wakeup()
         self._doorbell: Doorbell | None = None
-        self._wakeup = current_backend().wakeup()
         self._hang()
 
     def _hang(self) -> None:
@@ -71,109 +71,116 @@ class SqliteReader:
             )
 
     def epoch(self) -> str:
-        """Return the life of the log, after writing how much is to be kept."""
-        return patiently(lambda left: self._turn.take(self._database.epoch, left), PATIENCE_SECONDS)
+        """Write how much is to be kept, and return the life of the log; see :meth:`Reader.epoch`."""
+        self._write_lock.run(PATIENCE_SECONDS, self._database.set_retention)
+        return self._database.epoch
 
     def tail(self) -> Tail:
-        """Return all that is kept."""
-        if self._database.is_replaced():
+        """Return all that is kept, and give way in between; see :meth:`Reader.tail`."""
+        database = self._database
+        if database.is_replaced():
             raise FileNotFoundError("the file was replaced once more")
-        tail, refused = self._database.tail()
-        self._tell(tail.epoch, refused)
-        return tail
+        entries: list[Entry] = []
+        with database.reading:
+            head, _, _ = database.look()
+            epoch, oldest = database.epoch, time.monotonic() - database.retention.seconds
+            rows = database.execute(
+                f"{ENTRIES} AND appended_at >= ? ORDER BY sequence",
+                (MAX_CHANNELS_LENGTH, self._max_event_bytes, 1, head, oldest),
+            )
+            while some := rows.fetchmany(_READ_AT_ONCE):
+                entries += self._check(epoch, some)
+                time.sleep(0)  # others have their turn: all of a long history takes a second
+        return Tail(epoch, entries[0].sequence - 1 if entries else head, entries)
 
     def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
-        """Return what comes after a number; waits for it until the wakeup rings, at most ``seconds``."""
+        """Return what comes after a number, and wait for it where there is nothing; see :meth:`Reader.read`."""
         # Asked first: what is left in the old file is read then, to its end.
-        replaced = self._database.is_replaced()
-        entries = self._read(epoch, position)
-        if entries:
-            return entries
-        if replaced:
-            raise FileNotFoundError("the file was deleted or replaced")
-        if seconds:
-            self._wait(min(seconds, MAX_READ_SECONDS))
+        is_replaced = self._database.is_replaced()
+        # Who stores something after the last look rings, and ends the wait: no second look is needed before it.
+        if self._may_have_more or is_replaced or not seconds:
             entries = self._read(epoch, position)
-        return entries
+            if entries:
+                return entries
+            if is_replaced:
+                raise FileNotFoundError("the file was deleted or replaced")
+        if not seconds:
+            return []
+        self._wait(min(seconds, MAX_READ_SECONDS))
+        return self._read(epoch, position)
 
     def _read(self, epoch: str, position: int) -> list[Entry]:
+        self._may_have_more = True
+        entries: list[Entry] = []
         try:
-            while True:
-                page = self._database.read(position)
-                if page.epoch != epoch:
-                    break
-                self._tell(epoch, page.refused)
-                if page.entries or page.last == position:
-                    break
-                # Nothing but poison: on behind it, for who asks next begins in front of it again.
-                position = page.last
+            # Until there is something that is no poison. The follower, who asks next, begins before all poison again.
+            while not entries and self._may_have_more:
+                entries, position = self._read_page(epoch, position)
         except sqlite3.Error as error:
             if not is_busy(error) or time.monotonic() - self._readable_at > PATIENCE_SECONDS:
                 raise
             return []
         self._readable_at = time.monotonic()
-        if page.epoch != epoch:
-            raise LogChanged
-        return page.entries
+        return entries
 
-    def _tell(self, epoch: str, refused: list[Refused]) -> None:
-        told = self._told
-        if told.epoch != epoch:
-            told.epoch, told.sequence = epoch, 0
-        news = [entry for entry in refused if entry.sequence > told.sequence]
-        if news:
-            told.sequence = news[-1].sequence
-            logger.warning(
-                "%d of the entries in %r were left out, and clients are told of a gap: "
-                "the first is number %d, %s. "
-                "Find out which other program writes there; the file may be damaged.",
-                len(news),
-                str(self._path),
-                news[0].sequence,
-                news[0].reason,
-            )
+    def _read_page(self, epoch: str, position: int) -> tuple[list[Entry], int]:
+        """Return some of what comes after a number, and the number up to which this looked."""
+        database = self._database
+        with database.reading:
+            head, _, _ = database.look()
+            if database.epoch != epoch:
+                raise LogChanged
+            if head <= position:
+                self._may_have_more = False
+                return [], position
+            rows = database.execute(
+                f"{ENTRIES} ORDER BY sequence LIMIT ?",
+                (MAX_CHANNELS_LENGTH, self._max_event_bytes, position + 1, head, _READ_AT_ONCE),
+            ).fetchall()
+        self._may_have_more = len(rows) == _READ_AT_ONCE
+        return self._check(epoch, rows), rows[-1][0] if rows else head
+
+    def _check(self, epoch: str, rows: list[tuple[int, bytes | None, bytes | None, float]]) -> list[Entry]:
+        entries, poison = check_rows(epoch, rows, self._max_event_bytes)
+        if poison:
+            self._poison_log.warn(epoch, poison)
+        return entries
 
     def _wait(self, seconds: float) -> None:
-        if self._doorbell is None:
+        doorbell = self._doorbell
+        if doorbell is None:
             self._wakeup.wait(seconds)
-        else:
-            current_backend().wait_readable(self._doorbell.fileno(), seconds)
-            self._doorbell.answer()
-            # Where the file is gone too, the next look says so, and this reader ends.
-            if not self._doorbell.is_there() and not self._database.is_replaced():
-                doorbell, self._doorbell = self._doorbell, None
-                doorbell.close()
-                self._hang()
+            return
+        self._backend.wait_readable(doorbell.fileno(), seconds)
+        # Nobody rang for long: can they? Where the file is gone too, the next read() says so, and this reader ends.
+        if not doorbell.answer() and not doorbell.is_there() and not self._database.is_replaced():
+            self._doorbell = None
+            doorbell.close()
+            self._hang()
 
     def wake(self) -> None:
-        """End a wait. From anywhere."""
+        """End a wait; see :meth:`Reader.wake`."""
         if self._doorbell is not None:
             with suppress(OSError, ValueError):
                 self._doorbell.ring()
         self._wakeup.wake()
 
     def report(self, report: Report) -> None:
-        """Tell the others of this process."""
+        """Tell the others of this process; see :meth:`Reader.report`."""
         self._write_report(report)
 
     def withdraw(self) -> None:
-        """Take that back."""
+        """Take the report back; see :meth:`Reader.withdraw`."""
         self._write_report(None)
 
     def _write_report(self, report: Report | None) -> None:
         try:
-            self._turn.take(lambda: self._database.report(self._process, report))
+            self._write_lock.run(_REPORT_PATIENCE_SECONDS, self._database.report, self._process, report)
         except (sqlite3.Error, BusUnavailable) as error:
-            # Who writes now is not waited for: the next report comes soon, and an old one runs out.
             logger.debug("A report was left out: %s", error)
 
     def close(self) -> None:
-        """Give the connection and the wakeup back."""
+        """Let go of the connection and the doorbell; see :meth:`Reader.close`."""
         if self._doorbell is not None:
             self._doorbell.close()
         self._database.close()
-
-
-def bells_folder(path: Path) -> Path:
-    """Return where the processes that follow a database have their sockets."""
-    return path.with_name(path.name + "-bells")

@@ -1,13 +1,10 @@
 """Where a stream begins, and what it is told first."""
 
-import json
-
 import pytest
 
-from flask_sse_push.core.log import Entry, Log
-from flask_sse_push.core.resume import Start, start
-from flask_sse_push.core.wire import RESET_TYPE, reset
-from flask_sse_push.core.decoder import DecodedEvent, decode
+from flask_sse_push.core.cursor import Start
+from flask_sse_push.core.entry import Entry
+from flask_sse_push.core.log import Log
 
 
 @pytest.fixture
@@ -38,29 +35,23 @@ def log():
         (" ", Start("now", 5, "malformed")),
     ],
 )
-def test_start_proves_continuity_or_says_why_not(log, last_event_id, expected):
-    """A new client begins at the end, a known id behind it; any other id names why continuity cannot be proved."""
-    assert start(log, last_event_id) == expected
+def test_place_proves_continuity_or_says_why_not(log, last_event_id, expected):
+    """
+    A new client begins at the end, a known id behind it; any other id names why continuity cannot be proved.
+    """
+    assert log.place(last_event_id) == expected
 
 
-def test_start_in_an_empty_log_is_its_beginning():
+def test_place_in_an_empty_log_is_its_beginning():
     """Before the first event a new client stands at 0, and may come back with that."""
     log = Log("now", length=10, seconds=100, max_bytes=1 << 20)
-    assert start(log, None) == Start("now", 0, None)
-    assert start(log, "now-0") == Start("now", 0, None)
-    assert start(log, "now-1") == Start("now", 0, "future")
+    assert log.place(None) == Start("now", 0, None)
+    assert log.place("now-0") == Start("now", 0, None)
+    assert log.place("now-1") == Start("now", 0, "future")
 
 
-def test_reset_is_an_event_with_reason_and_channels():
-    """A reset is dispatched as sse.reset with JSON data, and says where its client stands."""
-    assert RESET_TYPE == "sse.reset"
-    event = decode(reset("evicted", ("a", "b"), "now-5"))[0]
-    assert event == DecodedEvent("sse.reset", event.data, "now-5")
-    assert json.loads(event.data) == {"reason": "evicted", "channels": ["a", "b"]}
-
-
-def test_start_ahead_of_a_copy_that_may_lag_waits():
+def test_place_ahead_of_a_copy_that_may_lag_waits():
     """A position that another process can have given is taken as it is; one further ahead is none."""
     log = Log("now", length=10, seconds=100, max_bytes=1 << 20, head=5)
-    assert start(log, "now-8", lag=3) == Start("now", 8, None)
-    assert start(log, "now-9", lag=3) == Start("now", 5, "future")
+    assert log.place("now-8", lag=3) == Start("now", 8, None)
+    assert log.place("now-9", lag=3) == Start("now", 5, "future")

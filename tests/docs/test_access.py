@@ -1,8 +1,6 @@
 """What docs/access.md says: its blocks of code are run, as those of the README are."""
 
 import re
-from collections import Counter
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -10,27 +8,27 @@ from flask import Flask
 from flask_sse_push import SSEPush, sse
 from flask_sse_push.testing import open_stream
 from tests.app.test_login_libraries import BasicAuth, Jwt, LoginWithPage, Security
+from tests.docs.pages import ROOT, page
 from tests.needs import needs
-from tests.test_readme import block, find_blocks, table
 
-PAGE = (Path(__file__).parents[1] / "docs/access.md").read_text(encoding="utf-8")
+PAGE = page("docs/access.md")
 
-# A block that is added must be met by a test below, and then counted here.
-BLOCKS = {
-    ("A whole application", "python"): 1,
-    ("Flask-Login", "python"): 1,
-    ("Flask-HTTPAuth", "python"): 1,
-    ("Flask-JWT-Extended", "python"): 1,
-    ("Flask-Security", "python"): 1,
-    ("A view of your own", "python"): 1,
-    ("The channel sse", "python"): 1,
-    ("Several apps in one process", "python"): 1,
-}
+SECTIONS = [
+    "A whole application",
+    "Flask-Login",
+    "Flask-HTTPAuth",
+    "Flask-JWT-Extended",
+    "Flask-Security",
+    "A view of your own",
+    "The channel sse",
+    "Several apps in one process",
+]
+BLOCKS = {section: PAGE.block(section, "python") for section in SECTIONS}
 
 
 def run(section, **names):
     """Run a section's block as a module of its own, and return what it defined."""
-    code = compile(block(section, "python", PAGE), f"docs/access.md: {section}", "exec")
+    code = compile(BLOCKS[section], f"docs/access.md: {section}", "exec")
     namespace = {"__name__": "app", **names}
     exec(code, namespace)
     return namespace
@@ -50,11 +48,6 @@ def own_blueprint(monkeypatch):
     monkeypatch.setattr("flask_sse_push.publish", own.publish)
     assert own is not sse
     return own
-
-
-def test_docs_access_blocks_are_all_tested():
-    """Each block of the page is one that the tests here know."""
-    assert Counter((section, language) for section, language, _ in find_blocks(PAGE)) == BLOCKS
 
 
 def test_docs_access_application_streams_to_who_is_logged_in(own_blueprint, monkeypatch):
@@ -120,19 +113,14 @@ def test_docs_access_apps_have_their_own_rules():
     assert status(names["shop"].test_client(), "/events?channel=x") == 403
 
 
-def test_docs_access_names_what_is_there():
-    """Each setting and each message that the page quotes is in the package."""
-    source = "".join(
-        path.read_text(encoding="utf-8")
-        for path in (Path(__file__).parents[1] / "flask_sse_push").rglob("*.py")
-    )
-    for setting in set(re.findall(r"SSE_PUSH_[A-Z_]+", PAGE)):
-        assert setting in source, setting
-    for text in re.findall(r'"((?:no rule|Nothing may|must be an)[^"]*)"', PAGE):
+def test_docs_access_quotes_what_the_package_says():
+    """Each message that the page quotes is in the package, and the table has each kind of answer."""
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "flask_sse_push").rglob("*.py"))
+    for text in re.findall(r'"((?:no rule|Nothing may|must be an)[^"]*)"', PAGE.text):
         assert text in source, text
-    assert {row[0] for row in table("| answer | why |", PAGE)} == {
+    assert [row[0] for row in PAGE.table("| answer | why |")] == [
         "400",
         "401",
         "403",
         "200, with a comment and `retry:`",
-    }
+    ]

@@ -1,0 +1,113 @@
+"""Rows of the table of entries: which of them are ours, and what is said of the others."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ...core.channels import MAX_CHANNELS_PER_EVENT
+from ...core.entry import Entry
+from ...core.messages import check_stored
+
+__all__ = [
+    "CLOCK_TOLERANCE_SECONDS",
+    "ENTRIES",
+    "MAX_CHANNELS_LENGTH",
+    "PoisonEntry",
+    "PoisonLog",
+    "check_rows",
+    "is_time",
+]
+
+ENTRIES = """
+    SELECT sequence, CASE WHEN length(channels) <= ? THEN channels END, CASE WHEN typeof(block) = 'blob' AND
+    length(block) <= ? THEN block END, appended_at FROM entries WHERE sequence BETWEEN ? AND ?
+"""
+"""Reads rows for :func:`check_rows`, but no text that is too long. Takes the two lengths, the first and the last number."""
+
+MAX_CHANNELS_LENGTH = MAX_CHANNELS_PER_EVENT * 129
+"""Of the names in one row: each has 128 characters at most, and a line feed between two."""
+
+CLOCK_TOLERANCE_SECONDS = 1.0
+
+_NO_BLOCK = "its block is no bytes, or longer than SSE_PUSH_MAX_EVENT_BYTES"
+
+logger = logging.getLogger("flask_sse_push")
+
+
+class PoisonEntry(NamedTuple):
+    """
+    A row that no process of this package wrote, or that was damaged since. Its number is missing then, which
+    clients are told as a gap.
+    """
+
+    sequence: int
+    """Its number."""
+    reason: str
+    """Why it is left out, for people."""
+
+
+class PoisonLog:
+    """
+    Says of each poisoned entry of a database once that it was left out: every reader meets it anew.
+
+    Args:
+        path (str): Of the database.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._epoch = ""
+        self._sequence = 0
+
+    def warn(self, epoch: str, poison: list[PoisonEntry]) -> None:
+        """
+        Log those that are new.
+
+        Args:
+            epoch (str): The life of the log that they are in.
+            poison (list[PoisonEntry]): In the order of their numbers.
+        """
+        if self._epoch != epoch:
+            self._epoch, self._sequence = epoch, 0
+        news = [entry for entry in poison if entry.sequence > self._sequence]
+        if news:
+            self._sequence = news[-1].sequence
+            logger.warning(
+                "%d of the entries in %r were left out, and clients are told of a gap: "
+                "the first is number %d, %s. "
+                "Find out which other program writes there; the file may be damaged.",
+                len(news),
+                self._path,
+                news[0].sequence,
+                news[0].reason,
+            )
+
+
+def check_rows(
+    epoch: str, rows: Iterable[tuple[int, bytes | None, bytes | None, float]], max_event_bytes: int
+) -> tuple[list[Entry], list[PoisonEntry]]:
+    """Return the rows that are entries of ours, and the others."""
+    entries: list[Entry] = []
+    poison: list[PoisonEntry] = []
+    prefix = f"id: {epoch}-".encode()
+    now = time.monotonic()
+    for sequence, channels, block, appended_at in rows:
+        try:
+            if block is None:
+                raise ValueError(_NO_BLOCK)  # noqa: TRY301
+            if not is_time(appended_at, now):
+                raise ValueError("its time is none, or has not come yet")  # noqa: TRY301
+            names = check_stored(channels, block, max_event_bytes)
+        except ValueError as error:
+            poison.append(PoisonEntry(sequence, str(error)))
+        else:
+            entries.append(Entry(sequence, names, b"%b%d\n%b" % (prefix, sequence, block), appended_at))
+    return entries, poison
+
+
+def is_time(value: object, now: float) -> bool:
+    """Say whether an entry can have been stored then. One from the future would make all before it look too old."""
+    return type(value) in (int, float) and 0 <= value <= now + CLOCK_TOLERANCE_SECONDS  # type: ignore[operator]

@@ -1,0 +1,107 @@
+"""Who may write to the database: one thread of this process, and one of all processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ...errors import BusUnavailable
+from ...platform.locks import reentrant_lock
+
+__all__ = ["PATIENCE_SECONDS", "WriteLock", "is_busy"]
+
+PATIENCE_SECONDS = 5.0
+"""How long the follower tries, for whom no client waits."""
+
+_FIRST_PAUSE_SECONDS = 0.0005
+_LONGEST_PAUSE_SECONDS = 0.01
+
+_BUSY = frozenset({5, 6})  # SQLITE_BUSY and SQLITE_LOCKED, which Python names from 3.11 on
+
+T = TypeVar("T")
+
+
+class WriteLock:
+    """
+    Runs one transaction of this process at a time, and runs it again while another process has the database
+    locked. Thread-safe.
+
+    The lock is reentrant, so that a finalizer or a signal handler that publishes in the middle of a transaction
+    is refused at once. With any other lock it would wait for ever for its own stack.
+    """
+
+    def __init__(self) -> None:
+        self._lock: Any = reentrant_lock()
+        self._owner = 0
+
+    def run(self, seconds: float, work: Callable[..., T], *arguments: Any) -> T:
+        """
+        Return what ``work(*arguments)`` returns.
+
+        Args:
+            seconds (float): How long to try. What the work itself takes comes on top, and so does the time until
+                the system runs this thread again, or the loop this greenlet. The main thread waits as long as
+                another thread takes.
+            work (Callable): One transaction, in which nothing waits or switches greenlets.
+
+        Raises:
+            BusUnavailable: It was called from within itself.
+            sqlite3.OperationalError: The database was locked by another process, thread or greenlet all the
+                time.
+        """
+        give_up_at = time.monotonic() + seconds
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return self._try(give_up_at, work, arguments)
+            except sqlite3.Error as error:
+                if not is_busy(error) or time.monotonic() + pause > give_up_at:
+                    raise
+                busy = error
+            # In no lock of ours: a greenlet that waits here lets the others run.
+            try:
+                time.sleep(random.uniform(pause / 2, pause))
+            except AssertionError:
+                raise busy from None  # gevent's, in a callback of the loop itself, which cannot wait
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _try(self, give_up_at: float, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        if threading.get_native_id() == os.getpid():
+            # A signal handler, which runs in the main thread alone, may raise behind any call: an acquire() that
+            # it interrupts would leave the lock held. A "with" statement does not.
+            with self._lock:
+                return self._run(work, arguments)
+        if not self._lock.acquire(timeout=max(0.0, give_up_at - time.monotonic())):
+            raise sqlite3.OperationalError("locked by another thread of this process")
+        try:
+            return self._run(work, arguments)
+        finally:
+            self._lock.release()
+
+    def _run(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        if self._owner == threading.get_ident():
+            raise BusUnavailable(
+                "The event was not stored: publish() was called from within itself, by a finalizer or a signal "
+                "handler, and its own transaction is in the way. Publish from a thread instead."
+            )
+        if self._owner:
+            # A finalizer switched greenlets in the middle of its transaction, which ends when that goes on.
+            raise sqlite3.OperationalError("locked by another greenlet of this process")
+        try:
+            self._owner = threading.get_ident()
+            return work(*arguments)
+        finally:
+            self._owner = 0
+
+
+def is_busy(error: BaseException) -> bool:
+    """Say whether somebody else holds a lock that is worth waiting for."""
+    if not isinstance(error, sqlite3.Error):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)  # from Python 3.11 on
+    return code & 0xFF in _BUSY if code is not None else "locked" in str(error)
