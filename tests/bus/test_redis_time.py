@@ -11,8 +11,8 @@ import pytest
 
 from flask_sse_push import BusUnavailable
 from flask_sse_push.bus import follower as followers
-from tests.bus.redis_server import ONE_SECOND, Toy, make_certificate, publish
-from tests.bus.test_contract import Follower
+from tests.bus.redis_server import LOG, ONE_SECOND, Toy, make_certificate, publish
+from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.servers.harness import ROOT
 from tests.support import FACTOR, MS, eventually
@@ -55,6 +55,28 @@ def test_publish_to_a_stopped_server_ends_in_time_on_a_busy_machine(server, open
     assert len(took) == 30
     assert min(took) >= 1
     assert max(took) < 1 + 0.5 * FACTOR
+
+
+def _take_slowly(connection):
+    while connection.recv(1 << 17):
+        threading.Event().wait(0.05)
+
+
+def test_publish_of_a_large_event_is_sent_whole_or_ends_in_time(server, open_redis):
+    """
+    An event that is larger than all buffers is stored as it is, and one that a server takes too slowly was
+    not stored: Redis runs no command of which a part is missing.
+    """
+    large = block("x" * (16 << 20))
+    open_redis().publish(("a",), large)
+    ((_, fields),) = server.client().xrange(LOG)
+    assert fields[b"b"] == large
+    with Toy(_take_slowly) as toy:
+        bus = open_redis(f"redis://127.0.0.1:{toy.port}/0", ONE_SECOND)
+        begun = time.monotonic()
+        with pytest.raises(BusUnavailable, match="^The event was not stored"):
+            bus.publish(("a",), large)
+        assert time.monotonic() - begun < 1 + 0.5 * FACTOR
 
 
 def _dribble_tls(connection):
