@@ -15,7 +15,7 @@ from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
 
 from .. import signals
-from ..bus.auto import private_folder
+from ..bus.auto import open_auto
 from ..bus.base import Bus, BusOptions, Report
 from ..bus.reports import Reporter, summarize
 from ..bus.urls import open_bus
@@ -25,7 +25,7 @@ from ..core.messages import prepare, to_json
 from ..errors import UnsupportedServer
 from ..platform.children import Children
 from ..platform.fork import PerProcess, forks
-from ..platform.gunicorn import gunicorn_worker, nearest_worker
+from ..platform.gunicorn import gunicorn_worker
 from ..platform.locks import reentrant_lock
 from ..platform.server import (
     Server,
@@ -228,16 +228,9 @@ class AppState:
     def open_bus(self) -> Bus:
         """Return a new bus for this process; ``"auto"`` is what fits its server."""
         url, options = self.settings.bus_url, self._bus_options()
-        if url != AUTO:
-            return open_bus(url, options)
-        worker = nearest_worker()  # what a view forks publishes where its parent does
-        if worker is None or worker.cfg.workers < 2:
-            return open_bus("memory://", options)
-        from ..bus.sqlite.bus import SqliteBus  # not on every machine: Python can be built without it
-
-        folder = private_folder(worker)
-        path = folder.database(f"{self.app.import_name}:{self.app.name}:{self._number}")
-        return SqliteBus(path, options, volatile=True, make_folder=folder.make)
+        if url == AUTO:
+            return open_auto(options, f"{self.app.import_name}:{self.app.name}:{self._number}")
+        return open_bus(url, options)
 
     def publish(
         self,
