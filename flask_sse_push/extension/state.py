@@ -7,11 +7,10 @@ from collections import Counter
 
 from flask import Flask
 
-from ..bus.auto import private_folder
+from ..bus.auto import open_auto
 from ..bus.base import Bus
 from ..bus.urls import open_bus
 from ..platform.fork import PerProcess
-from ..platform.gunicorn import nearest_worker
 from ..platform.locks import ReentrantLock
 from ..platform.server import inspect_server, is_gevent_patched
 from .access import Rules
@@ -116,16 +115,9 @@ class AppState:
         """Return a new bus for this process; ``"auto"`` is what fits its server."""
         url = self.settings.bus_url
         options = self.settings.bus_options()._replace(identity=lambda: identify(self.app))
-        if url != AUTO:
-            return open_bus(url, options)
-        worker = nearest_worker()  # what a view forks publishes where its parent does
-        if worker is None or worker.cfg.workers < 2:
-            return open_bus("memory://", options)
-        from ..bus.sqlite.bus import SqliteBus  # not on every machine: Python can be built without it
-
-        folder = private_folder(worker)
-        path = folder.database(f"{self.app.import_name}:{self.app.name}:{self._number}")
-        return SqliteBus(path, options, volatile=True, make_folder=folder.make)
+        if url == AUTO:
+            return open_auto(options, f"{self.app.import_name}:{self.app.name}:{self._number}")
+        return open_bus(url, options)
 
     def process(self) -> Process:
         """Return what the app has in this process. This is a use of the settings."""

@@ -16,17 +16,15 @@ from __future__ import annotations
 
 import _thread
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from sys import _getframe
 from types import FrameType
 from typing import Any, TypeVar
 
 from .backends import current_backend
 
-__all__ = ["Busy", "ReentrantLock", "reentrant_lock", "short_lock", "when_free"]
+__all__ = ["Busy", "ReentrantLock"]
 
 T = TypeVar("T")
 
@@ -78,6 +76,13 @@ class ReentrantLock:
         except BaseException:
             self._undo()
             raise
+        if self._posted:
+            try:
+                self._run_all()  # what was posted before this section comes before it
+            except BaseException:
+                self._holder = None
+                self._release()
+                raise
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._holder = None
@@ -142,12 +147,16 @@ class ReentrantLock:
                 self._release()
                 return
             try:
-                while posted:
-                    posted[0]()
-                    posted.popleft()
+                self._run_all()
             finally:
                 self._holder = None
                 self._release()
+
+    def _run_all(self) -> None:
+        posted = self._posted
+        while posted:
+            posted[0]()
+            posted.popleft()
 
     def _wait_for_greenlets(self, frame: FrameType) -> None:
         """Return when no other greenlet of this thread, which holds the lock, runs a section."""
@@ -193,42 +202,6 @@ def _is_below(holder: FrameType | None, frame: FrameType | None) -> bool:
 
 
 def _native_rlock() -> Any:
-    monkey = sys.modules.get("gevent.monkey")
-    make = _thread.RLock if monkey is None else monkey.get_original("_thread", "RLock")
-    return make()
-
-
-def short_lock() -> threading.Lock:
-    """
-    Return a lock for sections that never wait, switch, log or call foreign code.
-
-    Foreign code comes in all the same, by the garbage collector and by signals: whatever a finalizer or a signal handler may do, publishing
-    above all, must not ask for a lock that its own thread may hold.
-
-    It is the real one also where gevent has patched threading: no code of ours switches greenlets while it is held, and another thread holds
-    it for microseconds. (A finalizer may switch all the same: see :func:`when_free`.) gevent's own was a quarter of the cost of a delivery.
-    """
-    monkey = sys.modules.get("gevent.monkey")
-    allocate = _thread.allocate_lock if monkey is None else monkey.get_original("_thread", "allocate_lock")
-    return allocate()
-
-
-def when_free(lock: threading.Lock) -> threading.Lock:
-    """
-    Return a :func:`short_lock` for ``with``, as soon as no other greenlet of this thread holds it.
-
-    A finalizer that closes a connection waits for the network, in the middle of whatever the collector interrupted. To wait for that
-    greenlet's lock as for a thread's would stop the loop for ever.
-    """
-    if lock.locked():
-        backend = current_backend()
-        while not backend.is_preemptive and lock.locked() and backend.give_way():
-            pass
-    return lock
-
-
-def reentrant_lock() -> AbstractContextManager[bool]:
-    """Return a :func:`short_lock` that its own thread may take again."""
     monkey = sys.modules.get("gevent.monkey")
     make = _thread.RLock if monkey is None else monkey.get_original("_thread", "RLock")
     return make()

@@ -225,7 +225,9 @@ def test_what_is_woken_for_is_known_until_they_have_read(script):
     """While listeners are woken, what they have not read counts as current, and behind that not at all."""
     fanout, lock = make_fanout()
     seen = []
-    slow = Slow(script, 0, lambda: seen.append((dict(fanout.pending), dict(fanout.current), fanout.current_bytes)))
+    slow = Slow(
+        script, 0, lambda: seen.append((dict(fanout.pending), dict(fanout.current), fanout.current_bytes))
+    )
     with attached(fanout, lock, "news", wakeup=slow):
         fanout.add(("news",), 100)
         fanout.add(("news",), 100)

@@ -35,7 +35,10 @@ def listen(script, hub):
         to.attach(channels, wakeup)
         attached.append((to, channels, wakeup))
         script.settle()
-        wakeup.count, wakeup.is_rung = 0, False  # the first listener is woken for what came while nobody listened
+        wakeup.count, wakeup.is_rung = (
+            0,
+            False,
+        )  # the first listener is woken for what came while nobody listened
         return wakeup
 
     yield attach
@@ -265,4 +268,8 @@ def test_stats_count_listeners_and_history(script, bus, hub, listen):
 def test_stats_before_the_log_begins(script):
     """A hub without a log has counted nothing, and says so."""
     stats = make_hub(HandBus()).stats()
-    assert stats == {"last_event_id": None, "channels": {}, "history": {"events": 0, "channels": 0, "bytes": 0}}
+    assert stats == {
+        "last_event_id": None,
+        "channels": {},
+        "history": {"events": 0, "channels": 0, "bytes": 0},
+    }
