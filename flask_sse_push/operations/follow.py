@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from ..bus.follower import backoff
 from ..core.decoder import MAX_EVENT_BYTES, DecodedEvent, Decoder
 from ..core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
 from ..core.values import printable
 from ..errors import InvalidStream, SSEPushError
+from ..platform.backoff import backoff
 
 __all__ = ["Address", "RefusedStream", "follow", "parse_address", "parse_header"]
 

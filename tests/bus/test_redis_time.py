@@ -10,7 +10,7 @@ import time
 import pytest
 
 from flask_sse_push import BusUnavailable
-from flask_sse_push.bus import follower as followers
+from flask_sse_push.platform import backoff as pauses
 from flask_sse_push.bus import open_bus
 from tests.bus.test_contract import Follower
 from tests.bus.test_redis import OPTIONS, make, publish, server  # noqa: F401 - fixtures
@@ -158,7 +158,7 @@ def test_publish_has_one_time_for_all_of_it(backend, trouble, tmp_path):
 
 def test_publish_that_works_again_wakes_the_follower(server, make, monkeypatch):
     """A process whose publishing works again reads on at once, however long its follower was about to pause."""
-    monkeypatch.setattr(followers, "_FIRST_PAUSE_SECONDS", 120.0)
+    monkeypatch.setattr(pauses, "_FIRST_SECONDS", 120.0)
     bus = make()
     follower = Follower(bus).up()
     server.kill()
