@@ -10,7 +10,7 @@ import time
 import pytest
 
 from flask_sse_push import BusUnavailable
-from flask_sse_push.bus import follower as followers
+from flask_sse_push.platform import backoff as pauses
 from tests.bus.redis_server import LOG, ONE_SECOND, Toy, make_certificate, publish
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
@@ -167,7 +167,7 @@ def test_publish_that_works_again_wakes_the_follower(server, open_redis, monkeyp
     """
     A process whose publishing works again reads on at once, however long its follower was about to pause.
     """
-    monkeypatch.setattr(followers, "_FIRST_PAUSE_SECONDS", 120.0)
+    monkeypatch.setattr(pauses, "_FIRST_SECONDS", 120.0)
     bus = open_redis()
     follower = Follower(bus).up()
     server.kill()
