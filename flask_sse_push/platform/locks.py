@@ -125,8 +125,7 @@ class ReentrantLock:
 
         Args:
             work (Callable): The section; it does not raise by itself. Sections are run in the order in which
-                they are posted, each at least once: one that an exception of a signal handler ends is run
-                again.
+                they are posted, each once. One that an exception of a signal handler ends is not run again.
         """
         self._posted.append(work)
         self._run_posted()
@@ -155,8 +154,7 @@ class ReentrantLock:
     def _run_all(self) -> None:
         posted = self._posted
         while posted:
-            posted[0]()
-            posted.popleft()
+            posted.popleft()()
 
     def _wait_for_greenlets(self, frame: FrameType) -> None:
         """Return when no other greenlet of this thread, which holds the lock, runs a section."""

@@ -213,8 +213,8 @@ def test_thread_waits_for_a_section_left_open_until_the_lock_is_used_again(lock)
 
 def test_signal_handler_that_raises_anywhere_breaks_nothing():
     """
-    Thousands of exceptions at any place: the next caller goes on, everything that was posted is done, in order,
-    and in the end another thread gets in.
+    Thousands of exceptions at any place: the next caller goes on, what was posted is done once and in order, and in
+    the end another thread gets in.
     """
     run_script(
         """
@@ -251,9 +251,9 @@ while hits < 3000:
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
 with lock:
     pass
-assert set(done) == set(begun), set(begun) - set(done)  # what was begun is done, though it was interrupted
-assert list(dict.fromkeys(done)) == sorted(set(done))  # in order
-assert len(done) - len(set(done)) <= hits  # and again only where it was interrupted
+assert len(begun) == len(set(begun))  # nothing is done twice
+assert done == sorted(done)  # in order
+assert 0 < len(begun) - len(done) <= hits  # and ended early only where it was interrupted
 thread = threading.Thread(target=lock.run, args=(list,), daemon=True)
 thread.start()
 thread.join(5)
