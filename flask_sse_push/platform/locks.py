@@ -1,15 +1,16 @@
 """
 Re-entrance: one rule and one class.
 
-The garbage collector and signal handlers run foreign code at any place, also within a section of ours. Such code
-may publish, may switch greenlets, and a handler may raise. All greenlets of a loop are one thread, so a lock that
-its own thread can take again never blocks between them, and a mark says that a section runs. Who finds the mark
-leaves work to the section that runs (:meth:`ReentrantLock.post`), is refused (:meth:`ReentrantLock.run`) or lets
-the other greenlet finish (``with``).
+The garbage collector and signal handlers run foreign code at any place, also within a section of ours. Such
+code may publish, may switch greenlets, and a handler may raise. All greenlets of a loop are one thread, so a
+lock that its own thread can take again never blocks between them, and a mark says that a section runs. Who
+finds the mark leaves work to the section that runs (:meth:`ReentrantLock.post`), is refused
+(:meth:`ReentrantLock.run`) or lets the other greenlet finish (``with``).
 
-An exception of a signal handler may come right behind the taking of a lock, or right before its release, where no
-``with`` and no ``finally`` gives it back: Python 3.14 does that to most sections that a handler interrupts. So the
-mark is the frame that runs the section. Where that frame has ended, the next caller of its thread takes over.
+An exception of a signal handler may come right behind the taking of a lock, or right before its release,
+where no ``with`` and no ``finally`` gives it back: Python 3.14 does that to most sections that a handler
+interrupts. So the mark is the frame that runs the section. Where that frame has ended, the next caller of its
+thread takes over.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Busy(Exception):
     def __init__(self, *, is_own: bool) -> None:
         super().__init__("further up this stack" if is_own else "in another thread or greenlet")
         self.is_own = is_own
-        """Whether the other section is further up the caller's own stack, so that waiting would be for ever."""
+        """Whether the other section is further up the caller's own stack: waiting would be for ever."""
 
 
 class ReentrantLock:
@@ -58,8 +59,9 @@ class ReentrantLock:
 
     def __init__(self) -> None:
         lock = _native_rlock()
-        # Methods kept, because looking one up costs a tenth of a section.
-        self._acquire, self._release, self._is_owned = lock.acquire, lock.release, lock._is_owned  # noqa: SLF001
+        # Kept, because looking a method up costs a tenth of a section.
+        self._acquire, self._release = lock.acquire, lock.release
+        self._is_owned = lock._is_owned  # noqa: SLF001  # as threading.Condition does
         self._posted: deque[Callable[[], object]] = deque()
         # The frame that runs a section. Kept in no local variable of that frame: it would refer to itself.
         self._holder: FrameType | None = None
@@ -99,9 +101,9 @@ class ReentrantLock:
         """
         try:
             if not (self._acquire() if seconds is None else self._acquire(True, max(0.0, seconds))):
-                raise Busy(is_own=False)
+                raise Busy(is_own=False)  # noqa: TRY301
             if self._holder is not None and not self._take_over(_getframe()):
-                raise Busy(is_own=_is_below(self._holder, _getframe()))
+                raise Busy(is_own=_is_below(self._holder, _getframe()))  # noqa: TRY301
             self._holder = _getframe()
         except BaseException:
             self._undo()
@@ -199,27 +201,14 @@ def _native_rlock() -> Any:
 
 
 def short_lock() -> threading.Lock:
-    """
-    Return a lock for sections that never wait, switch, log or call foreign code.
-
-    Foreign code comes in all the same, by the garbage collector and by signals: whatever a finalizer or a signal handler may do, publishing
-    above all, must not ask for a lock that its own thread may hold.
-
-    It is the real one also where gevent has patched threading: no code of ours switches greenlets while it is held, and another thread holds
-    it for microseconds. (A finalizer may switch all the same: see :func:`when_free`.) gevent's own was a quarter of the cost of a delivery.
-    """
+    """Return the interpreter's own lock; to be replaced by :class:`ReentrantLock`."""
     monkey = sys.modules.get("gevent.monkey")
     allocate = _thread.allocate_lock if monkey is None else monkey.get_original("_thread", "allocate_lock")
     return allocate()
 
 
 def when_free(lock: threading.Lock) -> threading.Lock:
-    """
-    Return a :func:`short_lock` for ``with``, as soon as no other greenlet of this thread holds it.
-
-    A finalizer that closes a connection waits for the network, in the middle of whatever the collector interrupted. To wait for that
-    greenlet's lock as for a thread's would stop the loop for ever.
-    """
+    """Return a lock when no greenlet of this thread holds it; to be replaced by :class:`ReentrantLock`."""
     if lock.locked():
         backend = current_backend()
         while not backend.is_preemptive and lock.locked() and backend.give_way():
@@ -228,7 +217,5 @@ def when_free(lock: threading.Lock) -> threading.Lock:
 
 
 def reentrant_lock() -> AbstractContextManager[bool]:
-    """Return a :func:`short_lock` that its own thread may take again."""
-    monkey = sys.modules.get("gevent.monkey")
-    make = _thread.RLock if monkey is None else monkey.get_original("_thread", "RLock")
-    return make()
+    """Return a lock that its own thread may take again; to be replaced by :class:`ReentrantLock`."""
+    return _native_rlock()  # type: ignore[no-any-return]
