@@ -237,7 +237,7 @@ def work(number):
         pass
     done.append(number)
 
-while hits < 3000:
+while hits < 800:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.00001 + number % 200 * 0.0000005)
         for _ in range(20):
@@ -276,17 +276,17 @@ def post(*_):
     global count
     lock.post(lambda number=count: done.append(number))
     count += 1
-    if count < 3000:
+    if count < 500:
         signal.setitimer(signal.ITIMER_REAL, 0.00003 + count % 50 * 0.000001)
 
 signal.signal(signal.SIGALRM, post)
 signal.setitimer(signal.ITIMER_REAL, 0.001)
-while count < 3000:
+while count < 500:
     with lock:
         pass
     lock.run(list)
     lock.post(list)
-assert done == list(range(3000)), (len(done), done[:10])
+assert done == list(range(500)), (len(done), done[:10])
 print("fine")
 """
     )
