@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
-from ..platform.gunicorn import listening_sockets, nearest_worker
+from ..platform.gunicorn import listening_sockets, master_listens, nearest_worker
 from ..platform.ownership import (
     UnusablePathError,
     check_parent,
@@ -188,10 +188,22 @@ class PrivateFolder:
             return  # a forked child inherits its parent's atexit functions
         self._has_left = True
         self.presence.unlink(missing_ok=True)
-        if os.getppid() == self._master and _are_listened_on(self._sockets):
-            return  # the server goes on, and this worker alone ends
+        if os.getppid() == self._master and self._goes_on():
+            return  # this worker alone ends
         if not any(other.name.isdigit() and _is_alive(int(other.name)) for other in _entries(self._path)):
             shutil.rmtree(self._path, ignore_errors=True)
+
+    def _goes_on(self) -> bool:
+        """Say whether the server goes on: a master that stops closes its sockets before it stops its workers."""
+        try:
+            os.scandir(f"/proc/{self._master}/fd").close()
+        except PermissionError:
+            # The master is another user's, often root's: nobody but its workers listens then. A worker that was
+            # stopped by SIGQUIT still does, and leaves the folder to the next server.
+            return _are_listened_on(self._sockets)
+        except OSError:
+            pass  # the master is gone, or this is not Linux: master_listens() knows both
+        return master_listens(self._master, self._sockets)
 
     def _remove_dead(self) -> None:
         """Remove what killed servers of this user left, where processes can be told apart."""
@@ -219,11 +231,7 @@ def _temporary_folder() -> str:
 
 
 def _are_listened_on(sockets: frozenset[str]) -> bool:
-    """
-    Say whether any process listens on the sockets of the server; where nothing shows that, one does.
-
-    A worker that ends does no more. A master that stops closes its sockets before it stops its workers.
-    """
+    """Say whether any process listens on these sockets; where nothing shows that, one does."""
     numbers = {name.removeprefix("socket:[").removesuffix("]") for name in sockets}
     if not numbers:
         return True
