@@ -262,6 +262,10 @@ class Script:
         self._move_to(end)
         self.settle()
 
+    def spend(self, seconds: float) -> None:
+        """Move the clock as code does that computes: whose time is over becomes ready, and runs when it has its turn."""
+        self._move_to(self.now + seconds)
+
     def turn(self) -> None:
         """Let all others that are ready run once: called by whoever gives way."""
         task = self.current

@@ -1,10 +1,10 @@
 """
-The private folder of one server: where its workers share events when nobody named a bus.
+The bus of a server for which nobody named one, and the private folder in which its workers share events.
 
-It lives and dies with gunicorn's master. A worker that follows one which was reloaded, recycled or killed
-finds its events there, and the last worker of a server that stops takes the folder away. What a killed
-server left, the next one removes. Where somebody removes it under a living server, the history is lost: the
-next worker that publishes or reads makes it again.
+The folder lives as long as gunicorn's master. A worker that takes the place of one that was reloaded, recycled
+or killed finds the events there. The last worker of a server that stops removes the folder; what a killed
+server left, the next server removes. Where somebody removes the folder of a running server, the history is
+lost, and the next worker that publishes or reads makes the folder again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
-from ..platform.gunicorn import listening_sockets, master_listens
-from ..platform.locks import reentrant_lock
+from ..platform.gunicorn import listening_sockets, nearest_worker
 from ..platform.ownership import (
     UnusablePathError,
     check_parent,
@@ -29,21 +28,44 @@ from ..platform.ownership import (
     is_private_folder,
     user_name,
 )
+from .base import Bus, BusOptions
+from .memory import MemoryBus
 
-__all__ = ["PrivateFolder", "private_folder"]
+__all__ = ["PrivateFolder", "open_auto", "private_folder"]
 
 _PREFIX = "flask_sse_push"
 
-# The master's process: its PID namespace, number, and the moment it began, since numbers come back.
+# The user, the PID namespace, the number of the master's process and when it began, for numbers come again.
 _NAME = re.compile(rf"{_PREFIX}-(\d+)-(\d+)-(\d+)-(\d+)-[0-9a-f]{{8}}")
 
 _CURE = "Give gunicorn --worker-tmp-dir with a folder where the workers' user may write, such as /dev/shm."
 
-# By what shows their processes in them: all apps of a process share one, with its lock and its end.
+# By their presence files: all apps of a process share one object, with its lock and its end.
 _folders: dict[Path, PrivateFolder] = {}
 
 _LISTENING = "0A"  # a socket's state in /proc/net/tcp
 _ACCEPTS = 0x10000  # a Unix socket's flag in /proc/net/unix
+
+
+def open_auto(options: BusOptions, app: str) -> Bus:
+    """
+    Return the bus that fits the server of this process: a private database when gunicorn runs several workers,
+    else memory.
+
+    Args:
+        options (BusOptions): What the bus is told.
+        app (str): What tells the apps of a server apart.
+
+    Raises:
+        ConfigurationError: The workers can share no folder.
+    """
+    worker = nearest_worker()  # a child that a view forks publishes where its parent does
+    if worker is None or worker.cfg.workers < 2:
+        return MemoryBus(options)
+    from .sqlite.bus import SqliteBus  # not on every machine: Python can be built without it
+
+    folder = private_folder(worker)
+    return SqliteBus(folder.database(app), options, volatile=True, make_folder=folder.make)
 
 
 def private_folder(worker: Any) -> PrivateFolder:
@@ -54,22 +76,22 @@ def private_folder(worker: Any) -> PrivateFolder:
         worker (Any): gunicorn's worker object of this process.
 
     Raises:
-        ConfigurationError: There is no place that is ours alone.
+        ConfigurationError: No folder can be made that is this user's alone.
     """
     try:
         folder = PrivateFolder(worker)
         folder = _folders.setdefault(folder.presence, folder)
         folder.make()
     except OSError as error:
-        # One sentence: gunicorn shows it once for each worker, below a traceback.
         raise ConfigurationError(f"The workers of this server cannot share events: {error}") from None
     return folder
 
 
 class PrivateFolder:
     """
-    The folder as one worker has it. Its name cannot be known before the server runs, so nobody can put
-    something in its place.
+    The folder as one worker has it. Thread-safe.
+
+    Nobody can know its name before the server runs, and put something in its place.
 
     Args:
         worker (Any): gunicorn's worker object of this process.
@@ -82,8 +104,8 @@ class PrivateFolder:
         self._master, self._sockets = worker.ppid, listening_sockets(worker)
         parent = Path(worker.cfg.worker_tmp_dir or _temporary_folder()).absolute()
         self._prefix = f"{_PREFIX}-{os.geteuid()}-{_namespace()}"
-        # Workers are forks of one master, and inherit the secret by which it hashes text: they all come to
-        # the same number, and nobody else does.
+        # Workers are forks of one master and inherit the secret by which Python hashes text. So all of them come
+        # to the same number, and nobody else does.
         secret = hash("flask_sse_push: the private folder of this server") & 0xFFFFFFFF
         self._path = parent / f"{self._prefix}-{self._master}-{_started_at(self._master)}-{secret:08x}"
         self.presence = self._path / str(os.getpid())
@@ -91,7 +113,6 @@ class PrivateFolder:
         self._lock: int | None = None
         self._is_to_be_left = False
         self._has_left = False
-        self._making = reentrant_lock()  # a finalizer may publish, and so open another app's database
 
     def database(self, app: str) -> str:
         """
@@ -104,19 +125,17 @@ class PrivateFolder:
 
     def make(self) -> None:
         """
-        Make the folder, unless it is there, and be seen in it. Thread-safe.
+        Make the folder, unless it is there, and be seen in it.
+
+        Two threads may do so at once, or a finalizer in the middle: each step can be done twice.
 
         Raises:
             UnusablePathError: It cannot be made, or what is there is not ours.
         """
-        with self._making:
-            self._make()
-
-    def _make(self) -> None:
         parent = self._path.parent
         try:
             check_parent(parent, _CURE)
-            if self._has_left:  # nobody would remove it again
+            if self._has_left:  # nobody would remove a folder that is made now
                 self._check_after_end()
                 return
             with contextlib.suppress(FileExistsError):
@@ -141,16 +160,16 @@ class PrivateFolder:
             check_private_folder(self._path, "Remove it.")
         except FileNotFoundError:
             raise UnusablePathError(
-                f"{str(self._path)!r} went with the last worker of the server, which stops. Publish earlier: an "
-                "atexit function that is registered after the blueprint runs before that."
+                f"{str(self._path)!r} went with the last worker of the server, which stops. Publish earlier: "
+                "an atexit function that is registered after the blueprint runs before that."
             ) from None
 
     def _hold(self) -> None:
         """
-        Lock the folder as long as this process lives: systemd-tmpfiles, which removes what was quiet for ten
-        days, leaves it alone then.
+        Lock the folder as long as this process lives. systemd-tmpfiles, which removes what was not used for ten
+        days, then leaves it alone.
 
-        Whether others hold it too does not matter: nobody waits for this lock.
+        Other workers may hold the lock too: it is shared, and nobody waits for it.
         """
         import fcntl  # not on Windows
 
@@ -159,28 +178,23 @@ class PrivateFolder:
         folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         before, self._lock = self._lock, folder
         if before is not None:
-            os.close(before)  # of a folder that was removed
+            os.close(before)  # the lock of a folder that was removed
         with contextlib.suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def _leave(self) -> None:
-        """A worker ends: with the last of a server that stops, the folder goes."""
+        """Remove the folder at the end of a worker, if it is the last one of a server that stops."""
         if self.presence.name != str(os.getpid()):
-            return  # a fork inherits what is to be done at the end of its parent
+            return  # a forked child inherits its parent's atexit functions
         self._has_left = True
         self.presence.unlink(missing_ok=True)
-        if os.getppid() == self._master:
-            # Where the master is another user's, often root's, it shows from outside whether it listens, as
-            # this worker does no more.
-            is_asked = _can_ask(self._master)
-            goes_on = master_listens(self._master, self._sockets) if is_asked else _is_heard(self._sockets)
-            if goes_on:
-                return  # this worker alone was told to go
+        if os.getppid() == self._master and _are_listened_on(self._sockets):
+            return  # the server goes on, and this worker alone ends
         if not any(other.name.isdigit() and _is_alive(int(other.name)) for other in _entries(self._path)):
             shutil.rmtree(self._path, ignore_errors=True)
 
     def _remove_dead(self) -> None:
-        """Remove what killed servers of this user left; where processes can be told apart."""
+        """Remove what killed servers of this user left, where processes can be told apart."""
         for folder in _entries(self._path.parent):
             name = _NAME.fullmatch(folder.name)
             if (
@@ -204,19 +218,12 @@ def _temporary_folder() -> str:
         ) from None
 
 
-def _can_ask(master: int) -> bool:
-    """Say whether the files of gunicorn's master can be seen: not those of another user's process."""
-    try:
-        os.scandir(f"/proc/{master}/fd").close()
-    except PermissionError:
-        return False
-    except OSError:
-        pass  # gone, or not Linux: that is an answer too
-    return True
+def _are_listened_on(sockets: frozenset[str]) -> bool:
+    """
+    Say whether any process listens on the sockets of the server; where nothing shows that, one does.
 
-
-def _is_heard(sockets: frozenset[str]) -> bool:
-    """Say whether any process still listens on these sockets; where nobody can say, it does."""
+    A worker that ends does no more. A master that stops closes its sockets before it stops its workers.
+    """
     numbers = {name.removeprefix("socket:[").removesuffix("]") for name in sockets}
     if not numbers:
         return True
@@ -231,7 +238,7 @@ def _is_heard(sockets: frozenset[str]) -> bool:
             if int(fields[3], 16) & _ACCEPTS and fields[6] in numbers:
                 return True
     except (OSError, IndexError, ValueError):
-        return True  # nobody can say; the next server removes what is left
+        return True  # the next server removes what is left then
     return False
 
 
@@ -250,7 +257,7 @@ def _namespace() -> int:
 
 
 def _started_at(pid: int) -> int:
-    """When a process began, in ticks since the machine did; 0 when there is none, or nothing says."""
+    """Return when a process began, in ticks since the machine did; 0 where nothing tells."""
     try:
         return int(
             Path(f"/proc/{pid}/stat")

@@ -5,22 +5,22 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from ..core.entry import Entry
 from ..core.values import printable
 from ..errors import ConfigurationError
 from ..platform.backends import current_backend
+from ..platform.backoff import backoff
 from ..platform.locks import ReentrantLock
 from ..platform.threads import THREADS
 from ..platform.waiting import Wakeup
 from .base import REPORT_SECONDS, Health, Listener, Report
 
-__all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "FollowedBus", "LogChanged", "Reader", "Tail", "backoff"]
+__all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "FollowedBus", "LogChanged", "Reader", "Tail"]
 
 LINGER_SECONDS = 30.0
 """How long it goes on when nobody listens: a page that is left for the next one closes its stream and opens another."""
@@ -28,8 +28,6 @@ LINGER_SECONDS = 30.0
 MAX_READ_SECONDS = 1.0
 """The longest that one read waits: so often it looks whether it is to stop, and whether the log is still the same."""
 
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 5.0
 # Where publishing works and following does not, each publish ends a pause.
 _SHORTEST_RETRY_SECONDS = 0.5
 _LOOK_SECONDS = 0.005
@@ -327,14 +325,6 @@ class FollowedBus(ABC):
         )
         if not was.is_refused:
             logger.error("Streams are refused: %s", error)
-
-
-def backoff() -> Iterator[float]:
-    """Return ever longer pauses in seconds, each somewhere in the upper half of its length: those who lost the same server come back apart."""
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        yield random.uniform(pause / 2, pause)
-        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
 def _wait_until(run: _Run, wakeup: Wakeup, end: float) -> None:

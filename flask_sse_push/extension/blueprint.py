@@ -18,7 +18,8 @@ from ..platform.boot import told_in_one_line
 from ..streams.iterable import FINAL_ID, close_iterable
 from .access import Rules, check_access
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
-from .query import find_misspelt
+from .process import Process
+from .query import NAMES, find_misspelt
 from .refusals import Refusal
 from .response import RefusalResponse
 from .rule import Rule
@@ -156,7 +157,7 @@ class SSEPush(Blueprint):
             ConfigurationError: The log of the Redis belongs to another app; nothing was stored.
             NotRegistered: The app cannot be told.
         """
-        return self._state().process().publish(data, type, id, retry, channel, idempotency_key)
+        return self._process().publish(data, type, id, retry, channel, idempotency_key)
 
     def stream(self, *channels: str) -> Response:
         """
@@ -184,7 +185,7 @@ class SSEPush(Blueprint):
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
             return self._refuse(state, _no_name(error, channels))
-        process = state.process()
+        process = state.processes.get()
         if DEFAULT_CHANNEL in names:
             process.serves_default = True
         return self._finish(state, process.subscribe(asked, names))
@@ -219,7 +220,7 @@ class SSEPush(Blueprint):
             state, asked = self._state(), _current_request()
             refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)
             if refusal is None:
-                return self._finish(state, state.process().respond(asked, iterable))
+                return self._finish(state, _process_of(state).respond(asked, iterable))
         except BaseException:
             close_iterable(iterable)  # nobody else will
             raise
@@ -283,7 +284,7 @@ class SSEPush(Blueprint):
         """
         state = self._state()
         state.warn_of_late_settings()
-        process = state.process()
+        process = state.processes.get()
         return process.stats_of_all() if all_processes else process.stats()
 
     def _import_names(self) -> set[str]:
@@ -299,6 +300,10 @@ class SSEPush(Blueprint):
         if not state.is_frozen:
             state.freeze()
         return state
+
+    def _process(self) -> Process:
+        """Return what the app that is meant has in this process."""
+        return _process_of(self._state())
 
     def _find_state(self) -> AppState:
         if has_app_context():
@@ -338,7 +343,7 @@ class SSEPush(Blueprint):
         refused = self._refuse_foreign(state, asked)
         if refused is not None:
             return refused
-        if (misspelt := find_misspelt(asked)) is not None:
+        if not asked.args.keys() <= NAMES and (misspelt := find_misspelt(asked)) is not None:
             if current_app.debug:
                 return self._refuse(state, misspelt)
             state.refusals.note_passed(misspelt)
@@ -350,10 +355,12 @@ class SSEPush(Blueprint):
         refusal = check_access(channels, state.settings, self._rules, state.refusals)
         if refusal is not None:
             return self._answer_refusal(state, refusal)
-        return self._finish(state, state.process().subscribe(asked, channels))
+        return self._finish(state, _process_of(state).subscribe(asked, channels))
 
     def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
-        if not is_foreign(asked, state.settings):
+        environ = asked.environ
+        is_from_a_page = "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ
+        if not is_from_a_page or not is_foreign(asked, state.settings):
             return None
         origin = asked.headers.get("Origin")
         page = "a page of another site" if origin is None else f"a page of another origin, {shown(origin)},"
@@ -370,7 +377,7 @@ class SSEPush(Blueprint):
     def _refuse_response(self, state: AppState) -> Response | None:
         if request.method == "GET":
             return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
-        process = state.process()
+        process = state.processes.get()
         reason = process.why_not(request)
         if reason is None:
             return None
@@ -414,8 +421,13 @@ class SSEPush(Blueprint):
 
     def _finish(self, state: AppState, response: Response) -> Response:
         """Let the pages read it that may."""
-        add_cors_headers(response.headers, request, state.settings)
+        if state.settings.cors_origins:
+            add_cors_headers(response.headers, request, state.settings)
         return response
+
+
+def _process_of(state: AppState) -> Process:
+    return state.processes.made.get(None) or state.processes.get()
 
 
 def _may_be_event_source(asked: Request) -> bool:

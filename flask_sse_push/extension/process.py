@@ -110,6 +110,8 @@ class Process:
         """What carries the events."""
         self.hub = Hub(bus, settings.log_options(), self._report)
         """This process's copy of the log."""
+        self.is_served = False
+        """Whether a request came to this process."""
         self.serves_default = False
         """Whether a view of the app's own has streamed the default channel."""
         self._app, self._settings = app, settings
@@ -301,7 +303,7 @@ class Process:
         assert self._server is not None
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
         stream = kind(source, self._stream_options, info, self, self._max_streams, place)
-        return EventStreamResponse(stream, self._server, direct_write=kind is not Stream)
+        return EventStreamResponse(stream, self._server)
 
     def _place(self, request: Request) -> Place | None:
         """Return the place that a stream of this request takes among those of its client; ``None`` for no limit."""

@@ -9,8 +9,8 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
-from ..platform.server import Server, connect
-from ..platform.sockets import close_after_answer, hush_timeout
+from ..platform.server import Server, close_after_answer, connect
+from ..platform.sockets import hush_timeout
 from ..streams.stream import Stream
 
 __all__ = ["ENVIRON_KEY", "EventStreamResponse", "RefusalResponse"]
@@ -41,20 +41,18 @@ class EventStreamResponse(Response):
     Args:
         stream (Stream): What is sent.
         server (Server): What sends it.
-        direct_write (bool): Whether the client's socket may be written to beside the server.
     """
 
     implicit_sequence_conversion = False
 
-    def __init__(self, stream: Stream, server: Server, *, direct_write: bool) -> None:
+    def __init__(self, stream: Stream, server: Server) -> None:
         super().__init__(stream, headers=_HEADERS)
         self._stream = stream
         self._server = server
-        self._direct_write = direct_write
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as a WSGI application."""
-        connection = connect(self._server, environ, start_response, direct_write=self._direct_write)
+        connection = connect(self._server, environ, start_response)
         self._stream.connection = connection
         if ENVIRON_KEY in environ:
             environ[ENVIRON_KEY].append(self._stream)

@@ -35,20 +35,21 @@ class PerProcess(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._made: dict[int | None, T] = {}
+        self.made: dict[int | None, T] = {}
+        """The value, once it is made. ``made.get(None) or get()`` spares a hot path one call."""
         _values[id(self)] = self
 
     def get(self) -> T:
         """Return the value of this process."""
         process = None if _process is None else _process()
-        value = self._made.get(process)
+        value = self.made.get(process)
         if value is None:
-            value = self._made.setdefault(process, self._make())
+            value = self.made.setdefault(process, self._make())
         return value
 
     def forget(self) -> None:
         """Let the next :meth:`get` make a new value."""
-        self._made = {}
+        self.made = {}
 
 
 class Children:

@@ -14,7 +14,6 @@ import gevent.socket
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Waiter
 
-from .fork import forks
 from .waiting import TURN_SECONDS, Backend, Wakeup
 
 __all__ = ["GREENLETS"]
@@ -77,37 +76,36 @@ class _OwnGreenlet(gevent.Greenlet):  # type: ignore[misc]
     """
 
     def __init__(self, run: Callable[[], None], name: str) -> None:
-        super().__init__(self._run_alive, run)
+        super().__init__(run)
         self.name = name
-        self.process = forks()
-
-    def _run_alive(self, run: Callable[[], None]) -> None:
-        # Nothing lets go of a copy in a child: that would raise GreenletExit in it, and run its ``finally``.
         _alive.add(self)
-        try:
-            run()
-        finally:
-            _alive.discard(self)
-
-    def switch(self, *values: Any) -> Any:
-        if self.process == forks():
-            return super().switch(*values)
-        _stop_watching(*values)
-        return None
-
-    def throw(self, *error: Any) -> Any:
-        return super().throw(*error) if self.process == forks() else None
+        self.rawlink(_alive.discard)
 
 
+# Held here, for nothing may let go of a copy in a child: that would raise GreenletExit in it, and run its ``finally``.
 _alive: set[_OwnGreenlet] = set()
 
 
-def _stop_watching(waiter: object = None) -> None:
-    """
-    Stop what woke a copy by this waiter: a file that nobody here reads stays ready, and would keep the loop busy.
+def _park_copies() -> None:
+    forker = gevent.getcurrent()
+    for greenlet in _alive:
+        if greenlet is not forker:  # which the child is, and goes on as
+            # Whoever wakes it looks these up on the greenlet itself.
+            greenlet.switch = _stop_watching
+            greenlet.throw = _do_nothing
 
-    gevent tells nobody which of its watchers a wait belongs to, so the waiter's referrers are asked. That takes
-    some milliseconds, once for each wait that a child inherited.
+
+def _do_nothing(*_: Any) -> None:
+    """Stand in the place of what would raise in a copy."""
+
+
+def _stop_watching(waiter: object = None, *_: Any) -> None:
+    """
+    Stand in the place of what would let a copy go on, and stop what called it.
+
+    A file that nobody here reads stays ready, and would keep the loop busy. gevent tells nobody which of its
+    watchers a wait belongs to, so the waiter's referrers are asked. That takes some milliseconds, once for each wait
+    that a child inherited.
     """
     for values in gc.get_referrers(waiter) if isinstance(waiter, Waiter) else ():
         for watcher in gc.get_referrers(values) if type(values) is tuple else ():
@@ -115,13 +113,7 @@ def _stop_watching(waiter: object = None) -> None:
                 watcher.stop()
 
 
-def _adopt_forker() -> None:
-    forker = gevent.getcurrent()
-    if isinstance(forker, _OwnGreenlet):
-        forker.process = forks()  # the child is this greenlet
-
-
-os.register_at_fork(after_in_child=_adopt_forker)  # behind the hook of ``fork``, which counts
+os.register_at_fork(after_in_child=_park_copies)
 
 
 class _Greenlets:

@@ -25,7 +25,7 @@ class Backpressure:
         max_events (int): Half of a channel's history.
         max_bytes (int): Half of what the history may weigh.
         followed_to (Callable): Returns the number of the last event that has come here, or ``None`` where nothing is
-            on its way: the bus is this process's own, or it is away.
+            on its way, because the bus is away.
     """
 
     def __init__(
@@ -41,12 +41,15 @@ class Backpressure:
 
         Args:
             channels (tuple[str, ...]): To which something was published.
-            sequence (int): Its number: on a shared bus it must come here first.
+            sequence (int): Its number: it must come here first, from a shared bus or by another thread.
             until (float): When the publish must be over, on the monotonic clock.
         """
         fanout = self._fanout
         if not fanout.listeners or not self._is_burst(channels, sequence):
             return
+        if fanout.pending_bytes + fanout.current_bytes >= self._max_bytes:
+            # Bytes of one channel push out the events of all others too.
+            channels = (*channels, *list(fanout.pending), *list(fanout.current))
         end = min(time.monotonic() + MAX_HOLD_SECONDS, until)
         while time.monotonic() < end and fanout.give_way():
             # A copy of a dict is one step of the interpreter's: no lock is needed, which this stack may hold.

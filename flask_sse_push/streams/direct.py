@@ -14,7 +14,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 
 from ..core.session import Action
-from ..platform.gunicorn import is_server_asking, sends_whole_body
+from ..platform.gunicorn import is_server_asking, plain_response, sends_whole_body
 from ..platform.waiting import Wakeup
 from .source import Source
 from .stream import Stream
@@ -39,7 +39,7 @@ class DirectStream(Stream):
     """What the socket did not take, framed: the greenlet sends it before anything else."""
 
     def __eq__(self, other: object) -> bool:
-        if self.connection.response is not None and is_server_asking(self):
+        if is_server_asking(self):
             self.is_direct = True
         return self is other
 
@@ -55,9 +55,12 @@ class DirectStream(Stream):
         super().look(now, looked_at, margin_seconds)
 
     def _listen(self, wakeup: Wakeup) -> Wakeup:
-        response = self.connection.response
+        connection = self.connection
+        response = None
+        if self.is_direct:
+            response = plain_response(connection.server.worker, connection.start_response, connection.sock)
         self.unsent = b""
-        self.is_direct = self.is_direct and sends_whole_body(response)
+        self.is_direct = response is not None and sends_whole_body(response)
         self._writer = DirectWriter(self, self._source, wakeup, response) if self.is_direct else None
         return self._writer or wakeup
 

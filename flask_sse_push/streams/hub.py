@@ -194,6 +194,6 @@ class Hub:
 
     def _followed_to(self) -> int | None:
         bus, log = self._bus, self.log
-        if not bus.shared or log is None or bus.health().state != "up":
+        if log is None or (bus.shared and bus.health().state != "up"):
             return None
         return log.head

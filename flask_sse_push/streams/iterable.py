@@ -99,7 +99,7 @@ class IterableSource:
         Items need no ids, and the first blank line on a connection without one lets a client that reads the standard by
         the letter forget its own.
         """
-        return wire.id_block(self._last_event_id) if self._last_event_id is not None else b"\n"
+        return wire.ID_BLOCK % self._last_event_id.encode() if self._last_event_id is not None else b"\n"
 
     def read(self) -> bytes:
         """Return what the iterable has given since."""

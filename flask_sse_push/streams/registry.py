@@ -20,7 +20,6 @@ from ..platform.gunicorn import lost_master
 from ..platform.hangups import Hangups
 from ..platform.locks import ReentrantLock
 from ..platform.server import Connection
-from ..platform.sockets import bound_waits
 from ..platform.waiting import Backend
 from .drain import DRAIN_SECONDS, GRACE_SECONDS, TICK_SECONDS, Drain
 
@@ -87,10 +86,8 @@ class StreamRegistry:
             hangups = self._hangups = self._hangups or Hangups()
         if starts:
             self._start(stream, hangups)
-        sock = stream.connection.sock
-        if sock is not None:
-            bound_waits(sock, stream.write_timeout_seconds)
-            hangups.add(sock, stream)
+        if stream.connection.sock is not None:
+            hangups.add(stream.connection.sock, stream, stream.write_timeout_seconds)
         return True
 
     def remove(self, stream: SupervisedStream) -> None:
@@ -143,7 +140,8 @@ class StreamRegistry:
                 for stream in hangups.wait(backend, max(0.0, min(TICK_SECONDS, until_look))):
                     stream.end(Cause.HANG_UP)
                 now = time.monotonic()
-                drain.go_on(streams, now)
+                if now >= drain.due_at:
+                    drain.go_on(streams, now)
                 if now - looked_at >= look_seconds:
                     before, looked_at = looked_at, now
                     for stream in backend.in_turns(streams):

@@ -223,8 +223,6 @@ class Stream:
         Args:
             cause (Cause): :attr:`Cause.HANG_UP`, or :attr:`Cause.STOP`: then after what is ready was sent.
         """
-        if cause is Cause.HANG_UP and self.connection.sock is not None:
-            sockets.forget_error(self.connection.sock)
         self.session.happen(cause, time.monotonic())
         self._wake()
 
@@ -310,10 +308,13 @@ class Stream:
         return milliseconds // 2, milliseconds + milliseconds // 2
 
     def _retry_line(self) -> bytes:
-        return wire.retry_line(random.randint(*self._retry_range()))
+        return wire.RETRY_LINE % random.randint(*self._retry_range())
 
     def _run(self) -> Generator[bytes, None, None]:
-        registry, source = process_registry.get(), self._source
+        registry = process_registry.made.get(None)
+        if registry is None:
+            registry = process_registry.get()
+        source = self._source
         wakeup = self._wakeup = current_backend().wakeup()
         listener = self._listener = self._listen(wakeup)
         self.session.silent_since = time.monotonic()
@@ -324,8 +325,6 @@ class Stream:
                 yield self._refuse(refused)
                 return
             has_entered = True
-            if self.connection.sock is not None:
-                sockets.bound_buffer(self.connection.sock)
             source.open(listener)
             has_opened = True
             self._observer.stream_opened(self._info, self.is_direct)

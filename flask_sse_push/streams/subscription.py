@@ -83,12 +83,12 @@ class Subscription(Cursor):
             # were new. An id that no log of ours has sent is not repeated: its client hears of the gap when the
             # log is there, and no blank line comes before that.
             id = positions.parse(self._last_event_id)
-            return wire.id_block(str(id)) if id is not None else b""
+            return wire.ID_BLOCK % str(id).encode() if id is not None else b""
         if self._reason is not None:
             # The reset follows at once, and says where it stands. A client that knew that before the reset would,
             # cut off between the two, never hear of the gap.
             return b""
-        return wire.id_block(self._id(self._told))
+        return wire.ID_BLOCK % self._id(self._told).encode()
 
     def read(self) -> bytes:
         """Return the events that are ready, behind a reset if some are missing."""
@@ -136,7 +136,7 @@ class Subscription(Cursor):
             return b":\n"  # no blank line: maybe no id was sent here, see prelude()
         if self.position > self._told:
             self._told = self.position
-            return wire.id_block(self._id(self._told))
+            return wire.ID_BLOCK % self._id(self._told).encode()
         return wire.COMMENT
 
     def farewell(self) -> bytes:

@@ -57,3 +57,12 @@ def test_documentation_links_between_pages(built):
     }
     assert len(links) > 100
     assert {link for link in links if f'id="{link[2]}"' not in pages[link[1]]} == set()
+
+
+def test_documentation_fits_a_phone(built, browser):
+    """No page is wider than a small screen: tables and code scroll by themselves."""
+    window = browser.new_page(viewport={"width": 390, "height": 800})
+    for file in sorted(built.glob("*.html")):
+        window.goto(file.as_uri())
+        assert window.evaluate("document.documentElement.scrollWidth") <= 390, file.name
+    window.close()

@@ -330,7 +330,7 @@ def test_vanished_client_is_missed_within_thirty_seconds_by_default():
     """
     The default time-outs add up to less than 30 s: a heartbeat may just have been acknowledged, and the next one starts the kernel's clock.
     """
-    from flask_sse_push.platform.sockets import KEEPALIVE_SECONDS, USER_TIMEOUT_MARGIN_SECONDS
+    from flask_sse_push.platform.hangups import KEEPALIVE_SECONDS, USER_TIMEOUT_MARGIN_SECONDS
     from flask_sse_push.extension.settings import read_settings
 
     settings = read_settings({})

@@ -163,7 +163,7 @@ def _ring(sock: socket.socket, path: str) -> None:
     except ConnectionRefusedError:
         # Bound once, and nobody has it open: its process was killed.
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            Path(path).unlink()
     except OSError:
         pass  # gone, or no socket: the others are to be rung all the same
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import BusUnavailable
-from ...platform.locks import reentrant_lock
+from ...platform.locks import Busy, ReentrantLock
 
 __all__ = ["PATIENCE_SECONDS", "WriteLock", "is_busy"]
 
@@ -23,6 +22,11 @@ _LONGEST_PAUSE_SECONDS = 0.01
 
 _BUSY = frozenset({5, 6})  # SQLITE_BUSY and SQLITE_LOCKED, which Python names from 3.11 on
 
+_FROM_WITHIN_ITSELF = (
+    "The event was not stored: publish() was called from within itself, by a finalizer or a signal handler, and its "
+    "own transaction is in the way. Publish from a thread instead."
+)
+
 T = TypeVar("T")
 
 
@@ -31,13 +35,12 @@ class WriteLock:
     Runs one transaction of this process at a time, and runs it again while another process has the database
     locked. Thread-safe.
 
-    The lock is reentrant, so that a finalizer or a signal handler that publishes in the middle of a transaction
-    is refused at once. With any other lock it would wait for ever for its own stack.
+    A finalizer or a signal handler that publishes in the middle of a transaction is refused at once: to wait for
+    its own stack would be for ever.
     """
 
     def __init__(self) -> None:
-        self._lock: Any = reentrant_lock()
-        self._owner = 0
+        self._lock = ReentrantLock()
 
     def run(self, seconds: float, work: Callable[..., T], *arguments: Any) -> T:
         """
@@ -48,55 +51,35 @@ class WriteLock:
                 the system runs this thread again, or the loop this greenlet. The main thread waits as long as
                 another thread takes.
             work (Callable): One transaction, in which nothing waits or switches greenlets.
+            *arguments (Any): Of the work.
 
         Raises:
             BusUnavailable: It was called from within itself.
-            sqlite3.OperationalError: The database was locked by another process, thread or greenlet all the
-                time.
+            sqlite3.OperationalError: Another process, thread or greenlet had the database locked all the time.
         """
         give_up_at = time.monotonic() + seconds
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return self._try(give_up_at, work, arguments)
+                left = give_up_at - time.monotonic()
+                return self._lock.run(partial(work, *arguments), left)
+            except Busy as error:
+                if error.is_own:
+                    raise BusUnavailable(_FROM_WITHIN_ITSELF) from None
+                # Of a greenlet, when a finalizer switched in the middle of its transaction, which ends when that goes on.
+                busy: sqlite3.Error = sqlite3.OperationalError("locked by another thread or greenlet")
             except sqlite3.Error as error:
-                if not is_busy(error) or time.monotonic() + pause > give_up_at:
+                if not is_busy(error):
                     raise
                 busy = error
+            if time.monotonic() + pause > give_up_at:
+                raise busy
             # In no lock of ours: a greenlet that waits here lets the others run.
             try:
                 time.sleep(random.uniform(pause / 2, pause))
             except AssertionError:
                 raise busy from None  # gevent's, in a callback of the loop itself, which cannot wait
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    def _try(self, give_up_at: float, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        if threading.get_native_id() == os.getpid():
-            # A signal handler, which runs in the main thread alone, may raise behind any call: an acquire() that
-            # it interrupts would leave the lock held. A "with" statement does not.
-            with self._lock:
-                return self._run(work, arguments)
-        if not self._lock.acquire(timeout=max(0.0, give_up_at - time.monotonic())):
-            raise sqlite3.OperationalError("locked by another thread of this process")
-        try:
-            return self._run(work, arguments)
-        finally:
-            self._lock.release()
-
-    def _run(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        if self._owner == threading.get_ident():
-            raise BusUnavailable(
-                "The event was not stored: publish() was called from within itself, by a finalizer or a signal "
-                "handler, and its own transaction is in the way. Publish from a thread instead."
-            )
-        if self._owner:
-            # A finalizer switched greenlets in the middle of its transaction, which ends when that goes on.
-            raise sqlite3.OperationalError("locked by another greenlet of this process")
-        try:
-            self._owner = threading.get_ident()
-            return work(*arguments)
-        finally:
-            self._owner = 0
 
 
 def is_busy(error: BaseException) -> bool:
