@@ -41,7 +41,9 @@ class Place:
 class Case:
     """A stream, its source, and everybody who is told of it."""
 
-    def __init__(self, script, *chunks, limit=100, place=None, sock=None, worker=None, source=None, **options):
+    def __init__(
+        self, script, *chunks, limit=100, place=None, sock=None, worker=None, source=None, **options
+    ):
         self.script = script
         self.source = source or HandSource(*chunks)
         self.observed = Observed()
