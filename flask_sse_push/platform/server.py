@@ -1,4 +1,6 @@
-"""What runs this process: which server, its capacity, whether it stops; and one request's connection to it."""
+"""
+What runs this process: which server, how much it can hold, whether it stops; and what it sends a response by.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,17 @@ class Server:
     """What is known of the server of this process."""
 
     name: str
-    """In words, for people."""
+    """What it is, for people."""
     worker: Any = None
     """gunicorn's worker object, or ``None``."""
     capacity: int | None = None
-    """Requests it holds at once, or ``None`` when unlimited or unknown."""
+    """How many requests it handles at once; ``None`` if that is unlimited or unknown."""
     several_processes: bool = False
-    """Whether other processes answer requests of the same app."""
+    """Whether other processes serve the same app."""
 
     @property
     def stopping(self) -> bool:
-        """Whether it was told to stop, and waits for its streams."""
+        """Whether it was told to stop, and waits for its requests to end."""
         return self.worker is not None and not self.worker.alive
 
     @property
@@ -44,7 +46,9 @@ class Server:
         return type(self.worker).__name__ if self.worker is not None else self.name.split()[0]
 
     def default_max_streams(self) -> int:
-        """Return how many streams leave room for ordinary pages, and for files."""
+        """
+        Return how many streams this process may have, so that requests for pages and open files have room.
+        """
         capacity = min(self.capacity or _UNKNOWN_CAPACITY, _most_files())
         return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1))
 
@@ -63,7 +67,7 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
     Return what runs this process.
 
     Args:
-        environ (dict | None): A request's, if there is one: without, only gunicorn is recognized.
+        environ (dict | None): A request's. Without one only gunicorn is recognized.
     """
     worker = gunicorn_worker()
     if worker is not None:
@@ -91,23 +95,26 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
 
 
 def is_gevent_patched() -> bool:
-    """Say whether gevent has replaced the standard library's sockets and threads."""
+    """Return whether gevent has replaced the standard library's sockets and threads."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and monkey.is_module_patched("socket") and monkey.is_module_patched("threading")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What one response is sent by."""
+    """What one response is sent by, as far as the server shows it."""
 
     server: Server
     """The server of this process."""
     sock: socket.socket | None
     """The client's socket, where the server shows it."""
     response: Any
-    """gunicorn's response object where its socket may be written to beside it, see :func:`plain_response`; else ``None``."""
+    """
+    gunicorn's response object if the socket may be written to directly, see ``plain_response``; else
+    ``None``.
+    """
     close_after_answer: Callable[[], None]
-    """Lets the connection end with the answer that is about to begin."""
+    """Lets the connection end with the answer that is about to begin, see ``sockets``."""
 
 
 def connect(
@@ -117,10 +124,10 @@ def connect(
     Return what the response to a request is sent by.
 
     Args:
-        server (Server): Of this process.
+        server (Server): The server of this process.
         environ (dict): The request's.
-        start_response (Callable | None): What the server gave.
-        direct_write (bool): Whether the client's socket may be written to beside the server.
+        start_response (Callable | None): What the app was called with.
+        direct_write (bool): Whether we may write to the client's socket beside the server.
     """
     sock = client_socket(environ, start_response)
     response = plain_response(server.worker, start_response, sock) if direct_write else None

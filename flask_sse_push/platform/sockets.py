@@ -1,7 +1,8 @@
 """
-What is done to the socket of a client, beside sending: how it is found, bounded, cut and closed.
+The socket of a client: where it is found, how the kernel bounds what it holds, how it is ended.
 
-What depends on a server's insides ends in "unknown" where they look different.
+Each server shows the socket in another way. Where its insides look different, the socket is unknown
+(``None``).
 """
 
 from __future__ import annotations
@@ -27,10 +28,16 @@ __all__ = [
 ]
 
 KEEPALIVE_SECONDS = 5
-"""How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is missed within 30 s."""
+"""
+How often the kernel asks a silent client whether it is still there. With the default settings it gives up a
+client that vanished within 30 s.
+"""
 
 USER_TIMEOUT_MARGIN_SECONDS = 2
-"""How much later than our watchdog the kernel gives up a client that stops reading in the middle of a large write: whose clock is first says why it ended."""
+"""
+How much later than our own watchdog the kernel gives up a client that stops reading in the middle of a large
+write: who is first decides which reason is given for the end.
+"""
 
 # Not on every system.
 _KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(
@@ -38,7 +45,7 @@ _KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(
 )
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
-_SEND_BUFFER_BYTES = 64 * 1024  # the kernel doubles it; without, one stalled client holds up to 3.3 MB
+_SEND_BUFFER_BYTES = 64 * 1024  # the kernel doubles it; by default one stalled client holds up to 3.3 MB
 
 
 def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> socket.socket | None:
@@ -47,7 +54,8 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
 
     Args:
         environ (dict): The request's.
-        start_response (Callable | None): What the server gave; the only way to pywsgi's socket.
+        start_response (Callable | None): What the app was called with. gevent's pywsgi shows its socket there
+            alone.
     """
     if _is_http2(environ):
         return None  # the socket of a whole connection, not of this stream
@@ -62,31 +70,38 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
 
 def close_after_answer(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> None:
     """
-    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and lets itself be told.
+    Let a connection end with the answer that is about to begin, where the server would keep it open.
 
-    A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's server closes every connection.
+    A header cannot do that: PEP 3333 leaves connections to the server, and gunicorn drops the header.
+    Werkzeug's server closes every connection by itself.
 
     Args:
-        environ (dict): The request's. A request with a body is left alone: to close before it was read resets the connection, and may take
-            the answer with it.
-        start_response (Callable | None): What the server gave; behind a middleware's own, nothing is known.
+        environ (dict): The request's. Nothing is done to a request with a body: closing before all of it was
+        read
+            resets the connection, and may take the answer with it.
+        start_response (Callable | None): What the app was called with. Nothing is done where a middleware has
+        put
+            its own in between.
     """
     if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
         return
     handler: Any = getattr(start_response, "__self__", None)
-    module = (
-        type(handler).__module__
-    )  # gunicorn's response over HTTP/2, whose connection carries others, is in a module of its own
+    # gunicorn's response over HTTP/2 is in another module: its connection carries other requests too.
+    module = type(handler).__module__
     if module == "gunicorn.http.wsgi" and hasattr(handler, "force_close"):
         handler.force_close()
-        # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it sees that at once.
+        # gthread's only accepting thread waits up to 2 s for the client to close: this ends that wait at
+        # once.
         _shut(handler.sock, socket.SHUT_RD)
     elif module == "gevent.pywsgi":
         handler.close_connection = True
 
 
 def bound_buffer(sock: socket.socket) -> None:
-    """Let the kernel hold little for a client that stops reading: before the first byte, for later it may have taken megabytes."""
+    """
+    Let the kernel hold little for a client that stops reading. Before the first byte: later it may hold
+    megabytes.
+    """
     try:
         getattr(sock, "_sock", sock).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     except OSError:
@@ -95,13 +110,13 @@ def bound_buffer(sock: socket.socket) -> None:
 
 def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
     """
-    Let the kernel notice a client that vanished.
+    Let the kernel give up a client that vanished.
 
     Args:
         sock (socket.socket): A connected one; anything but TCP is left alone.
         write_timeout_seconds (float): When our own watchdog cuts a blocked write.
     """
-    inner = getattr(sock, "_sock", sock)  # gevent's own methods would each ask first whether it is still open
+    inner = getattr(sock, "_sock", sock)  # each of gevent's own methods would first check whether it is open
     try:
         if inner.family not in (socket.AF_INET, socket.AF_INET6):
             return
@@ -119,7 +134,9 @@ def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
 
 
 def forget_error(sock: socket.socket) -> None:
-    """Take a time-out of the kernel off the socket: the server's next write then ends quietly, in EPIPE."""
+    """
+    Take an error of the kernel's off the socket, so that the server's next write ends quietly, in ``EPIPE``.
+    """
     try:
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     except OSError:
@@ -128,18 +145,20 @@ def forget_error(sock: socket.socket) -> None:
 
 def hush_timeout() -> None:
     """
-    Raise ``EPIPE`` in place of a time-out of the kernel's that is on its way through the server; return if there is none.
+    Raise ``EPIPE`` in place of the ``ETIMEDOUT`` that is on its way through the server; return if there is
+    none.
 
-    Called last where a server closes a body, which it does in a ``finally``. The kernel may give a client up before our watchdog does: its clock
-    starts with the first byte that is not acknowledged, ours with the first write that waits. The write then fails with ``ETIMEDOUT``, which servers
-    take for a fault and log with a traceback; ``EPIPE`` they know as a client that left.
+    Called last where a server closes a body, which it does in a ``finally``. The kernel may give up a client
+    before our watchdog does: its clock starts with the first byte that is not acknowledged, ours with the
+    first write that waits. The write then fails with ``ETIMEDOUT``, which servers log with a traceback, as a
+    fault. ``EPIPE`` they know as a client that left.
 
     Raises:
         BrokenPipeError: In place of that error, and from it.
     """
     error = sys.exc_info()[1]
     if isinstance(error, GeneratorExit):
-        error = error.__context__  # middleware that is a generator is closed on the way
+        error = error.__context__  # a middleware that is a generator is closed in between
     if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
         raise BrokenPipeError(
             errno.EPIPE, "the client takes nothing, and the kernel has given it up"
@@ -148,9 +167,10 @@ def hush_timeout() -> None:
 
 def cut(sock: socket.socket) -> None:
     """
-    End a connection whose other end takes nothing: a write that waits for it raises ``EPIPE``, which every server takes quietly.
+    End the connection of a client that takes nothing.
 
-    What the kernel still holds for it is thrown away when the server closes the socket.
+    A write that waits for the client raises ``EPIPE``, which every server takes quietly. What the kernel
+    still holds for the client is thrown away when the server closes the socket.
     """
     inner = getattr(sock, "_sock", sock)
     try:
@@ -162,9 +182,9 @@ def cut(sock: socket.socket) -> None:
 
 def hang_up(sock: socket.socket) -> None:
     """
-    End a connection behind what was sent.
+    End a connection after what was sent.
 
-    The server closes it too; but gthread's accepting thread would first wait for each other end to do so.
+    The server closes it too; but gthread's accepting thread would first wait for the client to close.
     """
     _shut(sock, socket.SHUT_RDWR)
 
@@ -172,14 +192,15 @@ def hang_up(sock: socket.socket) -> None:
 def _shut(sock: socket.socket, how: int) -> None:
     inner = getattr(sock, "_sock", sock)
     try:
-        # The plain method: TLS would first forget its state, under the feet of the write that waits.
+        # The plain method: that of a TLS socket would first drop its state, which a waiting write still uses.
         socket.socket.shutdown(inner, how) if isinstance(inner, socket.socket) else inner.shutdown(how)
     except OSError:
         pass  # closed or reset already
 
 
 def _is_http2(environ: dict[str, Any]) -> bool:
-    # Not by gunicorn's HTTP_VERSION: a client that sends a header "Version" sets that too, and its stream would be watched by nobody.
+    # Not by gunicorn's HTTP_VERSION: a client sets that too, by a header "Version", and could so hide its
+    # socket.
     return str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/2")
 
 
