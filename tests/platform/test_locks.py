@@ -1,35 +1,19 @@
 """The one lock: threads, greenlets, finalizers and signal handlers meet in its sections."""
 
-import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from flask_sse_push.platform.locks import Busy, ReentrantLock
 from tests.needs import needs
-from tests.support import FACTOR, MS, eventually
-
-ROOT = Path(__file__).parents[2]
+from tests.platform.scripts import run_script
+from tests.support import MS, eventually
 
 
 @pytest.fixture
 def lock():
     return ReentrantLock()
-
-
-def run_script(script):
-    """Run Python code in a process of its own; it prints "fine" at its end."""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60 * FACTOR,
-        check=False,
-    )
-    assert done.stdout == "fine\n", done.stdout + done.stderr
 
 
 def leave_open(lock):
