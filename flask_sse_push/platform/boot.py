@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from ..errors import ConfigurationError
-from .gunicorn import gunicorn_worker, listening_sockets, master_listens
+from .gunicorn import gunicorn_worker
 
 __all__ = ["told_in_one_line"]
 
@@ -76,21 +76,17 @@ def _end(worker: Any, message: str) -> NoReturn:
 
     Were a second one to exit by itself, the master would fail on it while it stops because of the first.
     """
-    sockets = listening_sockets(worker)
     is_first = _take_name(worker)
-    # The first stays until the master has started all workers, which it does with pauses of up to 0.1 s, and
-    # waits for what becomes of them: it then stops at once, before any other comes so far.
+    # The master starts its workers with pauses of up to 0.1 s, and only then looks whether one has ended. The
+    # first worker waits until then: the master then stops at once, before another worker fails too.
     seconds = min(0.3 + 0.1 * worker.cfg.workers, _MOST_SECONDS) if is_first else 2 * _MOST_SECONDS
     until = time.monotonic() + (seconds if worker.cfg.workers > 1 else 0)
-    # The signal to stop is lost on a worker that has just begun, but the master's sockets are closed all the
-    # same.
-    while goes_on := worker.alive and master_listens(worker.ppid, sockets):
-        if time.monotonic() >= until:
-            break
+    while worker.alive and time.monotonic() < until:
         time.sleep(_STEP_SECONDS)
-    if goes_on:
-        _say(worker, message)  # last: what the other workers had to say is above
-    sys.exit(_APP_LOAD_ERROR if goes_on else 0)
+    if not worker.alive:
+        sys.exit(0)
+    _say(worker, message)  # last: what the other workers had to say is above
+    sys.exit(_APP_LOAD_ERROR)
 
 
 def _take_name(worker: Any) -> bool:

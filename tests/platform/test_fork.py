@@ -34,7 +34,7 @@ print("fine")
 
 
 def test_file_is_kept_from_children():
-    """A child reads nothing from it and cannot close the connection; the parent's works on. A closed one is no harm."""
+    """A child reads nothing from it and cannot close the connection; a file that was closed is no harm."""
     run_script(
         """
 import os, socket
@@ -71,8 +71,8 @@ print("fine")
 @pytest.mark.parametrize("patched", [False, True])
 def test_what_spawn_started_goes_on_in_no_child(patched):
     """
-    Its copy comes back from no wait, by a timer, a file or another greenlet, is not ended by the collector, and
-    does not keep the child from ending.
+    Its copy comes back from no wait, by a timer, a file or another greenlet, is not ended by the collector,
+    and does not keep the child from ending.
     """
     needs(modules=["gevent"])
     patch = "from gevent import monkey; monkey.patch_all()\n" if patched else ""

@@ -17,7 +17,7 @@ def lock():
 
 
 def leave_open(lock):
-    """End a section as Python 3.14 may do it: an exception comes right behind ``__enter__``, and no ``__exit__``."""
+    """End a section as Python 3.14 may do it: an exception comes right behind ``__enter__``."""
     lock.__enter__()
     raise InterruptedError
 
@@ -197,8 +197,8 @@ def test_thread_waits_for_a_section_left_open_until_the_lock_is_used_again(lock)
 
 def test_signal_handler_that_raises_anywhere_breaks_nothing():
     """
-    Thousands of exceptions at any place: the next caller goes on, everything that was posted is done, in order,
-    and in the end another thread gets in.
+    Thousands of exceptions at any place: the next caller goes on, everything that was posted is done, in
+    order, and in the end another thread gets in.
     """
     run_script(
         """
@@ -278,8 +278,8 @@ print("fine")
 
 def test_greenlets_meet_in_a_section():
     """
-    A finalizer that switches greenlets in the middle of a section: another greenlet waits for its end, leaves its
-    work to it, or is refused; a callback of the loop, which cannot wait, is refused.
+    A finalizer that switches greenlets in the middle of a section: another greenlet waits for its end, leaves
+    its work to it, or is refused; a callback of the loop, which cannot wait, is refused.
     """
     needs(modules=["gevent"])
     run_script(
