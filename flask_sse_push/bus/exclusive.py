@@ -1,4 +1,6 @@
-"""A lock for work that has a result, and that finalizers and signal handlers may ask for in its own middle."""
+"""
+A lock for work with a result, that a finalizer or signal handler may ask for in the middle of the same work.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ T = TypeVar("T")
 
 
 class Within(Exception):
-    """The work that runs is further up this very stack, or another greenlet of this thread runs it."""
+    """Work is going on further up this very stack, or in another greenlet of this thread."""
 
 
 class Exclusive(ReentrantLock):
-    """Runs work whose result is needed at once, one piece at a time. Safe also where a signal handler raises."""
+    """Runs work and returns its result, one at a time. Safe also where a signal handler raises."""
 
     __slots__ = ()
 
@@ -28,18 +30,18 @@ class Exclusive(ReentrantLock):
         Return what ``work(*arguments)`` returns.
 
         Args:
-            seconds (float | None): How long to wait for other threads; ``None`` for as long as they take. The
-                main thread always waits as long as they take.
-            work (Callable): In it nothing waits or switches greenlets.
-            *arguments (Any): Of the work.
+            seconds (float | None): How long to wait for other threads; ``None`` for as long as it takes. The
+                main thread always waits as long as it takes.
+            work (Callable): Never waits, and never switches greenlets.
+            *arguments (Any): What the work is given.
 
         Raises:
-            Within: It was called in the middle of other work; nothing was done.
+            Within: The caller is in the middle of other work; nothing was done.
             TimeoutError: Another thread was at work all the time.
         """
         lock = self._lock
-        # A signal handler, which runs in the main thread alone, may raise behind any call: an acquire() that it
-        # interrupts would leave the lock held. A "with" statement does not.
+        # Signal handlers run in the main thread, and may raise behind any call. Behind acquire() the lock
+        # would stay held; "with" releases it.
         waits = seconds is None or threading.get_native_id() == os.getpid()
         if not waits and not lock.acquire(timeout=max(0.0, seconds or 0.0)):
             raise TimeoutError

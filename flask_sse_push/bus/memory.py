@@ -1,4 +1,4 @@
-"""The bus of a lone process: a counter, a lock that keeps its order, and a signal."""
+"""The bus of a lone process: a counter, and a signal."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ logger = logging.getLogger("flask_sse_push")
 
 class MemoryBus:
     """
-    Events live in this process and end with it. Thread-safe, and safe in finalizers and signal handlers.
+    Keeps events in this process alone. Thread-safe, and safe in finalizers and signal handlers.
 
-    The listener holds the only copy of the log, so it listens from the start and not with the first stream.
+    The listener holds the only copy of the log, so it listens from the start, not from the first stream on.
 
     Args:
         options (BusOptions): Idempotency keys are kept as long as events, and as many as events at most.
@@ -37,11 +37,10 @@ class MemoryBus:
     def __init__(self, options: BusOptions) -> None:
         self.entry_numbered = Signal("an entry was numbered")
         """
-        Sent by the bus for each entry, in the order of the numbers, with ``entry`` (:class:`core.log.Entry`): to
-        whoever wants to watch. Connect before the bus is used.
+        Sent by the bus for each entry, with ``entry`` (:class:`core.log.Entry`), in the order of the numbers.
 
-        Receivers are called one after the other, by a thread or greenlet that publishes. One that waits delays
-        publishers and no stream; what one raises is logged.
+        Observers connect before the bus is used. They are called one at a time, in a thread or greenlet that
+        publishes. An observer that waits delays publishers, and no stream; its exceptions are logged.
         """
         self._epoch = secrets.token_hex(6)
         self._head = 0
@@ -60,7 +59,8 @@ class MemoryBus:
         try:
             result = self._lock.run(None, self._publish, channels, block, key)
         except Within:
-            # A finalizer or a signal handler publishes in the middle of a publish, which hands this one on too.
+            # A finalizer or a signal handler publishes in the middle of a publish, which hands on both
+            # events.
             result = self._publish(channels, block, key, is_within=True)
             self._lock.post(self._hand_on_unsent)
         if self._unobserved:
@@ -110,7 +110,7 @@ class MemoryBus:
         if is_within:
             heappush(self._unsent, (number, entry))
         elif self._unsent:
-            # One that came within this one may have a lower number.
+            # An event that was published within this publish may have a lower number.
             heappush(self._unsent, (number, entry))
             self._hand_on_unsent()
         else:

@@ -18,7 +18,7 @@ import redis
 from ...core.log import ENTRY_OVERHEAD_BYTES, Entry
 from ...core.stored import check_report, check_stored
 from ..base import LEASE_SECONDS, BusOptions, Report, Retention
-from ..follower import MAX_READ_SECONDS, LogChanged, Tail
+from ..reader import MAX_READ_SECONDS, LogChanged, Tail
 from . import answers
 from .link import FAULTS, Link, is_refusal
 from .owner import Claimant
