@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -5,26 +6,55 @@ from setuptools import find_packages, setup
 version: dict[str, str] = {}
 exec(Path("flask_sse_push/version.py").read_text(encoding="utf-8"), version)
 
+REPOSITORY = ""
+"""The address of the repository, such as ``https://example.com/owner/name``: empty until there is one."""
+
+
+def read_description() -> str:
+    """Return the README. Once the repository has an address, its links and pictures lead there."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    if not REPOSITORY:
+        return text
+    tag = f"v{version['__version__']}"
+    text = re.sub(r"!\[([^\]]*)\]\((?!https?:)([^)]+)\)", rf"![\1]({REPOSITORY}/raw/{tag}/\2)", text)
+    return re.sub(r"(?<!!)\[([^\]]*)\]\((?!https?:)([^)]+)\)", rf"[\1]({REPOSITORY}/blob/{tag}/\2)", text)
+
+
+def list_urls() -> dict[str, str]:
+    """Return what the package index shows beside the package."""
+    if not REPOSITORY:
+        return {}
+    return {
+        "Source": REPOSITORY,
+        "Documentation": f"{REPOSITORY}/blob/main/docs/index.md",
+        "Changes": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+        "Issues": f"{REPOSITORY}/issues",
+    }
+
+
 GUNICORN = ["gunicorn[gevent]>=27.0", "gevent>=26.4"]
 REDIS = ["redis>=6.0"]
 PLOTS = "matplotlib>=3.8"
+DOCS = ["sphinx>=8.1", "myst-parser>=4.0", "pallets-sphinx-themes>=2.3"]
 EXAMPLE = [*GUNICORN, "psutil>=5.9"]
 
 setup(
     name="flask_sse_push",
     version=version["__version__"],
     description="Push events from Flask to browsers: a blueprint and a helper, no async.",
-    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description=read_description(),
     long_description_content_type="text/markdown",
+    project_urls=list_urls(),
+    keywords=["flask", "sse", "server-sent events", "eventsource", "push", "streaming", "gevent"],
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["flask_sse_push", "flask_sse_push.*"]),
-    package_data={"flask_sse_push": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=["flask>=3.0", "blinker>=1.8"],
     extras_require={
         "gunicorn": GUNICORN,
         "redis": REDIS,
+        "docs": DOCS,
         "example": EXAMPLE,
         "benchmark": [
             *GUNICORN,
@@ -38,6 +68,8 @@ setup(
             *EXAMPLE,
             *REDIS,
             PLOTS,
+            *DOCS,
+            "basedpyright>=1.28",
             "build>=1.0",
             "coverage>=7.4",
             "flask-httpauth>=4.8",
@@ -52,6 +84,7 @@ setup(
             "pytest>=8.0",
             "pytest-randomly>=3.15",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],
     },
@@ -61,7 +94,14 @@ setup(
         "Environment :: Web Environment",
         "Framework :: Flask",
         "Intended Audience :: Developers",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Programming Language :: Python :: Implementation :: CPython",
         "Topic :: Internet :: WWW/HTTP :: Dynamic Content",
         "Typing :: Typed",
     ],

@@ -191,9 +191,8 @@ class Listener:
     def __init__(self, bus: Any) -> None:
         self.numbers: list[int] = []
         self.latencies: list[float] = []
-        self._hub = Hub(bus, read_settings({"SSE_PUSH_HISTORY_LENGTH": 10_000}), dict)
-        self._hub.wait_until_ready(PATIENCE_SECONDS)
-        self._subscription = Subscription(self._hub, ("bench",), None)
+        self._hub = Hub(bus, read_settings({"SSE_PUSH_HISTORY_LENGTH": 10_000}).log_options(), dict)
+        self._subscription = Subscription(self._hub, ("bench",), None, PATIENCE_SECONDS)
         self.bell = current_backend().wakeup()
         self._subscription.open(self.bell)
 

@@ -1,16 +1,20 @@
-"""Fixtures of all tests, and the rule that no test leaves a thread behind."""
+"""Fixtures of all tests, their layers, and the rule that no test leaves a thread behind."""
 
+import os
 import shutil
+import signal
 
 import pytest
 from flask import Flask
 from hypothesis import HealthCheck, settings
 
 from flask_sse_push import SSEPush
+from tests.layers import LAYERS, group_of, layer_of, order_of
 from tests.needs import lacking, needs
 from tests.support import MS, eventually, own_threads
 
-# No deadline: the machines of CI are noisy, and a slow example is no failure. The fixtures used with @given are stateless or reset inside.
+# No deadline: the machines of CI are noisy, and a slow example is no failure. The fixtures used with @given are
+# stateless or reset inside.
 settings.register_profile(
     "default",
     deadline=None,
@@ -28,6 +32,50 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+# Most tests wait for a server, a browser or a clock most of the time; the quick ones compute.
+PROCESSES_PER_CORE = 2
+QUICK_PROCESSES_PER_CORE = 1
+MOST_PROCESSES = 8
+
+
+def pytest_configure(config):
+    """Name the layers, and let the servers of the tests hear Ctrl-C."""
+    for layer, what in LAYERS.items():
+        config.addinivalue_line("markers", f"{layer}: {what}")
+    # A shell that runs the tests in the background lets them ignore SIGINT, and their servers would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Run the whole suite, or a layer of it, in several processes; and what was asked for by its path in one."""
+    whole = {config.rootpath, *(config.rootpath / path for path in config.getini("testpaths"))}
+    if {config.invocation_params.dir / path for path in config.args} - whole:
+        return 0
+    per_core = QUICK_PROCESSES_PER_CORE if config.option.markexpr == "quick" else PROCESSES_PER_CORE
+    return min(MOST_PROCESSES, per_core * (os.cpu_count() or 1))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Read only the files of a layer where one is asked for: ``-m quick`` is for the time while one writes."""
+    if config.option.markexpr in LAYERS and collection_path.name.startswith("test_"):
+        return layer_of(collection_path) != config.option.markexpr or None
+    return None
+
+
+def pytest_itemcollected(item):
+    """Put each test into the layer of its file."""
+    item.add_marker(layer_of(item.path))
+    item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+
+@pytest.hookimpl(trylast=True)  # behind the shuffling of pytest-randomly
+def pytest_collection_modifyitems(config, items):
+    """Begin with the slow layers where several processes run the tests."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=order_of)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
+from ..core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
 
 __all__ = [
     "LEASE_SECONDS",

@@ -5,30 +5,28 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from ..core.log import Entry
+from ..core.entry import Entry
 from ..core.values import printable
 from ..errors import ConfigurationError
 from ..platform.backends import current_backend
+from ..platform.backoff import backoff
 from ..platform.locks import ReentrantLock
 from ..platform.threads import THREADS
 from ..platform.waiting import Wakeup
 from .base import REPORT_SECONDS, Health, Listener
 from .reader import MAX_READ_SECONDS, LogChanged, Reader
 
-__all__ = ["LINGER_SECONDS", "FollowedBus", "backoff"]
+__all__ = ["LINGER_SECONDS", "FollowedBus"]
 
 LINGER_SECONDS = 30.0
 """
 How long a bus is followed when nobody listens: who goes to the next page closes a stream and opens another.
 """
 
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 5.0
 # Each publish ends the pause before the next try, also where publishing works and following does not.
 _SHORTEST_RETRY_SECONDS = 0.5
 _LOOK_SECONDS = 0.005
@@ -273,17 +271,6 @@ class FollowedBus(ABC):
         )
         if not was.is_refused:
             logger.error("Streams are refused: %s", error)
-
-
-def backoff() -> Iterator[float]:
-    """
-    Return ever longer pauses in seconds, each anywhere in the upper half of its length: those who lost the
-    same server come back apart.
-    """
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        yield random.uniform(pause / 2, pause)
-        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
 def _wait_until(run: _Run, wakeup: Wakeup, end: float) -> None:

@@ -7,14 +7,14 @@ import logging
 import secrets
 import time
 from collections import OrderedDict, deque
+from functools import partial
 from heapq import heappop, heappush
 
 from blinker import Signal
 
-from ..core.log import Entry
-from ..platform.locks import ReentrantLock
+from ..core.entry import Entry
+from ..platform.locks import Busy, ReentrantLock
 from .base import BusOptions, Health, Listener, PublishResult, Snapshot
-from .exclusive import Exclusive, Within
 
 __all__ = ["MemoryBus"]
 
@@ -51,14 +51,14 @@ class MemoryBus:
         self._keys: OrderedDict[str, tuple[PublishResult, float]] = OrderedDict()
         self._listener: Listener | None = None
         self._health = Health("up", time.monotonic())
-        self._lock = Exclusive()
+        self._lock = ReentrantLock()
         self._observers = ReentrantLock()
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """Number an event and hand it on; see :meth:`Bus.publish`. Never fails."""
         try:
-            result = self._lock.run(None, self._publish, channels, block, key)
-        except Within:
+            result = self._lock.run(partial(self._publish, channels, block, key))
+        except Busy:
             # A finalizer or a signal handler publishes in the middle of a publish, which hands on both
             # events.
             result = self._publish(channels, block, key, is_within=True)
@@ -69,7 +69,7 @@ class MemoryBus:
 
     def start(self, listener: Listener) -> None:
         """Say where the log begins; see :meth:`Bus.start`."""
-        self._lock.run(None, self._start, listener)
+        self._lock.run(partial(self._start, listener))
 
     def close(self) -> None:
         """Nothing is open."""

@@ -13,12 +13,12 @@ from .values import shown, text_of
 __all__ = ["DEFAULT_CHANNEL", "MAX_CHANNELS_PER_EVENT", "Pattern", "check_channel", "check_channels"]
 
 DEFAULT_CHANNEL = "sse"
-"""Where events go, and what streams read, when nothing else is said (as in Flask-SSE)."""
+"""The channel of events and streams that name none (as in Flask-SSE)."""
 
 MAX_CHANNELS_PER_EVENT = 1_000
-"""An event holds a place in the history of each of its channels; more readers than this share a channel better."""
+"""An event has a place in the history of each of its channels. More readers had better share a channel."""
 
-# No comma, no space, no "*", no "+" (a space in a query): nothing that a query, a pattern or a store's key gives a meaning to.
+# No character that has a meaning in a query (comma, space, "+"), in a pattern ("*") or in the key of a store.
 _NAME = re.compile(r"[A-Za-z0-9_.:@/=~-]{1,128}")
 _PATTERN = re.compile(r"[A-Za-z0-9_.:@/=~*-]{1,128}")
 _CURE = "Use 1 to 128 letters, digits or any of _ . : @ / = ~ -"
@@ -26,10 +26,10 @@ _CURE = "Use 1 to 128 letters, digits or any of _ . : @ / = ~ -"
 
 def check_channel(channel: object) -> str:
     """
-    Return a channel's name as a ``str`` itself, and refuse what cannot be one.
+    Return a channel's name as a plain ``str``, and refuse what cannot be one.
 
     Raises:
-        InvalidChannel: Not 1 to 128 letters, digits or any of ``_ . : @ / = ~ -``.
+        InvalidChannel: The name is not 1 to 128 letters, digits or any of ``_ . : @ / = ~ -``.
     """
     name = text_of(channel)
     if name is None or not _NAME.fullmatch(name):
@@ -39,16 +39,16 @@ def check_channel(channel: object) -> str:
 
 def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
     """
-    Return the channels in the order given, each once, as ``str`` itself.
+    Return the channels in the order given, each once, as plain ``str``.
 
     Args:
-        channels (str | Iterable[str]): One name or several; gone through once.
+        channels (str | Iterable[str]): One name or several; an iterable is read once.
         most (int): How many are allowed.
 
     Raises:
-        InvalidChannel: None at all, more than ``most``, or a name that is not one.
+        InvalidChannel: There is no name, there are more than ``most``, or a name is not allowed.
     """
-    name = text_of(channels)
+    name = channels if type(channels) is str else text_of(channels)
     if name is not None:
         return _one(name)
     names = tuple(dict.fromkeys(check_channel(channel) for channel in _iterator(channels)))
@@ -58,13 +58,14 @@ def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
         )
     if len(names) > most:
         raise InvalidChannel(
-            f'"channel" names {len(names):,} channels, at most {most:,} are allowed. Give fewer, or one that all of them share.'
+            f'"channel" names {len(names):,} channels, at most {most:,} are allowed. '
+            "Give fewer, or one that all of them share."
         )
     return names
 
 
 def _iterator(channels: object) -> Iterator[object]:
-    # A lazy text, or a proxy of one, is no str and would be taken for a collection of letters.
+    # A lazy text, or a proxy of a text, is not a str: iterating over it would give letters.
     if not isinstance(channels, bytes) and not hasattr(channels, "casefold"):
         with suppress(TypeError):
             return iter(channels)  # type: ignore[call-overload, no-any-return]
@@ -73,7 +74,7 @@ def _iterator(channels: object) -> Iterator[object]:
 
 @lru_cache(maxsize=8192)
 def _one(channel: str) -> tuple[str]:
-    """Checked once while it is in use, and one object for all events of a channel."""
+    """Check a channel in use only once, and have all of its events share one tuple."""
     return (check_channel(channel),)
 
 
@@ -99,7 +100,7 @@ class Pattern:
         self._parts = pattern.split("*")
 
     def matches(self, channel: str) -> bool:
-        """Say whether the whole name fits, in time linear in its length (the name comes from outside)."""
+        """Say whether the whole name fits, in time linear in its length, because clients send names."""
         first, *middle, last = self._parts if len(self._parts) > 1 else (self.text, None)
         if last is None:
             return channel == first

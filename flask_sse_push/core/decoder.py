@@ -1,4 +1,4 @@
-"""An event stream read as the standard says, and complained about where it says nothing good."""
+"""Reads an event stream by the standard, and refuses what a browser would repair or drop."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 """The largest event that ``SSE_PUSH_MAX_EVENT_BYTES`` can allow."""
 
 MAX_COMMENTS = 1_000
-"""How many comments a decoder keeps: a stream that lives for weeks has one with each heartbeat."""
+"""How many comments a decoder keeps: a stream of some weeks has one per heartbeat."""
 
 MAX_COMMENT_CHARACTERS = 1_000
-"""How much of a comment is kept."""
+"""How much of each comment a decoder keeps."""
 
 _ID_LINE_BYTES = 1_024
 """Room for the ``id:`` line, which ``SSE_PUSH_MAX_EVENT_BYTES`` does not count."""
 
 _SHOWN_CHARACTERS = 80
 
-# Of bytes and not of text: no byte of a longer UTF-8 sequence looks like one of these, and where one breaks a
-# sequence, it ends the line all the same.
+# In the bytes, before decoding: no byte of a longer UTF-8 sequence is CR or LF, and one that cuts a sequence
+# short ends the line all the same.
 _LINE_END = re.compile(b"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
 
@@ -38,24 +38,24 @@ class DecodedEvent:
     data: str
     """``event.data``."""
     last_event_id: str
-    """``event.lastEventId``: the last id that the stream gave, by this event or before it."""
+    """``event.lastEventId``: the id of this event, or of the last one before it that had an id."""
 
 
 class Decoder:
     """
     Reads the bytes of one stream, in any pieces, in time linear in their number.
 
-    Written from the standard, apart from the encoder, so that the two check each other. It is strict: what
-    a browser repairs or drops without a word is an error here. For one thread, and one connection: where a
-    client reconnects, another decoder begins.
+    It is written from the standard, apart from the encoder, so that the two check each other. It is strict:
+    what a browser repairs or drops is an error here. Not thread-safe. A decoder reads one connection: a
+    client that reconnects needs another one.
 
     Args:
-        max_event_bytes (int): How long the lines of one event may be together, each with its line end, and a
-            comment by itself. At least 1; the default takes whatever ``SSE_PUSH_MAX_EVENT_BYTES`` can allow.
-            It is also about what a decoder holds at most, beside the comments.
+        max_event_bytes (int): How long the lines of one event may be together, line ends included; a comment
+            counts by itself. At least 1; the default takes whatever ``SSE_PUSH_MAX_EVENT_BYTES`` can allow.
+            A decoder holds about as much at most, beside the comments.
 
     Raises:
-        InvalidStream: From :meth:`feed` and :meth:`close`. The decoder is of no use after it.
+        InvalidStream: From :meth:`feed` and :meth:`close`. The decoder cannot be used after it.
 
     See:
         WHATWG HTML, 9.2.5 and 9.2.6
@@ -67,28 +67,28 @@ class Decoder:
         """
         What a browser would send as ``Last-Event-ID`` if it reconnected now.
 
-        Empty at first, whatever an earlier connection gave: the standard's *last event ID buffer* begins
-        empty with each, and a blank line copies it. So a client by the letter forgets its place at a blank
-        line that comes before the first ``id:``.
+        Empty at first, whatever an earlier connection gave: the standard's *last event ID buffer* is empty
+        when a connection begins, and a blank line copies it. So a client that follows the standard by the
+        letter forgets its position at a blank line before the first ``id:``.
         """
         self.retry: int | None = None
         """The reconnection time in milliseconds, once the stream has set it."""
         self.comments: list[str] = []
         """The latest 1,000 comments, each up to its first 1,000 characters."""
         self._max_event_bytes = max_event_bytes
-        self._line = bytearray()  # what there is of a line that has not ended
+        self._line = bytearray()  # the beginning of a line whose end has not come yet
         self._begun = self._after_cr = False
-        self._event_bytes = 0  # of the lines since the last blank one
-        self._data = bytearray()  # each line's value with an LF
+        self._event_bytes = 0  # since the last blank line
+        self._data = bytearray()  # the value of each data line, and an LF
         self._type = ""
         self._id_buffer = ""
-        self._open = False  # some of these lines would be dropped without another blank one
+        self._open = False  # whether a browser would drop lines if the stream ended now
 
     def feed(self, chunk: bytes) -> list[DecodedEvent]:
         """Read some more bytes, and return the events that are complete by them."""
         if not chunk:
             return []
-        # The LF of a CRLF whose CR ended a line already, in the piece before.
+        # The CR at the end of the chunk before ended its line already; this LF belongs to it.
         skip = self._after_cr and chunk[:1] == b"\n"
         self._after_cr = chunk[-1:] == b"\r"
         *lines, rest = _LINE_END.split(chunk[1:] if skip else chunk)
@@ -107,11 +107,11 @@ class Decoder:
 
     def close(self) -> None:
         """
-        Say that the stream is over.
+        Check that the stream ended where a stream may end.
 
         Raises:
-            InvalidStream: It ended within a line, or within an event, which a browser throws away. ``retry:``
-                and comments count at once, so they need no blank line behind them.
+            InvalidStream: The stream ended within a line or an event, which a browser would drop. ``retry:``
+                and comments take effect at once, so they need no blank line behind them.
         """
         # "Once the end of the file is reached, any pending data must be discarded." (9.2.6)
         line = self._text(self._without_bom(bytes(self._line)))
@@ -181,7 +181,8 @@ class Decoder:
         type, self._type = self._type, ""
         if not self._data:
             return None
-        # Each "data" line adds its value and an LF, and the last LF is taken away again: no line at all is another thing than an empty one.
+        # Each "data" line has added its value and an LF. The last LF is removed: one empty line is an event
+        # without text, no line at all is no event.
         del self._data[-1:]
         data, self._data = self._data, bytearray()
         return DecodedEvent(type or "message", self._text(data), self.last_event_id)
@@ -197,13 +198,13 @@ class Decoder:
 
 def decode(stream: bytes) -> list[DecodedEvent]:
     """
-    Return the events of a whole stream, of whatever size.
+    Return the events of a whole stream, of any size.
 
     Args:
         stream (bytes): From the first byte to the last.
 
     Raises:
-        InvalidStream: A browser would not read it as its sender meant it.
+        InvalidStream: A browser would not read the stream as its sender meant it.
     """
     decoder = Decoder(max_event_bytes=len(stream) + 1)
     events = decoder.feed(stream)

@@ -1,4 +1,4 @@
-"""What is published, and its bytes on the wire."""
+"""The fields of an event, and the rules for each."""
 
 from __future__ import annotations
 
@@ -20,37 +20,39 @@ __all__ = [
 ]
 
 MIN_RETRY_MILLISECONDS = 500
-"""Below this a browser reconnects about as fast as the server can end the stream (0 was measured at 23 ms)."""
+"""Below this a browser reconnects about as fast as a server can end streams (0 makes it 23 ms, measured)."""
 
 MAX_RETRY_MILLISECONDS = 3_600_000
-"""One hour. A larger number is "never" to a browser that nobody reloads."""
+"""One hour. With a larger number a page that nobody reloads practically never reconnects."""
 
 RESERVED_TYPES = frozenset({"open", "error"})
-"""Types that would call the handlers of ``EventSource``'s own events, with data they do not expect."""
+"""``EventSource`` has events of its own with these types, whose handlers do not expect data."""
 
 RESERVED_PREFIX = "sse."
-"""Types that begin so are sent by this package only."""
+"""Only this package sends types that begin so."""
 
-# Only these three end a line; str.splitlines() knows seven more and would cut data in pieces.
-# "Lines must be separated by either a U+000D U+000A CRLF, a single U+000A LF, or a single U+000D CR" (WHATWG 9.2.5)
+# "Lines must be separated by either a U+000D U+000A CRLF, a single U+000A LF, or a single U+000D CR" (WHATWG
+# 9.2.5): other line ends of str.splitlines() are text. A browser ignores an "id" that holds NUL.
 _FORBIDDEN_IN_FIELD = re.compile("[\r\n\0]")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    One event, checked when it is made. Of a subclass of ``str`` or ``int`` (a ``Markup``, a member of an
-    enum) it keeps the value as a ``str`` or ``int`` itself.
+    One event, checked when it is made.
+
+    A value of a subclass of ``str`` or ``int`` (a ``Markup``, a member of an enum) is kept as a plain ``str``
+    or ``int``.
 
     Args:
-        data (str): What the browser finds in ``event.data``. CRLF, CR and LF end a line and
-            arrive as LF; every other character arrives as it is.
+        data (str): What the browser finds in ``event.data``. CRLF, CR and LF arrive as LF; every other
+            character arrives as it is.
         type (str | None): The name to listen for; ``None`` is the browser's ``message``.
-        id (str | None): A position of your own, for :meth:`SSEPush.response` only, where your
-            view may read it back from ``Last-Event-ID``. Letters, digits and ``. _ ~ -``, at most
-            64. Published events get theirs from the bus.
-        retry (int | None): Milliseconds (500 to 3,600,000) that the browser is to wait before it
-            reconnects from now on.
+        id (str | None): A position of your own, for :meth:`SSEPush.response` only, whose view may read it
+            back from ``Last-Event-ID``: 1 to 64 letters, digits and ``. _ ~ -``. The bus gives published
+            events theirs.
+        retry (int | None): How long the browser is to wait before it reconnects, from now on: 500 to
+            3,600,000 milliseconds.
 
     Raises:
         InvalidEvent: A field cannot be sent as it is.
@@ -74,16 +76,15 @@ class Event:
             )
         checked = data, check_type(self.type), id if id is None else check_token(id), check_retry(self.retry)
         for name, value in zip(("data", "type", "id", "retry"), checked, strict=True):
-            object.__setattr__(self, name, value)  # it is frozen for everybody else
+            object.__setattr__(self, name, value)  # the class is frozen for everybody else
 
 
 def check_type(type: object) -> str | None:
     """
-    Return an event type as a ``str`` itself, and refuse one that cannot be sent, or is not the caller's to
-    send.
+    Return an event type as a plain ``str``, and refuse one that callers cannot send.
 
     Raises:
-        InvalidEvent: ``type`` is not a str, is empty, holds CR, LF or NUL, or is reserved.
+        InvalidEvent: ``type`` is not a ``str``, is empty, holds CR, LF or NUL, or is reserved.
     """
     if type is None:
         return None
@@ -111,19 +112,20 @@ def check_type(type: object) -> str | None:
 
 def check_retry(retry: object) -> int | None:
     """
-    Return a reconnection time as an ``int`` itself.
+    Return a reconnection time as a plain ``int``.
 
-    One that would keep a server busy, or a browser away for ever, is refused.
+    A shorter time would keep a server busy, and a longer one would keep a browser away.
 
     Raises:
-        InvalidEvent: Not a whole number of milliseconds from 500 to 3,600,000.
+        InvalidEvent: ``retry`` is not a whole number of milliseconds from 500 to 3,600,000.
     """
     if retry is None:
         return None
     number = number_of(retry)
     if number is None or not MIN_RETRY_MILLISECONDS <= number <= MAX_RETRY_MILLISECONDS:
         raise InvalidEvent(
-            f'"retry" must be whole milliseconds from {MIN_RETRY_MILLISECONDS} to {MAX_RETRY_MILLISECONDS:,}, '
-            f"got {shown(retry)}. Leave it out to keep what the stream announced."
+            f'"retry" must be whole milliseconds from {MIN_RETRY_MILLISECONDS} '
+            f"to {MAX_RETRY_MILLISECONDS:,}, got {shown(retry)}. "
+            "Leave it out to keep what the stream announced."
         )
     return number

@@ -1,20 +1,27 @@
-"""What is checked and encoded before an event is published, by an app or without one."""
+"""A message: an event without its id, checked before a bus takes it and again when a store gives it back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidEvent
 from .channels import MAX_CHANNELS_PER_EVENT, check_channels
-from .event import check_retry, check_type
+from .event import MAX_RETRY_MILLISECONDS, check_retry, check_type
 from .values import shown, text_of
 from .wire import encode_fields
 
-__all__ = ["MAX_KEY_BYTES", "prepare", "to_json"]
+__all__ = ["MAX_KEY_BYTES", "check_stored", "prepare", "to_json"]
 
 MAX_KEY_BYTES = 200
 """A key names an event; it does not carry one."""
+
+_type = type  # an argument of prepare() has this name
+
+_MAX_RETRY_DIGITS = len(str(MAX_RETRY_MILLISECONDS))
+
+_MAX_REMEMBERED_BYTES = 256  # of an event's channels: a thousand names each would be a gigabyte
 
 
 def prepare(
@@ -28,24 +35,24 @@ def prepare(
     max_event_bytes: int,
 ) -> tuple[str, tuple[str, ...], bytes, str | None]:
     """
-    Check and encode an event; see :meth:`SSEPush.publish` for the arguments.
+    Check and encode what ``publish`` was called with; see :meth:`SSEPush.publish` for the arguments.
 
     Returns:
-        tuple: What goes into ``data``, the channels, each once, the encoded event without its ``id:`` line,
-            and the key. They are ``str`` and ``bytes`` themselves, whatever subclasses the arguments were of.
+        tuple: The text of ``data``, the channels, each once, the encoded event without its ``id:`` line, and
+            the key. All are plain ``str`` and ``bytes``, even when an argument was of a subclass.
 
     Raises:
         InvalidEvent: The event cannot be sent as it is.
-        InvalidChannel: A name is not one.
+        InvalidChannel: A channel's name is not allowed.
     """
     if id is not None:
         raise InvalidEvent(
             f'"id" is given by the bus, because browsers resume by it, got {shown(id)}. '
-            'Leave it out, and put an id of your own into "data"; publish() returns the one that was given.'
+            'Leave it out, and put an id of your own into "data"; publish() returns the id of the event.'
         )
     key = None if idempotency_key is None else _check_key(idempotency_key)
     channels = check_channels(channel, MAX_CHANNELS_PER_EVENT)
-    text = text_of(data)
+    text = data if _type(data) is str else text_of(data)
     if text is None:
         text = to_json(data, dumps)
     if type is not None or retry is not None:
@@ -53,7 +60,8 @@ def prepare(
     block = encode_fields(text, type, None, retry)
     if len(block) > max_event_bytes:
         raise InvalidEvent(
-            f'"data" makes an event of {len(block):,} bytes, SSE_PUSH_MAX_EVENT_BYTES allows {max_event_bytes:,}. '
+            f'"data" makes an event of {len(block):,} bytes, '
+            f"SSE_PUSH_MAX_EVENT_BYTES allows {max_event_bytes:,}. "
             "Publish where to fetch it instead, or raise the limit."
         )
     return text, channels, block, key
@@ -64,7 +72,7 @@ def to_json(value: Any, dumps: Callable[[Any], str]) -> str:
     Encode a value as JSON.
 
     Raises:
-        InvalidEvent: It cannot be encoded, or a browser could not parse the result.
+        InvalidEvent: The value cannot be encoded, or a browser could not parse the result.
     """
     try:
         text = text_of(dumps(value))
@@ -91,3 +99,68 @@ def _check_key(key: object) -> str:
             "Use what names the event where it comes from, such as the id of its row."
         )
     return text
+
+
+def check_stored(channels: object, block: object, max_bytes: int) -> tuple[str, ...]:
+    r"""
+    Return the channels of a stored message, if it is one that :func:`prepare` could have made.
+
+    Whoever can write to a store can put anything there, and browsers get the block as it is. A blank line in
+    it would begin a second event, an ``id:`` line would move the reader's place, ``retry: 0`` would make
+    every browser hammer the server, and browsers would take the type ``sse.reset`` for a signal of this
+    package.
+
+    Args:
+        channels (object): The names, joined by ``"\n"``, as ``str`` or as UTF-8.
+        block (object): The bytes of the event without its ``id:`` line, blank line included.
+        max_bytes (int): The most bytes that the block may have.
+
+    Returns:
+        tuple[str, ...]: The names, each once.
+
+    Raises:
+        ValueError: It is no such message. The error says what is wrong, without the event's data.
+    """
+    if type(block) is not bytes:
+        raise InvalidEvent(f"its block is {type(block).__name__}")
+    if len(block) > max_bytes:
+        raise InvalidEvent(f"its block has {len(block)} bytes, and SSE_PUSH_MAX_EVENT_BYTES is {max_bytes}")
+    _check_block(block)
+    if type(channels) is not bytes and type(channels) is not str:
+        raise InvalidEvent(f"its channels are {type(channels).__name__}")
+    return _names_in(channels) if len(channels) <= _MAX_REMEMBERED_BYTES else _split(channels)
+
+
+def _split(channels: str | bytes) -> tuple[str, ...]:
+    text = channels.decode() if isinstance(channels, bytes) else channels
+    return check_channels(text.split("\n") if "\n" in text else text, MAX_CHANNELS_PER_EVENT)
+
+
+# The channels in use are checked once, and all their events share the names. Errors are not remembered.
+_names_in = lru_cache(maxsize=8192)(_split)
+
+
+def _check_block(block: bytes) -> None:
+    """Refuse all but this: perhaps a type, perhaps a retry, one or more lines of data, a blank line."""
+    begin = 0
+    if block.startswith(b"event: "):
+        end = block.find(b"\n")
+        check_type(block[7:end].decode())
+        begin = end + 1
+    if block.startswith(b"retry: ", begin):
+        end = block.find(b"\n", begin)
+        digits = block[begin + 7 : end]
+        if not digits.isdigit() or len(digits) > _MAX_RETRY_DIGITS:
+            raise InvalidEvent("its retry is no number")
+        check_retry(int(digits))
+        begin = end + 1
+    # One line feed ends the last line and one the blank line. Each other one must begin a line of data.
+    if (
+        not block.startswith(b"data: ", begin)
+        or not block.endswith(b"\n\n")
+        or block.count(b"\n", begin) != block.count(b"\ndata: ", begin) + 2
+        or b"\r" in block
+    ):
+        raise InvalidEvent("its block is not the lines of one event")
+    if not block.isascii():
+        block.decode()  # strictly: a browser would show U+FFFD

@@ -1,4 +1,4 @@
-"""Where an event stands: the log's epoch and a number in it."""
+"""Positions of events, which clients know as ids: the epoch of a log, and a number in it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from .values import shown, text_of
 __all__ = ["MAX_ID_BYTES", "EventId", "check_token", "is_epoch", "is_token", "parse"]
 
 MAX_ID_BYTES = 64
-"""A Last-Event-ID past 128 bytes, or with a byte outside the alphabet, must be preflighted across origins (Fetch, "CORS-unsafe")."""
+"""
+Across origins a Last-Event-ID past 128 bytes, or with other characters, costs a preflight (Fetch,
+"CORS-unsafe").
+"""
 
-# All of them safe in a header, in a query and across origins.
+# These characters are safe in a header, in a query and across origins.
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _EVENT_ID = re.compile(r"([A-Za-z0-9._~]{1,40})-(0|[1-9][0-9]{0,18})")
 _EPOCH = re.compile(r"[A-Za-z0-9._~]{1,40}")
@@ -23,10 +26,10 @@ class EventId(NamedTuple):
     """The position of an event; written ``epoch-sequence``."""
 
     epoch: str
-    """Names one life of a log. It changes when the log is lost, so that old positions are seen to mean nothing."""
+    """Names one life of a log. A log that was lost begins again with another epoch."""
 
     sequence: int
-    """Counts from 1 without holes in one epoch; 0 is the position before the first event."""
+    """Counts from 1 without holes in an epoch; 0 is the position before the first event."""
 
     def __str__(self) -> str:
         return f"{self.epoch}-{self.sequence}"
@@ -37,10 +40,10 @@ def parse(text: str) -> EventId | None:
     Read a ``Last-Event-ID`` that a client sent.
 
     Args:
-        text (str): Anything at all: it comes from outside.
+        text (str): What the client sent; it may be anything.
 
     Returns:
-        EventId | None: The position, or ``None`` for a text that no log of this package has ever sent.
+        EventId | None: The position; ``None`` for a text that no log of this package can have sent.
     """
     match = _EVENT_ID.fullmatch(text)
     return EventId(match[1], int(match[2])) if match else None
@@ -50,7 +53,7 @@ def is_epoch(value: object) -> bool:
     """
     Say whether a value that was read from a store can be the epoch of a log.
 
-    A store may hold anything, and an epoch is copied into every ``id:`` line: a line break in it would begin a field of somebody else's.
+    The epoch is copied into every ``id:`` line, so a line break in it would begin a field of somebody else's.
     """
     return isinstance(value, str) and _EPOCH.fullmatch(value) is not None
 
@@ -59,17 +62,17 @@ def is_token(text: object) -> bool:
     """
     Say whether a text is 1 to 64 of the letters, digits and ``. _ ~ -``.
 
-    Ids of :meth:`SSEPush.response` are made of these, and every position is one.
+    The ids of :meth:`SSEPush.response` are such texts, and so is every position.
     """
     return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 def check_token(id: object) -> str:
     """
-    Return an id as a ``str`` itself, and refuse one that a client would drop, or could not send back.
+    Return an id as a plain ``str``, and refuse one that a client would drop or could not send back.
 
     Raises:
-        InvalidEvent: Not 1 to 64 of the letters, digits and ``. _ ~ -``.
+        InvalidEvent: The id is not 1 to 64 of the letters, digits and ``. _ ~ -``.
     """
     text = text_of(id)
     if text is None or not is_token(text):

@@ -1,4 +1,4 @@
-"""What callers and strangers give: taken as what it is, and shown so that it does no harm."""
+"""Values from callers and strangers: read without asking their class, and shown so that they do no harm."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ __all__ = ["number_of", "printable", "shown", "text_of"]
 
 def text_of(value: object) -> str | None:
     """
-    Return the characters of an instance of ``str``, or of a subclass, as a ``str`` itself; ``None`` for
-    anything else.
+    Return the characters of a ``str``, or of an instance of a subclass, as a plain ``str``.
 
-    A subclass may override each method with one that lies, also differently each time, and any object may say
-    by its ``__class__`` that it is a ``str``. What was checked is what is sent only if no method of theirs is
-    asked.
+    A subclass may override any method with one that lies, differently each time, and any object may claim by
+    its ``__class__`` to be a ``str``. This function calls no method of the value, so what a caller checks is
+    what it sends.
+
+    Returns:
+        str | None: ``None`` for a value of any other class.
     """
     kind = type(value)
     if kind is str:
@@ -22,10 +24,10 @@ def text_of(value: object) -> str | None:
 
 def number_of(value: object) -> int | None:
     """
-    Return the number of an instance of ``int``, or of a subclass, as an ``int`` itself; ``None`` for anything
-    else.
+    Return the number of an ``int``, or of an instance of a subclass, as a plain ``int``; see :func:`text_of`.
 
-    A ``bool`` is something else. See :func:`text_of`.
+    Returns:
+        int | None: ``None`` for a ``bool``, and for a value of any other class.
     """
     kind = type(value)
     if kind is int:
@@ -37,18 +39,17 @@ def number_of(value: object) -> int | None:
 
 def shown(value: object, most: int = 160) -> str:
     """
-    Return a value for a message: its ``repr``, shortened, and printable whatever class it is of.
+    Return the ``repr`` of any value for a message, shortened and printable.
 
     Args:
-        value (object): Anything at all. A text or a number is shown as what it is, not as its class would
-            have it.
+        value (object): A text or a number is shown by its characters or digits, not by its class.
         most (int): Characters.
     """
     text, number = text_of(value), number_of(value)
     honest = text if text is not None else number if number is not None else value
     try:
         said = text_of(repr(honest))
-    except Exception:  # noqa: BLE001  # the class is the caller's, and the message must come all the same
+    except Exception:  # noqa: BLE001  # the class is the caller's, and the caller needs the message
         said = None
     said = printable(said) if said is not None else "a value that cannot be shown"
     return said if len(said) <= most else said[: most - 3] + "..."
@@ -56,9 +57,9 @@ def shown(value: object, most: int = 160) -> str:
 
 def printable(text: str) -> str:
     """
-    Return a text of somebody else's so that a terminal only shows it.
+    Return a text of somebody else's so that a terminal shows it and does not obey it.
 
-    Controls (also those of C1), separators of lines and marks of direction are escaped as Python writes them.
+    Control characters (also C1), line separators and direction marks are escaped as Python writes them.
     """
     if text.isprintable():
         return text

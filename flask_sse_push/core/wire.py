@@ -1,5 +1,5 @@
 """
-The bytes that this package sends: events, positions, signs of life, and requests to come back.
+The bytes that this package sends: events, ids, comments, and requests to come back.
 
 Lines end in LF, text is UTF-8.
 
@@ -18,20 +18,26 @@ from .event import Event
 
 __all__ = [
     "COMMENT",
+    "ID_BLOCK",
     "RESET_TYPE",
+    "RETRY_LINE",
     "come_back",
     "encode",
     "encode_fields",
-    "id_block",
     "reset",
-    "retry_line",
 ]
 
 COMMENT = b":\n\n"
-"""A sign of life that says nothing. Clients ignore it, and proxies see that the connection is used."""
+"""A heartbeat without news. Clients ignore it, and proxies see that the connection is used."""
+
+ID_BLOCK = b"id: %b\n\n"
+"""A block of an ``id:`` alone: a client keeps it as its last event id, and dispatches nothing."""
+
+RETRY_LINE = b"retry: %d\n"
+"""Says after how many milliseconds a client comes back. It begins a block, or stands alone."""
 
 RESET_TYPE = "sse.reset"
-"""The event that says: you may have missed something; load what you show again."""
+"""Events of this type tell a client that it may have missed something, and is to load its data again."""
 
 _LINE_END = re.compile("\r\n|\r|\n")
 
@@ -41,15 +47,15 @@ def encode(event: Event, id: str | None = None) -> bytes:
     Return the bytes of one event, ready for the wire.
 
     Args:
-        event (Event): What to send. Its ``data`` may hold any line endings; CRLF, CR and LF
-            each begin a new ``data:`` line, and no other character does.
+        event (Event): What to send. CRLF, CR and LF in its ``data`` each begin a new ``data:`` line, and no
+            other character does.
         id (str | None): The position of the event, sent as ``id:``; ``None`` sends the event's own, if any.
 
     Returns:
         bytes: UTF-8 with LF only, ending in a blank line.
 
     Raises:
-        InvalidEvent: A lone surrogate, which no UTF-8 can hold.
+        InvalidEvent: A field holds a lone surrogate, which has no UTF-8.
 
     See:
         WHATWG HTML, 9.2.6 "Interpreting an event stream"
@@ -59,10 +65,11 @@ def encode(event: Event, id: str | None = None) -> bytes:
 
 
 def encode_fields(data: str, type: str | None, id: str | None, retry: int | None) -> bytes:
-    """Return the bytes of an event whose fields were checked, and are no subclass's; see :func:`encode`."""
+    """Return the bytes of an event whose fields were checked, and are plain values; see :func:`encode`."""
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(_LINE_END.split(data))
-    # An empty "data:" line still makes an event: the line adds an LF to the buffer, and only an empty buffer is dropped.
+    # Empty data needs its "data:" line: the line adds an LF to the client's buffer, and a client dispatches
+    # nothing when its buffer is empty.
     block = f"data: {data}\n\n"
     if retry is not None:
         block = f"retry: {retry}\n{block}"
@@ -71,36 +78,27 @@ def encode_fields(data: str, type: str | None, id: str | None, retry: int | None
     if id is not None:
         block = f"id: {id}\n{block}"
     try:
-        # Strictly, and here: an event that cannot be encoded must not reach a log, where it would end every stream that meets it.
+        # Before the event reaches a log, where it would end every stream that reads it.
         return block.encode()
     except UnicodeEncodeError as error:
         piece = error.object[max(0, error.start - 10) : error.start + 10]
         raise InvalidEvent(
-            f'"data" and "type" must be encodable as UTF-8, got a lone surrogate in {piece!r}. Decode the text with errors="replace" first.'
+            f'"data" and "type" must be encodable as UTF-8, got a lone surrogate in {piece!r}. '
+            'Decode the text with errors="replace" first.'
         ) from None
 
 
 def reset(reason: str, channels: tuple[str, ...], id: str) -> bytes:
     """
-    Return the bytes of the event that tells of a gap.
+    Return the bytes of the event that tells a client of a gap.
 
     Args:
         reason (str): ``"evicted"``, ``"epoch"``, ``"future"``, ``"malformed"`` or ``"unavailable"``.
-        channels (tuple[str, ...]): In which the client may have missed events.
-        id (str): Where the client stands now: before the events that follow at once, if there are any.
+        channels (tuple[str, ...]): Where the client may have missed events.
+        id (str): The client's position now: before the events that follow at once, if there are any.
     """
     data = json.dumps({"reason": reason, "channels": channels})
     return f"id: {id}\nevent: {RESET_TYPE}\ndata: {data}\n\n".encode()
-
-
-def id_block(id: str) -> bytes:
-    """Return a block of an ``id:`` alone: a client keeps it as its last event id, and dispatches nothing."""
-    return b"id: %s\n\n" % id.encode()
-
-
-def retry_line(milliseconds: int) -> bytes:
-    """Return the line that says after how long a client comes back. It begins a block, or stands alone."""
-    return b"retry: %d\n" % milliseconds
 
 
 def come_back(reason: str, milliseconds: int) -> bytes:
@@ -110,11 +108,11 @@ def come_back(reason: str, milliseconds: int) -> bytes:
     Any other status would stop an ``EventSource`` for ever.
 
     Args:
-        reason (str): One line of plain text for people, sent as a comment.
-        milliseconds (int): After how long. Callers choose another time for each client, so that those that
-            were refused together come back apart.
+        reason (str): One line of text for people, sent as a comment.
+        milliseconds (int): When to come back. Callers choose a random time for each client, so that clients
+            that were refused together come back apart.
     """
-    # One line feed ends the line, a second one would end a block. At a blank line "set the last event ID string
-    # of the event source to the value of the last event ID buffer", which is empty on a connection that had no
-    # "id" yet: a client that follows the standard by the letter would forget where it stands.
-    return b": %b\n%b" % (reason.encode(), retry_line(milliseconds))
+    # Without a blank line. There a client must "set the last event ID string of the event source to the value
+    # of the last event ID buffer" (WHATWG 9.2.6), and the buffer of a connection without an "id" is empty: a
+    # client that follows the standard by the letter would forget its position.
+    return b": %b\n%b" % (reason.encode(), RETRY_LINE % milliseconds)

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from flask import Request
 
 from ..core.values import shown, text_of
-from ..platform.locks import short_lock, when_free
+from ..platform.locks import ReentrantLock
+from ..streams.stream import Place
 
-__all__ = ["ANYBODY", "CUT_OFF", "NOBODY", "ClientKey", "ClientStreams", "Place", "key_of"]
+__all__ = ["CUT_OFF", "NOBODY", "ClientKey", "ClientStreams", "key_of"]
 
 ClientKey = Callable[[Request], "str | None"]
 """Names the client of a request, inside of it; ``None`` for one that is not limited."""
-
-
-class Place(Protocol):
-    """What a stream takes when it begins, and gives back when it has ended."""
-
-    def why_not(self) -> str | None:
-        """Return why it could not be taken now; ``None`` when it could."""
-
-    def take(self) -> str | None:
-        """Take it, or return why not."""
-
-    def give_back(self) -> None:
-        """Undo a :meth:`take` that succeeded."""
 
 
 class ClientStreams:
@@ -39,7 +26,7 @@ class ClientStreams:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = short_lock()
+        self._lock = ReentrantLock()
         self._counts: dict[str, int] = {}
 
     def place_of(self, client: str) -> Place:
@@ -52,7 +39,7 @@ class ClientStreams:
 
     def add(self, client: str) -> bool:
         """Count one more, unless the client has as many as it may have."""
-        with when_free(self._lock):
+        with self._lock:
             if self.is_full(client):
                 return False
             self._counts[client] = self._counts.get(client, 0) + 1
@@ -60,7 +47,7 @@ class ClientStreams:
 
     def remove(self, client: str) -> None:
         """Count one less."""
-        with when_free(self._lock):
+        with self._lock:
             self._counts[client] -= 1
             if not self._counts[client]:
                 del self._counts[client]
@@ -83,10 +70,12 @@ class _ClientPlace:
         self._streams.remove(self._client)
 
 
-class _FixedPlace:
+class _NoPlace:
+    """Is never given."""
+
     __slots__ = ("_refusal",)
 
-    def __init__(self, refusal: str | None) -> None:
+    def __init__(self, refusal: str) -> None:
         self._refusal = refusal
 
     def why_not(self) -> str | None:
@@ -96,17 +85,14 @@ class _FixedPlace:
         return self._refusal
 
     def give_back(self) -> None:
-        """Nothing was counted."""
+        """It was never taken."""
 
 
-ANYBODY: Place = _FixedPlace(None)
-"""The place of a stream whose client is not limited."""
+NOBODY: Place = _NoPlace("unknown client")
+"""The place of a stream whose client could not be told."""
 
-NOBODY: Place = _FixedPlace("unknown client")
-"""The place of a stream whose client could not be told: it is never given."""
-
-CUT_OFF: Place = _FixedPlace("bus")
-"""The place of a stream whose events this process may not read: it is never given."""
+CUT_OFF: Place = _NoPlace("bus")
+"""The place of a stream whose events this process may not read."""
 
 
 def key_of(request: Request, key: ClientKey | None) -> str | None:
@@ -115,8 +101,8 @@ def key_of(request: Request, key: ClientKey | None) -> str | None:
 
     Args:
         request (Request): The current one.
-        key (ClientKey | None): ``SSE_PUSH_CLIENT_KEY``; ``None`` for the address. Over a Unix socket there is none,
-            so nobody is limited.
+        key (ClientKey | None): ``SSE_PUSH_CLIENT_KEY``; ``None`` for the address. Over a Unix socket there is
+            none, so nobody is limited.
 
     Raises:
         TypeError: The function returned something else.
@@ -132,7 +118,8 @@ def key_of(request: Request, key: ClientKey | None) -> str | None:
     name = text_of(client)
     if name is None:
         raise TypeError(
-            f"SSE_PUSH_CLIENT_KEY must return a str or None, got {shown(client)} ({type(client).__qualname__}). "
+            f"SSE_PUSH_CLIENT_KEY must return a str or None, got {shown(client)} "
+            f"({type(client).__qualname__}). "
             "Return None for a client that is not limited."
         )
     return name

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import json
-import re
-import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +15,26 @@ import click
 from flask import current_app
 from flask.cli import AppGroup, ScriptInfo
 
-from ..bus.base import Report
-from ..bus.reports import Reporter
 from ..core.channels import check_channels
-from ..core.decoder import DecodedEvent, Decoder
 from ..core.values import printable, shown
-from ..errors import ConfigurationError, SSEPushError
+from ..errors import SSEPushError
 from ..extension.blueprint import EXTENSION_KEY
 from ..extension.state import AppState
-from ..platform.threads import THREADS
-from ..streams.hub import Hub
-from ..streams.subscription import Subscription
-from .follow import follow, parse_address, parse_header
+from .address import parse_address, parse_header
+from .follow import follow
+from .listen import read_bus, write_events
 
 __all__ = ["sse_group"]
 
 
 class _Group(AppGroup):
-    """Commands that end with a message and a status for scripts, also where the app cannot be made."""
+    """Commands whose errors are a message and a status for scripts, also while the app is being made."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except SSEPushError as error:
-            # The words may be those of a server, of a bus or of its store.
+            # The text may quote a server, a bus or its store.
             raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt:
             sys.exit(128 + signal.SIGINT)
@@ -51,7 +44,7 @@ class _Group(AppGroup):
             message = f"Standard input must be {error.encoding}, got {wrong!r}. {cure}"
             raise click.ClickException(message) from error
         except BrokenPipeError:
-            # Who read this has seen enough. Python would complain once more when it flushes.
+            # The reader, such as head, has seen enough. Python would complain when it flushes at its end.
             sys.stdout = None
             sys.exit(128 + signal.SIGPIPE)
 
@@ -70,7 +63,7 @@ sse_group = _Group("sse", help="Publish events, listen to them, and see who list
     help="Milliseconds that browsers wait before reconnecting, from now on.",
 )
 @click.option(
-    "--key", metavar="KEY", help="An idempotency key: repeated, it publishes nothing and prints the first id."
+    "--key", metavar="KEY", help="An idempotency key: a second use publishes nothing and prints the first id."
 )
 @click.option("--json", "as_json", is_flag=True, help="DATA must be JSON.")
 @click.option("--lines", is_flag=True, help="With -: one event per line, as the lines come.")
@@ -89,9 +82,9 @@ def publish_command(
         raise click.UsageError("--lines reads standard input: give - as DATA.")
     if lines and key is not None:
         raise click.UsageError("--key names one event, and --lines publishes many.")
-    state = _shared_state()
+    process = _shared_state().process()
     for text in _lines() if lines else [_read_all() if data == "-" else data]:
-        click.echo(state.publish(_compact(text) if as_json else text, type_, None, retry, channel, key))
+        click.echo(process.publish(_compact(text) if as_json else text, type_, None, retry, channel, key))
 
 
 @sse_group.command("listen", with_appcontext=False)  # a URL needs no app
@@ -107,7 +100,7 @@ def publish_command(
 @click.option(
     "--raw",
     is_flag=True,
-    help="Write the bytes of the stream as they come; on a terminal with what could steer it escaped.",
+    help="Write the bytes of the stream as they come; on a terminal, control characters are escaped.",
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many events.")
 @click.option(
@@ -131,9 +124,10 @@ def listen_command(
     """
     Show events as they come, each as one line of JSON with id, type and data.
 
-    Channels are read from the bus itself, whoever may read them on the web. A URL is followed as a browser does, with no need of an app:
-    it reconnects, resumes, and reads what is not quite an event stream. It ends with status 0 when the server says that there is
-    no more (204), and with 1 when it refuses. Ctrl-C ends either with status 130.
+    Channels are read from the bus itself, whoever may read them on the web. A URL is followed as a browser
+    does, and needs no app: the command reconnects, resumes, and reads what is not quite an event stream. It
+    ends with status 0 when the server says that there is no more (204), and with 1 when the server refuses.
+    Ctrl-C ends either with status 130.
 
     \b
     flask sse listen orders news
@@ -159,13 +153,14 @@ def listen_command(
         chunks = follow(address, parsed, since, timeout, lambda text: click.echo(printable(text), err=True))
     else:
         context.with_resource(context.ensure_object(ScriptInfo).load_app().app_context())
-        chunks = _chunks_of_bus(targets, since)
+        state = _shared_state()
+        chunks = read_bus(state, check_channels(targets, len(targets)), since)
     with closing(chunks):
-        _show(chunks, count, raw=raw)
+        write_events(chunks, count, as_bytes=raw)
 
 
 def _header_lines(headers: tuple[str, ...]) -> Iterator[str]:
-    """Yield the headers that were given, and those of files, which nobody sees who lists the processes."""
+    """Yield the headers that were given, and those in files, which a list of processes does not show."""
     for header in headers:
         if not header.startswith("@"):
             yield header
@@ -182,46 +177,8 @@ def _header(number: int, line: str) -> tuple[str, str]:
     try:
         return parse_header(line)
     except ValueError as error:
-        # By its number: it may be a secret, and this may be in the log of a job.
+        # By its number: the header may be secret, and the log of a job keeps this message.
         raise click.UsageError(f"--header number {number} cannot be sent: {error}.") from None
-
-
-def _show(chunks: Iterator[tuple[bytes, list[DecodedEvent]]], count: int | None, *, raw: bool) -> None:
-    write = _raw_writer() if raw else None
-    shown_events = 0
-    for chunk, events in chunks:
-        if write is not None:
-            write(chunk)
-        for event in events:
-            if write is None:
-                click.echo(json.dumps({"id": event.last_event_id, "type": event.type, "data": event.data}))
-            shown_events += 1
-            if shown_events == count:
-                return
-        _check_reader()
-
-
-def _raw_writer() -> Callable[[bytes], None]:
-    """
-    Return what writes bytes to standard output.
-
-    A terminal would obey them: it gets text, in which only line feeds and tabs are more than shown.
-    """
-    if not sys.stdout.isatty():
-
-        def write(chunk: bytes) -> None:
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
-
-        return write
-
-    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-
-    def show(chunk: bytes) -> None:
-        for part in re.split("([\n\t])", decoder.decode(chunk)):
-            click.echo(part if part in ("\n", "\t") else printable(part), nl=False)
-
-    return show
 
 
 @sse_group.command("stats")
@@ -231,20 +188,20 @@ def _raw_writer() -> Callable[[bytes], None]:
     flag_value=2.0,
     type=click.FloatRange(0.1),
     metavar="[SECONDS]",
-    help="Look again every 2 seconds, or as said.",
+    help="Look again every 2 seconds, or as given.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each look.")
 def stats_command(watch: float | None, as_json: bool) -> None:
     """
-    Show what all processes that have streams do.
+    Show what the processes that have streams do.
 
     \b
     flask sse stats --watch
     flask sse stats --json | jq .streams
     """  # noqa: D301  # click looks for the character itself
-    state = _shared_state()
+    process = _shared_state().process()
     while True:
-        stats = state.stats_of_all()
+        stats = process.stats_of_all()
         click.echo(json.dumps(stats) if as_json else _table(stats))
         if watch is None:
             return
@@ -255,7 +212,7 @@ def stats_command(watch: float | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, name to listeners.")
 def channels_command(as_json: bool) -> None:
     """Show the channels that somebody listens to, and how many do, in all processes."""
-    channels = _shared_state().stats_of_all()["channels"]
+    channels = _shared_state().process().stats_of_all()["channels"]
     if as_json:
         click.echo(json.dumps(channels))
         return
@@ -267,68 +224,16 @@ def _shared_state() -> AppState:
     state: AppState | None = current_app.extensions.get(EXTENSION_KEY)
     if state is None:
         raise click.ClickException(
-            f"flask_sse_push is not registered on app {current_app.name!r}. Call app.register_blueprint(sse) where the app is made."
+            f"flask_sse_push is not registered on app {current_app.name!r}. "
+            "Call app.register_blueprint(sse) where the app is made."
         )
-    if not state.bus().shared:
+    if not state.process().bus.shared:
         raise click.ClickException(
-            "The bus of this app belongs to its server alone, and no other process can reach it. Set SSE_PUSH_BUS_URL for the server and for this "
-            'command, to something like "sqlite:////var/lib/shop/events.db" or "redis://localhost:6379/0".'
+            "The bus of this app belongs to its server alone, and no other process can reach it. "
+            "Set SSE_PUSH_BUS_URL for the server and for this command, "
+            'to something like "sqlite:////var/lib/shop/events.db" or "redis://localhost:6379/0".'
         )
     return state
-
-
-def _chunks_of_bus(
-    targets: tuple[str, ...], since: str
-) -> Generator[tuple[bytes, list[DecodedEvent]], None, None]:
-    state = _shared_state()
-    channels = check_channels(targets, len(targets))
-    bus = state.open_bus()  # its own: closing it ends nothing else that this process may do
-    reporter = Reporter()
-
-    def report() -> Report:
-        known = hub.stats()
-        return reporter.make(
-            streams=1,
-            published=0,
-            last_event_id=known["last_event_id"],
-            channels=known["channels"],
-            history=known["history"],
-        )
-
-    hub = Hub(bus, state.settings, report)
-    try:
-        hub.wait_until_ready(state.settings.publish_timeout_seconds)
-        health = bus.health()
-        if health.is_refused:
-            raise ConfigurationError(health.error)
-        subscription = Subscription(hub, channels, since)
-        wakeup, decoder = THREADS.wakeup(), Decoder()
-        subscription.open(wakeup)
-        try:
-            yield (chunk := subscription.prelude()), decoder.feed(chunk)
-            while True:
-                chunk = subscription.read()
-                yield chunk, decoder.feed(chunk)
-                if not chunk:
-                    wakeup.wait(1)
-        finally:
-            subscription.close()
-    finally:
-        bus.close()
-
-
-def _check_reader() -> None:
-    """
-    Notice that nobody reads what is written, also when there is nothing to write: ``listen | head -1`` must end with its first line.
-
-    Raises:
-        BrokenPipeError: The other end of the pipe was closed.
-    """
-    with suppress(ValueError):  # no file at all, in a test of the app's
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)
-        if poll.poll(0):
-            raise BrokenPipeError
 
 
 def _lines() -> Iterator[str]:
@@ -338,7 +243,7 @@ def _lines() -> Iterator[str]:
 def _read_all() -> str:
     text = sys.stdin.read().removesuffix("\n")
     if not text:
-        # More likely a command before this one that failed than an event without a word.
+        # More likely the command before the pipe has failed than that somebody wants an empty event.
         raise click.ClickException('Nothing came on standard input. Give "" as DATA for an empty event.')
     return text
 
@@ -359,7 +264,7 @@ def _refuse(constant: str) -> None:
 
 
 def _cell(value: object) -> str:
-    """Return what a process said of itself: in a store that others write too, it may be anything."""
+    """Return a value of a report so that a terminal shows it: others can write to the store, too."""
     return "-" if value is None else printable(str(value))
 
 

@@ -1,69 +1,156 @@
-"""What a forked child inherits and must not use: values of its parent, and greenlets."""
+"""
+What a forked child inherits and must not use.
+
+A child has copies of all objects of its parent, of its files, and in gevent of its greenlets. Three rules
+stand here and in the backends: a value made for one process is made anew in another (:class:`PerProcess`); a
+greenlet that a backend's ``spawn`` started never comes back from a wait in a child (it asks :func:`forks`);
+and a file that such a greenlet waits for is taken away from the child (:func:`keep_from_children`).
+"""
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
-import weakref
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
-__all__ = ["PerProcess", "forks"]
+__all__ = ["Children", "PerProcess", "forks", "keep_from_children"]
 
 T = TypeVar("T")
+
+
+class _HasFile(Protocol):
+    def fileno(self) -> int: ...
 
 
 class PerProcess(Generic[T]):
     """
     A value that is made on first use in each process, and anew after a fork.
 
-    Thread-safe without a lock, which a fork could leave locked for ever: two threads may both make one, and one of them wins. So making it
-    must have no effect of its own.
+    Thread-safe without a lock, which a fork could leave locked for ever: two threads may both make a value,
+    and one of the two is kept. So making it must have no effect of its own.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._made: dict[int | None, T] = {}
-        _per_process.add(self)
+        self.made: dict[int | None, T] = {}
+        """The value, once it is made. ``made.get(None) or get()`` spares a hot path one call."""
+        _values[id(self)] = self
 
     def get(self) -> T:
         """Return the value of this process."""
         process = None if _process is None else _process()
-        value = self._made.get(process)
+        value = self.made.get(process)
         if value is None:
-            value = self._made.setdefault(process, self._make())
+            value = self.made.setdefault(process, self._make())
         return value
 
     def forget(self) -> None:
-        """Begin anew: this is a child of the process that made the value."""
-        self._made = {}
+        """Let the next :meth:`get` make a new value."""
+        self.made = {}
 
 
-# To ask for the process' number is a call into the kernel, several for each event. A process that Python forks begins anew in _forget_parent();
-# but uWSGI forks without telling Python.
+class Children:
+    """
+    Tells a process, for one app, whether a child that was forked from it serves the app.
+
+    Then what this process publishes may be heard by nobody there. The byte that a child sets is shared
+    memory, made right before the first fork.
+    """
+
+    def __init__(self) -> None:
+        self._own: mmap.mmap | None = None  # set by the children of this process
+        self._parents: mmap.mmap | None = None  # set by this process
+        _families[id(self)] = self
+
+    @property
+    def serve(self) -> bool:
+        """Whether a child has served a request."""
+        return self._own is not None and self._own[0] == 1
+
+    def tell_parent(self) -> None:
+        """Say that this process serves, to the one that it was forked from, if any."""
+        if self._parents is not None:
+            self._parents[0] = 1
+
+    def _before_fork(self) -> None:
+        if self._own is None:
+            try:
+                self._own = mmap.mmap(-1, 1)
+            except OSError:
+                pass  # no memory is left: then a warning is missing later, and nothing else
+
+    def _in_child(self) -> None:
+        self._parents, self._own = self._own, None
+
+
+def forks() -> int:
+    """Return a number that is another one in each child process."""
+    return _forks
+
+
+def keep_from_children(file: _HasFile) -> None:
+    """
+    Take a file away from every child that is forked from now on, as long as the object lives and is open.
+
+    In the child its number then belongs to a file that is never ready. So the child cannot read what its
+    parent waits for, does not keep the parent's connection open, cannot change a set of the kernel's that it
+    would share (epoll), and its loop is not kept busy by a file that stays readable and that nobody there
+    reads.
+
+    Args:
+        file (object): Has ``fileno()``, which returns a negative number or raises when it is closed.
+    """
+    _files[id(file)] = file
+
+
+# By id(), because not all of these can be hashed. Weak dictionaries give their values as a list in one step
+# of the interpreter's, while other threads add to them; a WeakSet does not.
+_values: WeakValueDictionary[int, PerProcess[Any]] = WeakValueDictionary()
+_families: WeakValueDictionary[int, Children] = WeakValueDictionary()
+_files: WeakValueDictionary[int, _HasFile] = WeakValueDictionary()
+
+# To ask for the process' number is a call into the kernel, several for each event. Python tells us of its
+# forks; but uWSGI forks without telling Python.
 _process: Callable[[], int] | None = os.getpid if "uwsgi" in sys.modules else None
-
-_per_process: weakref.WeakSet[PerProcess[Any]] = weakref.WeakSet()
 
 _forks = 0
 
 
-def forks() -> int:
-    """
-    Return a number that is another one in a child process.
-
-    A child inherits every greenlet, and its loop runs the copies as soon as anything in it waits. Those that look after streams end when they
-    see another number than at their begin: the sockets are the parent's, and each byte would go out twice.
-    """
-    return _forks
+def _living(objects: WeakValueDictionary[int, T]) -> list[T]:
+    return [found for reference in objects.valuerefs() if (found := reference()) is not None]
 
 
-def _forget_parent() -> None:
+def _before_fork() -> None:
+    for family in _living(_families):
+        family._before_fork()  # noqa: SLF001
+
+
+def _begin_child() -> None:
     global _forks  # noqa: PLW0603
     _forks += 1
-    for values in list(_per_process):
+    for values in _living(_values):
         values.forget()
+    for family in _living(_families):
+        family._in_child()  # noqa: SLF001
+    _take_files_away()
+
+
+def _take_files_away() -> None:
+    never_ready = None
+    for file in _living(_files):
+        try:
+            if (fileno := file.fileno()) >= 0:
+                if never_ready is None:
+                    # The reading end of a pipe into which nobody writes, and whose other end stays open.
+                    never_ready, _ = os.pipe()
+                os.dup2(never_ready, fileno, inheritable=False)
+        except (OSError, ValueError):
+            pass  # it was closed; or no file is left
+    _files.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)
+    os.register_at_fork(before=_before_fork, after_in_child=_begin_child)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import gevent
 import gevent.monkey
@@ -10,10 +14,13 @@ import gevent.socket
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Waiter
 
-from .waiting import Backend, Wakeup
+from .waiting import TURN_SECONDS, Backend, Wakeup
 
 __all__ = ["GREENLETS"]
 
+T = TypeVar("T")
+
+_LOOK_AT_CLOCK = 16  # items between two looks at the clock
 
 _native_sleep: Callable[[float], None] = gevent.monkey.get_original("time", "sleep")
 
@@ -60,6 +67,55 @@ class _GreenletWakeup:
         return rung
 
 
+class _OwnGreenlet(gevent.Greenlet):  # type: ignore[misc]
+    """
+    A greenlet whose copy in a forked child never comes back from a wait.
+
+    A child inherits all greenlets, and its loop would run the copies as soon as anything in it waits: the sockets
+    are the parent's, and each byte would be read by one of the two and written by both.
+    """
+
+    def __init__(self, run: Callable[[], None], name: str) -> None:
+        super().__init__(run)
+        self.name = name
+        _alive.add(self)
+        self.rawlink(_alive.discard)
+
+
+# Held here, for nothing may let go of a copy in a child: that would raise GreenletExit in it, and run its ``finally``.
+_alive: set[_OwnGreenlet] = set()
+
+
+def _park_copies() -> None:
+    forker = gevent.getcurrent()
+    for greenlet in _alive:
+        if greenlet is not forker:  # which the child is, and goes on as
+            # Whoever wakes it looks these up on the greenlet itself.
+            greenlet.switch = _stop_watching
+            greenlet.throw = _do_nothing
+
+
+def _do_nothing(*_: Any) -> None:
+    """Stand in the place of what would raise in a copy."""
+
+
+def _stop_watching(waiter: object = None, *_: Any) -> None:
+    """
+    Stand in the place of what would let a copy go on, and stop what called it.
+
+    A file that nobody here reads stays ready, and would keep the loop busy. gevent tells nobody which of its
+    watchers a wait belongs to, so the waiter's referrers are asked. That takes some milliseconds, once for each wait
+    that a child inherited.
+    """
+    for values in gc.get_referrers(waiter) if isinstance(waiter, Waiter) else ():
+        for watcher in gc.get_referrers(values) if type(values) is tuple else ():
+            if getattr(watcher, "args", None) is values and hasattr(watcher, "stop"):
+                watcher.stop()
+
+
+os.register_at_fork(after_in_child=_park_copies)
+
+
 class _Greenlets:
     is_preemptive = False
 
@@ -67,7 +123,8 @@ class _Greenlets:
         return _GreenletWakeup()
 
     def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
-        greenlet = gevent.spawn(run)
+        greenlet = _OwnGreenlet(run, name)
+        greenlet.start()
 
         def interrupt() -> None:
             greenlet.kill(block=False)
@@ -84,6 +141,17 @@ class _Greenlets:
         else:
             gevent.sleep(0)
         return True
+
+    def in_turns(self, items: Sequence[T]) -> Iterator[T]:
+        if len(items) <= _LOOK_AT_CLOCK:
+            yield from items
+            return
+        until = time.monotonic() + TURN_SECONDS
+        for number, item in enumerate(items, 1):
+            yield item
+            if not number % _LOOK_AT_CLOCK and time.monotonic() >= until:
+                self.give_way()
+                until = time.monotonic() + TURN_SECONDS
 
     def wait_readable(self, fileno: int, timeout: float) -> None:
         try:

@@ -1,58 +1,23 @@
-"""
-What runs this process, and what it gives: the client's socket, its capacity, whether it stops.
-
-Everything that depends on a server's insides is here, and ends in "unknown" where they look different.
-"""
+"""What runs this process: which server, its capacity, whether it stops; and one request's connection to it."""
 
 from __future__ import annotations
 
-import errno
 import socket
-import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .gunicorn import gunicorn_worker
+from .sockets import shut
 
-__all__ = [
-    "KEEPALIVE_SECONDS",
-    "USER_TIMEOUT_MARGIN_SECONDS",
-    "Server",
-    "bound_buffer",
-    "bound_waits",
-    "client_socket",
-    "close_after_answer",
-    "cut",
-    "forget_error",
-    "hang_up",
-    "hush_timeout",
-    "inspect_server",
-    "is_gevent_patched",
-    "is_server_asking",
-    "plain_response",
-    "sends_whole_body",
-]
+__all__ = ["Connection", "Server", "close_after_answer", "connect", "inspect_server", "is_gevent_patched"]
 
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
 _STREAMS_SHARE = 0.8
 _UNKNOWN_CAPACITY = 1_250
 _UNLIMITED_FILES = 1_000_000
-
-KEEPALIVE_SECONDS = 5
-"""How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is missed within 30 s."""
-
-USER_TIMEOUT_MARGIN_SECONDS = 2
-"""How much later than our watchdog the kernel gives up a client that stops reading in the middle of a large write: whose clock is first says why it ended."""
-
-# Not on every system.
-_KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(
-    getattr(socket, name) for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL") if hasattr(socket, name)
-)
-_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
-
-_SEND_BUFFER_BYTES = 64 * 1024  # the kernel doubles it; without, one stalled client holds up to 3.3 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +37,11 @@ class Server:
     def stopping(self) -> bool:
         """Whether it was told to stop, and waits for its streams."""
         return self.worker is not None and not self.worker.alive
+
+    @property
+    def is_gevent_worker(self) -> bool:
+        """Whether this is gunicorn's gevent worker, or a kind of it."""
+        return self.worker is not None and "gevent" in sys.modules
 
     @property
     def kind(self) -> str:
@@ -131,6 +101,33 @@ def is_gevent_patched() -> bool:
     return monkey is not None and monkey.is_module_patched("socket") and monkey.is_module_patched("threading")
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What one response is sent by."""
+
+    server: Server
+    """The server of this process."""
+    sock: socket.socket | None
+    """The client's socket, where the server shows it."""
+    start_response: Any
+    """What the server gave; its owner is the server's own object for this response, where no middleware is between."""
+    close_after_answer: Callable[[], None]
+    """Lets the connection end with the answer that is about to begin."""
+
+
+def connect(server: Server, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Connection:
+    """
+    Return what the response to a request is sent by.
+
+    Args:
+        server (Server): Of this process.
+        environ (dict): The request's.
+        start_response (Callable | None): What the server gave.
+    """
+    sock = client_socket(environ, start_response)
+    return Connection(server, sock, start_response, partial(close_after_answer, environ, start_response))
+
+
 def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> socket.socket | None:
     """
     Return the socket that a response goes to, or ``None`` where the server does not show it.
@@ -170,151 +167,9 @@ def close_after_answer(environ: dict[str, Any], start_response: Callable[..., An
     if module == "gunicorn.http.wsgi" and hasattr(handler, "force_close"):
         handler.force_close()
         # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it sees that at once.
-        _shut(handler.sock, socket.SHUT_RD)
+        shut(handler.sock, socket.SHUT_RD)
     elif module == "gevent.pywsgi":
         handler.close_connection = True
-
-
-def plain_response(worker: Any, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Any:
-    """
-    Return gunicorn's response object where its gevent worker (:attr:`Server.worker`) writes a body as it is to a plain socket of its own.
-
-    Not under TLS, HTTP/2 or uWSGI's protocol, nor where a middleware has put its own ``start_response`` in between. Whether the server sends
-    this very body is another question: see :func:`is_server_asking`.
-    """
-    ggevent, wsgi, sockets = (
-        sys.modules.get(name) for name in ("gunicorn.workers.ggevent", "gunicorn.http.wsgi", "gevent.socket")
-    )
-    if ggevent is None or wsgi is None or sockets is None:
-        return None
-    response: Any
-    response, sock = getattr(start_response, "__self__", None), environ.get("gunicorn.socket")
-    known = (
-        type(response) is wsgi.Response
-        and response.sock is sock
-        and type(sock) is sockets.socket
-        and isinstance(worker, ggevent.GeventWorker)
-        and type(worker).handle_request is ggevent.GeventWorker.handle_request
-        and getattr(worker.cfg, "protocol", "http") == "http"
-        and not _is_http2(environ)
-    )
-    return response if known else None
-
-
-def sends_whole_body(response: Any) -> bool:
-    """Say whether gunicorn's response, with its headers set, sends everything that it is given: no length was announced, and the status allows a body."""
-    return response.response_length is None and not getattr(
-        response, "_omits_body", False
-    )  # since gunicorn 26.1; before, it sent one all the same
-
-
-def is_server_asking(body: object) -> bool:
-    """
-    Say, in a comparison of the body with something else, whether it is gunicorn's worker that compares: then this is what it will iterate.
-
-    Before it sends a body it asks whether that equals a mark of its own. Any middleware that wraps or transforms the body makes the
-    worker ask its own object instead; some of those pass the question on, so what the worker holds must be this very object.
-    """
-    asking = sys._getframe(2)  # noqa: SLF001
-    base = sys.modules.get("gunicorn.workers.base_async")
-    return (
-        base is not None
-        and asking.f_code is base.AsyncWorker.is_already_handled.__code__
-        and asking.f_locals["respiter"] is body
-    )
-
-
-def bound_buffer(sock: socket.socket) -> None:
-    """Let the kernel hold little for a client that stops reading: before the first byte, for later it may have taken megabytes."""
-    try:
-        getattr(sock, "_sock", sock).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-    except OSError:
-        pass  # closed already: the first write will tell
-
-
-def bound_waits(sock: socket.socket, write_timeout_seconds: float) -> None:
-    """
-    Let the kernel notice a client that vanished.
-
-    Args:
-        sock (socket.socket): A connected one; anything but TCP is left alone.
-        write_timeout_seconds (float): When our own watchdog cuts a blocked write.
-    """
-    inner = getattr(sock, "_sock", sock)  # gevent's own methods would each ask first whether it is still open
-    try:
-        if inner.family not in (socket.AF_INET, socket.AF_INET6):
-            return
-        inner.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option in _KEEPALIVE_OPTIONS:
-            inner.setsockopt(socket.IPPROTO_TCP, option, KEEPALIVE_SECONDS)
-        if _USER_TIMEOUT is not None:
-            inner.setsockopt(
-                socket.IPPROTO_TCP,
-                _USER_TIMEOUT,
-                int(1000 * (write_timeout_seconds + USER_TIMEOUT_MARGIN_SECONDS)),
-            )
-    except OSError:
-        pass  # closed already: the first write will tell
-
-
-def forget_error(sock: socket.socket) -> None:
-    """Take a time-out of the kernel off the socket: the server's next write then ends quietly, in EPIPE."""
-    try:
-        sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    except OSError:
-        pass
-
-
-def hush_timeout() -> None:
-    """
-    Raise ``EPIPE`` in place of a time-out of the kernel's that is on its way through the server; return if there is none.
-
-    Called last where a server closes a body, which it does in a ``finally``. The kernel may give a client up before our watchdog does: its clock
-    starts with the first byte that is not acknowledged, ours with the first write that waits. The write then fails with ``ETIMEDOUT``, which servers
-    take for a fault and log with a traceback; ``EPIPE`` they know as a client that left.
-
-    Raises:
-        BrokenPipeError: In place of that error, and from it.
-    """
-    error = sys.exc_info()[1]
-    if isinstance(error, GeneratorExit):
-        error = error.__context__  # middleware that is a generator is closed on the way
-    if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
-        raise BrokenPipeError(
-            errno.EPIPE, "the client takes nothing, and the kernel has given it up"
-        ) from error
-
-
-def cut(sock: socket.socket) -> None:
-    """
-    End a connection whose other end takes nothing: a write that waits for it raises ``EPIPE``, which every server takes quietly.
-
-    What the kernel still holds for it is thrown away when the server closes the socket.
-    """
-    inner = getattr(sock, "_sock", sock)
-    try:
-        inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    except OSError:
-        pass  # closed already
-    _shut(sock, socket.SHUT_RDWR)
-
-
-def hang_up(sock: socket.socket) -> None:
-    """
-    End a connection behind what was sent.
-
-    The server closes it too; but gthread's accepting thread would first wait for each other end to do so.
-    """
-    _shut(sock, socket.SHUT_RDWR)
-
-
-def _shut(sock: socket.socket, how: int) -> None:
-    inner = getattr(sock, "_sock", sock)
-    try:
-        # The plain method: TLS would first forget its state, under the feet of the write that waits.
-        socket.socket.shutdown(inner, how) if isinstance(inner, socket.socket) else inner.shutdown(how)
-    except OSError:
-        pass  # closed or reset already
 
 
 def _is_http2(environ: dict[str, Any]) -> bool:

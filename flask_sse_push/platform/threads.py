@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import select
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from .waiting import Backend, Wakeup
 
 __all__ = ["THREADS"]
+
+T = TypeVar("T")
 
 
 class _ThreadWakeup:
@@ -41,6 +45,12 @@ class _Threads:
         return _ThreadWakeup()
 
     def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
+        monkey = sys.modules.get("gevent.monkey")
+        if monkey is not None and monkey.is_module_patched("threading"):
+            # threading would start a greenlet, too; but not one that ends with its process.
+            from .greenlets import GREENLETS
+
+            return GREENLETS.spawn(run, name)
         threading.Thread(target=run, name=name, daemon=True).start()
         return _nothing
 
@@ -48,6 +58,9 @@ class _Threads:
         # A thread that gives the interpreter away for less may get it back before anybody else had it.
         time.sleep(0.001)
         return True
+
+    def in_turns(self, items: Sequence[T]) -> Iterator[T]:
+        return iter(items)
 
     def wait_readable(self, fileno: int, timeout: float) -> None:
         poll = select.poll()  # unlike select(), any file number will do

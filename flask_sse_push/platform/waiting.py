@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from .fork import forks
-
-__all__ = ["TURN_SECONDS", "Backend", "Wakeup", "in_turns"]
+__all__ = ["TURN_SECONDS", "Backend", "Wakeup"]
 
 TURN_SECONDS = 0.002
 """How long a loop over all streams keeps others from running, about: a page that needs four turns of its own then waits for some 8 ms."""
-
-_LOOK_AT_CLOCK = 16  # items between two looks
 
 T = TypeVar("T")
 
@@ -54,21 +49,12 @@ class Backend(Protocol):
     def give_way(self) -> bool:
         """Let all others that are ready run once. False where the caller cannot make way: it is the loop itself."""
 
+    def in_turns(self, items: Sequence[T]) -> Iterator[T]:
+        """
+        Return the items one after the other, and give way to others every :data:`TURN_SECONDS`.
+
+        Threads just iterate: the interpreter itself makes a long loop give way.
+        """
+
     def wait_readable(self, fileno: int, timeout: float) -> None:
         """Wait until a file is readable, at most ``timeout`` seconds."""
-
-
-def in_turns(backend: Backend, items: Sequence[T]) -> Iterator[T]:
-    """Return items one after the other, and make way for others now and then. (Threads are made to give way by the interpreter itself.)"""
-    if backend.is_preemptive or len(items) <= _LOOK_AT_CLOCK:
-        yield from items
-        return
-    born = forks()
-    until = time.monotonic() + TURN_SECONDS
-    for number, item in enumerate(items, 1):
-        yield item
-        if not number % _LOOK_AT_CLOCK and time.monotonic() >= until:
-            backend.give_way()
-            if forks() != born:
-                return  # the items are the parent's
-            until = time.monotonic() + TURN_SECONDS

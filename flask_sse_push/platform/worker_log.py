@@ -29,10 +29,17 @@ class _GunicornLog(logging.Handler):
 
     def createLock(self) -> None:  # noqa: N802  # logging's own name
         """
-        Do without: the handlers behind gunicorn's logger have their own, and one around them would be held
-        while they wait.
+        Do without a lock: the handlers behind gunicorn's logger have locks of their own, and one around them
+        would be held while they wait.
         """
         self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit a record that the filters let through; from Python 3.13 on, logging's own insists on a lock."""
+        kept = self.filter(record)
+        if kept:
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return bool(kept)
 
     def emit(self, record: logging.LogRecord) -> None:
         worker = nearest_worker()

@@ -83,7 +83,7 @@ def test_client_is_who_the_key_says(sse):
 
 
 def documented_key():
-    text = (Path(__file__).parents[2] / "docs/deployment.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs/limits.md").read_text(encoding="utf-8")
     names = {}
     exec(re.search(r"```python\n(import ipaddress\n.*?)```", text, re.DOTALL)[1], names)
     return names["client_key"]

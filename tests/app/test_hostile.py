@@ -91,6 +91,32 @@ def test_any_query_is_answered(shop, query, method):
             ]
 
 
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("channel=", 400),
+        ("channel=%00", 400),
+        ("channel=%0d%0aSet-Cookie:x", 400),
+        ("channel=%ff%fe", 400),
+        ("channel=*", 400),
+        ("channel=" + "x" * 5000, 400),
+        ("&".join(f"channel=c{number}" for number in range(40)), 400),
+        ("channel[]=news", 200),  # another field, so the default channel is asked for
+        ("channel=news,sse", 400),
+        ("%00=%00&" * 20, 200),
+        ("channel=closed", 403),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_hostile_query_is_refused(shop, query, status):
+    """What is no list of channels is refused, and what is no channel that is asked for asks for nothing."""
+    _, client, _, _ = shop
+    with client.get("/events?" + query) as response:
+        assert response.status_code == status
+        if status == 200:
+            assert read_events(response)[0] == []
+
+
 @settings(max_examples=100)
 @given(raw=st.text(alphabet="%0123456789abcdefABCDEF&=;+?#/\\channelst_vid-.~", max_size=60))
 def test_any_raw_query_is_answered(shop, raw):

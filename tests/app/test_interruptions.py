@@ -75,7 +75,7 @@ for attempt in range(300):
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
 first = int(publish("again").rpartition("-")[2])
 assert int(publish("again").rpartition("-")[2]) == first + 1
-assert sse._state().stats()["last_event_id"].endswith(f"-{first + 1}")
+assert sse.stats()["last_event_id"].endswith(f"-{first + 1}")
 print("fine")
 """
     )
@@ -176,7 +176,7 @@ def test_stream_without_files_left_holds_no_place():
 import os, resource
 from flask import Flask
 from flask_sse_push import sse
-from flask_sse_push.streams.heartbeat import process_heartbeat
+from flask_sse_push.streams.registry import process_registry
 from flask_sse_push.testing import open_stream
 app = Flask("full")
 app.register_blueprint(sse)
@@ -186,43 +186,8 @@ soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
 with open_stream(client, "/events") as stream:
     assert stream.response.status_code == 200
-    assert len(process_heartbeat.get()) == 1
-assert len(process_heartbeat.get()) == 0
+    assert len(process_registry.get()) == 1
+assert len(process_registry.get()) == 0
 print("fine")
 """
     run_script(script)
-
-
-@main_thread_only
-def test_signal_handler_that_raises_does_not_end_who_rings():
-    """In greenlets a handler interrupts whichever runs: where that is the ringer, it rings on."""
-    run_script("""
-import gevent, signal
-from flask_sse_push.streams import fanout as fanouts
-from flask_sse_push.platform.backends import current_backend
-
-interrupted = []
-
-def handle(_, frame):
-    if frame is not None and frame.f_code.co_filename == fanouts.__file__ and frame.f_code.co_name in ("_gather", "_wait"):
-        interrupted.append(frame.f_code.co_name)
-        raise TimeoutError("too late")
-
-def work():
-    bell = current_backend().wakeup()
-    fanout = fanouts.Fanout(lambda: [bell])
-    fanout.join()
-    signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-    with gevent.Timeout(10):
-        while len(interrupted) < 3:
-            fanout.announce(False)
-            gevent.sleep(0)
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)
-    bell.wait(0.05)  # what was announced before
-    fanout.announce(False)
-    assert bell.wait(5)
-    print("fine")
-
-gevent.spawn(work).get()
-""")

@@ -66,6 +66,18 @@ def test_query_resumes_as_the_header_does(client, sse):
     assert [event.last_event_id for event in events] == ids[3:]
 
 
+@pytest.mark.parametrize(
+    "last_event_id", ["feedbeef-7", "%00", "0", "x" * 300, "\u00e9", "-1", "feedbeef-99999999999999999999"]
+)
+def test_id_that_no_log_knows_gets_a_reset(client, sse, last_event_id):
+    """An id that no log knows is told as a gap, never as an error, and the stream is live behind it."""
+    with open_stream(client, "/events", headers={"Last-Event-ID": last_event_id}) as stream:
+        (reset,) = stream.read()
+        assert reset_of(reset) == ("epoch" if last_event_id == "feedbeef-7" else "malformed", ["sse"])
+        sse.publish("live")
+        assert [event.data for event in stream.read()] == ["live"]
+
+
 def test_header_wins_over_the_query(client, sse):
     """A browser that reconnects repeats the old URL: what its header says is newer."""
     ids = publish(sse, "sse", times=4)

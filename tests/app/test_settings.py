@@ -10,7 +10,8 @@ from flask import Flask
 
 from flask_sse_push import ConfigurationError, SSEPush
 from flask_sse_push.bus import MemoryBus
-from flask_sse_push.extension.settings import PREFIX, Settings, read_settings
+from flask_sse_push.extension.config import PREFIX
+from flask_sse_push.extension.settings import Settings, read_settings
 from tests.needs import needs
 from tests.support import FACTOR
 
@@ -320,7 +321,7 @@ def use_stats(app, sse):
 def use_command(app, sse):
     from flask_sse_push.operations.cli import EXTENSION_KEY
 
-    app.extensions[EXTENSION_KEY].bus()
+    app.extensions[EXTENSION_KEY].process()
 
 
 @pytest.mark.parametrize("use", [use_request, use_publish, use_stats, use_command])

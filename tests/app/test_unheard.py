@@ -132,7 +132,7 @@ def test_second_app_with_a_named_bus_is_not_warned_of(factory, caplog, tmp_path)
     app.test_client().get("/ping")
     with job.app_context():
         factory.sse.publish("heard")
-    job.extensions["flask_sse_push"].bus().close()
+    job.extensions["flask_sse_push"].process().bus.close()
     assert warnings(caplog) == []
 
 

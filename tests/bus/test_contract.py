@@ -416,8 +416,8 @@ def test_forked_child_publishes_with_a_bus_of_its_own(store):
 
 def make_hub(bus, **settings):
     read = read_settings({f"SSE_PUSH_{key.upper()}": value for key, value in settings.items()})
-    hub = Hub(bus, read, dict)
-    hub.wait_until_ready(10 * FACTOR)
+    hub = Hub(bus, read.log_options(), dict)
+    hub.place(None, 10 * FACTOR)
     return hub
 
 

@@ -11,12 +11,13 @@ import pytest
 from blinker import Signal
 
 from flask_sse_push.bus import BusOptions, MemoryBus, Retention
-from flask_sse_push.bus import exclusive, memory
+from flask_sse_push.bus import memory
+from flask_sse_push.platform import locks
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, alarms
 
-OURS = {memory.__file__, exclusive.__file__}
+OURS = {memory.__file__, locks.__file__}
 
 
 @pytest.fixture

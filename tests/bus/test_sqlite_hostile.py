@@ -11,7 +11,7 @@ import pytest
 from flask_sse_push import BusUnavailable
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
-from flask_sse_push.core.log import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
+from flask_sse_push.core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from tests.bus.test_contract import Follower, block
 from tests.support import FACTOR, MS, eventually
 

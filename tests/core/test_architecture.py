@@ -61,7 +61,9 @@ def imports(module, everywhere=True):
 
 
 def _at_import(tree):
-    """The nodes that run when the module is imported: not those in functions, nor those for type checkers only."""
+    """
+    The nodes that run when the module is imported: not those in functions, nor those for type checkers only.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
@@ -88,7 +90,10 @@ ROOMS = {
     "extension": {"errors", "signals", "version", "core", "platform", "bus", "streams"},
     "operations": {"errors", "signals", "version", "core", "platform", "bus", "streams", "extension"},
 }
-"""What the modules of each room may import beside their own room; ``""`` is the package itself, with the public paths."""
+"""
+What the modules of each room may import beside their own room; ``""`` is the package itself, with the public
+paths.
+"""
 
 PUBLIC = {"__init__", "errors", "signals", "testing", "version"}
 
@@ -105,7 +110,10 @@ FOREIGN = {
 
 
 def room_of(module):
-    """The room of a module: the folder it is in, ``""`` for the public paths, and ``None`` for what is in no room."""
+    """
+    The room of a module: the folder it is in, ``""`` for the public paths, and ``None`` for what is in no
+    room.
+    """
     first, dot, _ = module.partition(".")
     if dot or first in ROOMS:
         return first if first in ROOMS else None
@@ -230,7 +238,9 @@ def test_module_lists_its_names(module):
     ):
         return
     lists = [
-        node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
     ]
     assert len(lists) == 1
     names = ast.literal_eval(lists[0])

@@ -1,4 +1,7 @@
-"""The decoder reads as the standard says, by the standard's own examples, and complains where a browser is silent."""
+"""
+The decoder reads as the standard says, by the standard's own examples, and complains where a browser is
+silent.
+"""
 
 import re
 import time
@@ -26,7 +29,10 @@ def events(stream):
 
 def test_example_of_three_messages():
     """WHATWG 9.2.1: three messages, the second of two lines."""
-    stream = b"data: This is the first message.\n\ndata: This is the second message, it\ndata: has two lines.\n\ndata: This is the third message.\n\n"
+    stream = (
+        b"data: This is the first message.\n\ndata: This is the second message, it\n"
+        b"data: has two lines.\n\ndata: This is the third message.\n\n"
+    )
     assert events(stream) == [
         ("message", "This is the first message.", ""),
         ("message", "This is the second message, it\nhas two lines.", ""),
@@ -73,7 +79,10 @@ def test_example_of_four_blocks_without_the_last_blank_line():
 
 
 def test_example_of_empty_data():
-    """WHATWG 9.2.6: data without a value is an empty event, two of them a single newline, and an open block is discarded."""
+    """
+    WHATWG 9.2.6: data without a value is an empty event, two of them a single newline, and an open block is
+    discarded.
+    """
     assert events(b"data\n\ndata\ndata\n\ndata:") == [("message", "", ""), ("message", "\n", "")]
 
 
@@ -182,7 +191,9 @@ def test_decoder_refuses_what_a_browser_drops_silently(stream, message):
 
 
 def test_decoder_counts_the_bytes_of_an_event():
-    """The field lines of an event, each with its line end, may be max_event_bytes long together, and no more."""
+    """
+    The field lines of an event, each with its line end, may be max_event_bytes long together, and no more.
+    """
     stream = b"id: 1\nevent: a\r\ndata: xy\n\n"
     size = len(b"id: 1\nevent: a\ndata: xy\n")
     for pieces in ([stream], [bytes([byte]) for byte in stream]):
@@ -400,7 +411,9 @@ def pieces_of(stream, cuts):
 @settings(max_examples=600)
 @given(stream=any_stream, cuts=cuts)
 def test_decoder_reads_any_bytes_by_the_letter(stream, cuts):
-    """Any bytes, cut anywhere, are read as the standard says, or refused if a browser would repair or drop any."""
+    """
+    Any bytes, cut anywhere, are read as the standard says, or refused if a browser would repair or drop any.
+    """
     seen, last_id, retry, comments, sloppy = by_the_letter(stream)
     decoder, got = Decoder(), []
     try:

@@ -42,7 +42,10 @@ from flask_sse_push.errors import InvalidEvent, SSEPushError
     ],
 )
 def test_encode_writes_one_block_with_lf_only(event, wire):
-    """An event is one block of id, event, retry and data lines; CRLF, CR and LF begin a new data line, and nothing else does."""
+    """
+    An event is one block of id, event, retry and data lines; CRLF, CR and LF begin a new data line, and
+    nothing else does.
+    """
     assert encode(event) == wire
 
 
@@ -79,7 +82,9 @@ class Wait(int, enum.Enum):
     ids=["data", "type", "retry", "id"],
 )
 def test_encode_writes_the_value_that_was_checked(event, wire):
-    """A member of an Enum over str or int is sent by its value, which is what was checked, and not by its name."""
+    """
+    A member of an Enum over str or int is sent by its value, which is what was checked, and not by its name.
+    """
     assert encode(event()) == wire
 
 
@@ -96,7 +101,10 @@ def test_encode_writes_the_value_that_was_checked(event, wire):
     ids=["type", "data", "lines"],
 )
 def test_markup_escapes_nothing_beside_it(event, wire):
-    """What a template gives is a Markup, which escapes every text that is added to it: it is sent as it is, and so is the rest."""
+    """
+    What a template gives is a Markup, which escapes every text that is added to it: it is sent as it is, and
+    so is the rest.
+    """
     assert encode(event()) == wire
 
 
@@ -124,7 +132,10 @@ def test_event_takes_only_text(data):
     ],
 )
 def test_type_that_cannot_be_sent_is_refused(type, message):
-    """A type that would break the block, or belongs to the browser or to this package, is refused with its value shown."""
+    """
+    A type that would break the block, or belongs to the browser or to this package, is refused with its value
+    shown.
+    """
     with pytest.raises(InvalidEvent) as caught:
         Event("x", type=type)
     assert message in str(caught.value)

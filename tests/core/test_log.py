@@ -7,18 +7,16 @@ import tracemalloc
 import pytest
 
 import flask_sse_push.core.log as log_module
-from flask_sse_push.core.log import (
+from flask_sse_push.core import watermarks
+from flask_sse_push.core.cursor import Cursor
+from flask_sse_push.core.entry import (
     CHANNEL_OVERHEAD_BYTES,
     ENTRY_OVERHEAD_BYTES,
-    MAX_BATCH_BYTES,
-    NOTHING,
     PLACE_OVERHEAD_BYTES,
-    PLACE_OVERHEAD_BYTES,
-    Batch,
-    Cursor,
     Entry,
-    Log,
 )
+from flask_sse_push.core.log import MAX_BATCH_BYTES, Log
+from flask_sse_push.core.log_cache import NOTHING, Batch
 
 FOREVER = float("inf")
 
@@ -105,7 +103,10 @@ def test_entry_on_several_channels_is_read_once():
 
 
 def test_entry_on_several_channels_stays_while_one_holds_it():
-    """An entry that one channel has no room for is still read in the other, and is kept and counted until the last has dropped it."""
+    """
+    An entry that one channel has no room for is still read in the other, and is kept and counted until the
+    last has dropped it.
+    """
     log = make_log(length=1)
     append(log, "a", "b")
     append(log, "a")
@@ -208,7 +209,10 @@ def test_quiet_channel_beside_a_busy_one_shows_no_gap():
 
 
 def test_channel_remembers_its_loss_when_it_is_empty():
-    """A channel whose last entry is gone still tells of the loss, and knows its mark when it holds entries again."""
+    """
+    A channel whose last entry is gone still tells of the loss, and knows its mark when it holds entries
+    again.
+    """
     log = make_log(seconds=10)
     append(log, "a", at=0.0)
     append(log, "b", at=20.0)
@@ -232,8 +236,11 @@ def test_position_right_at_the_mark_has_lost_nothing():
 
 
 def test_floor_stands_for_the_marks_that_are_forgotten(monkeypatch):
-    """Above MAX_WATERMARKS the oldest mark falls under a common floor: a gap too many may be told, never one too few."""
-    monkeypatch.setattr(log_module, "MAX_WATERMARKS", 3)
+    """
+    Above MAX_WATERMARKS the oldest mark falls under a common floor: a gap too many may be told, never one too
+    few.
+    """
+    monkeypatch.setattr(watermarks, "MAX_WATERMARKS", 3)
     log = make_log(seconds=10)
     for at, channel in enumerate("abcde"):
         append(log, channel, at=float(at))
@@ -249,7 +256,7 @@ def test_floor_stands_for_the_marks_that_are_forgotten(monkeypatch):
 
 def test_floor_never_falls(monkeypatch):
     """A mark that is older than the floor does not lower it."""
-    monkeypatch.setattr(log_module, "MAX_WATERMARKS", 1)
+    monkeypatch.setattr(watermarks, "MAX_WATERMARKS", 1)
     log = make_log(length=1, head=100)
     append(log, "a", at=0.0)
     append(log, "b", at=0.0)
@@ -306,6 +313,21 @@ def test_holes_leave_nothing_behind():
     assert kept < 50_000
 
 
+def test_dropped_entries_leave_nothing_behind():
+    """However many entries of several channels were dropped for their age, the log holds what came last."""
+    log = make_log(seconds=1)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for second in range(0, 10_000, 2):
+            append(log, "a", "b", at=float(second))
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(log) == 1
+    assert kept < 50_000
+
+
 def test_loss_is_told_once():
     """A gap is told with the first read and not again on the way through what is left of it."""
     log = make_log(length=4, batch_bytes=1)
@@ -321,11 +343,13 @@ def test_loss_is_told_once():
     assert log.read(cursor) is NOTHING
     append(log)
     assert log.read(cursor) == Batch(b"11;", 11, (), None)
-    assert cursor.forgiven == {}
+    assert cursor.reported == {}
 
 
 def test_loss_in_one_channel_is_forgiven_on_the_way_through_another():
-    """While a cursor walks through old entries of one channel, the gap of the other is not told with each step."""
+    """
+    While a cursor walks through old entries of one channel, the gap of the other is not told with each step.
+    """
     log = make_log(length=5, batch_bytes=1)
     for _ in range(5):
         append(log, "slow")
@@ -334,6 +358,25 @@ def test_loss_in_one_channel_is_forgiven_on_the_way_through_another():
     cursor = Cursor(("slow", "busy"), 0, "e")
     told = read_all(log, cursor)
     assert told == ["busy", 1, 2, 3, 4, 5, 21, 22, 23, 24, 25]
+
+
+def test_cursors_at_one_place_share_nothing_when_one_was_told_of_a_loss():
+    """
+    Who was told gets the entries without the loss, and who was not gets them with it, in whatever order they
+    read.
+    """
+    log = make_log(length=5, batch_bytes=1)
+    for _ in range(5):
+        append(log, "slow")
+    for _ in range(20):
+        append(log, "busy")
+    told, told_too = (Cursor(("slow", "busy"), 0, "e") for _ in range(2))
+    for cursor in (told, told_too):
+        assert log.read(cursor) == Batch(b"1;", 1, ("busy",), "evicted", True)
+    assert log.read(told) == Batch(b"2;", 2, (), None, True)
+    assert log.read(Cursor(("slow", "busy"), 1, "e")) == Batch(b"2;", 2, ("busy",), "evicted", True)
+    assert log.read_shared(told_too) is None
+    assert log.read(told_too) == Batch(b"2;", 2, (), None, True)
 
 
 def test_second_loss_is_told_again():
@@ -359,7 +402,7 @@ def test_loss_of_everything_is_told_without_an_entry():
     assert log.read(cursor) is NOTHING
     append(log, at=0.0)
     assert log.read(cursor) == Batch(b"2;", 2, (), None)
-    assert cursor.forgiven == {}
+    assert cursor.reported == {}
 
 
 def test_batch_is_bounded_in_bytes():
@@ -404,7 +447,9 @@ def test_streams_at_one_place_share_their_batch():
 
 
 def test_clients_that_resume_from_all_over_the_history_share_their_bytes():
-    """A whole history's worth of places is joined once each, however many clients come back to each of them."""
+    """
+    A whole history's worth of places is joined once each, however many clients come back to each of them.
+    """
     log = make_log(length=256)
     for _ in range(256):
         append(log, wire=b"." * 100)
@@ -423,7 +468,10 @@ def test_shared_batch_is_not_older_than_the_log():
 
 
 def test_shared_read_gives_what_another_has_just_read():
-    """A second cursor at the same place is served without looking at the entries; where only they can tell, it is not served."""
+    """
+    A second cursor at the same place is served without looking at the entries; where only they can tell, it
+    is not served.
+    """
     log = make_log(length=2)
     append(log)
     first, second = Cursor(("a",), 0, "e"), Cursor(("a",), 0, "e")
@@ -530,7 +578,10 @@ def test_real_memory_is_given_back():
 
 
 def test_cursor_of_another_log_has_lost_something_everywhere():
-    """A cursor that belongs to a log that is gone is told of all its channels once, and reads on before all that this log holds."""
+    """
+    A cursor that belongs to a log that is gone is told of all its channels once, and reads on before all that
+    this log holds.
+    """
     log = make_log()
     append(log, "a")
     cursor = Cursor(("a", "b"), 40, "gone")
@@ -553,6 +604,33 @@ def test_cursor_of_another_log_is_not_told_twice_of_what_this_one_lost():
     assert log.read(cursor) == Batch(b"5;", 5, ("a",), "evicted", True)
 
 
+def test_cursor_of_another_log_hears_of_all_that_this_one_loses():
+    """What was reported of the other log, under higher numbers, hides no loss of this one."""
+    other = Log("gone", length=2, seconds=1000.0, max_bytes=1 << 30, batch_bytes=2, head=100)
+    for _ in range(5):
+        append(other, "a")
+    cursor = Cursor(("a",), 0, "gone")
+    assert other.read(cursor).lost == ("a",)
+    log = make_log(length=2)
+    append(log, "a")
+    assert log.read(cursor) == Batch(b"1;", 1, ("a",), "epoch")
+    for _ in range(4):
+        append(log, "a")
+    assert log.read(cursor) == Batch(b"4;5;", 5, ("a",), "evicted")
+
+
+def test_cursor_that_was_told_of_a_loss_shares_reads_again():
+    """Behind the entries that were lost, it gets what other streams at its place have read."""
+    log = make_log(length=2, batch_bytes=1)
+    for _ in range(4):
+        append(log, "a")
+    late, early = Cursor(("a",), 0, "e"), Cursor(("a",), 3, "e")
+    assert log.read(late) == Batch(b"3;", 3, ("a",), "evicted", True)
+    batch = log.read(early)
+    assert log.read_shared(late) is batch
+    assert (late.position, numbers(batch)) == (4, [4])
+
+
 def test_cursor_of_another_log_reads_nothing_from_an_empty_one():
     """An empty log tells that something is lost, and has nothing to add."""
     assert make_log().read(Cursor(("a",), 3, "gone")) == Batch(b"", 0, ("a",), "epoch")
@@ -563,7 +641,10 @@ class Interrupted(Exception):
 
 
 def is_interrupted(call, lines):
-    """Run a call and raise out of it, as a signal handler does, when it has run so many lines of the log. Return whether it came to that."""
+    """
+    Run a call, and raise out of it after so many lines of the log, as a signal handler does; say whether it
+    did.
+    """
 
     def trace(frame, event, argument):
         nonlocal lines
@@ -585,51 +666,18 @@ def is_interrupted(call, lines):
     return False
 
 
-def ends(call):
-    return not is_interrupted(call, 10_000)
-
-
-def interrupted_append(lines):
-    log = make_log(length=2, max_bytes=6 * weight(2, "a", "b"))
-    for _ in range(4):
-        append(log, "a", "b")
-    return (
-        log,
-        Cursor(("a", "b"), log.head, "e"),
-        is_interrupted(lambda: append(log, "c", "b", "a", wire=b"5;"), lines),
-    )
-
-
-def test_interrupted_append_leaves_a_log_that_can_be_emptied():
-    """Wherever a signal handler raises within append, what is there expires, and the next entry is kept and shows the hole."""
+def test_append_that_was_cut_short_shows_as_a_hole():
+    """Wherever an exception comes out of an append, the next one begins the log anew behind a gap."""
     for lines in itertools.count(1):
-        log, _, _ = interrupted_append(lines)
-        assert ends(lambda log=log: log.expire(FOREVER)), lines
-        log, cursor, was_interrupted = interrupted_append(lines)
+        log = make_log(length=2, max_bytes=6 * weight(2, "a", "b"))
+        for _ in range(4):
+            append(log, "a", "b")
+        cursor = Cursor(("a", "b"), log.head, "e")
+        if not is_interrupted(lambda log=log: append(log, "c", "b", "a", wire=b"5;"), lines):
+            break
         log.expire(FOREVER)
-        assert len(log) == 0
         log.append(Entry(6, ("a",), b"6;", 0.0))
         batch = log.read(cursor)
-        assert numbers(batch) == [6]
-        assert bool(batch.lost) or not was_interrupted
-        if not was_interrupted:
-            break
-    assert lines > 20
-
-
-def test_interrupted_expiry_hides_no_gap():
-    """Wherever a signal handler raises while old entries go, a cursor that stood before them is told or reads them all, and the rest goes later."""
-    for lines in itertools.count(1):
-        log = make_log(seconds=10)
-        for channels in (("a",), ("a", "b"), ("b",), ("a", "b")):
-            append(log, *channels)
-        was_interrupted = is_interrupted(lambda: log.expire(50), lines)
-        for channel, kept in (("a", [1, 2, 4]), ("b", [2, 3, 4])):
-            batch = log.read(Cursor((channel,), 0, "e"))
-            assert batch.lost == (channel,) or numbers(batch) == kept, (lines, channel)
-        assert ends(lambda: log.expire(50)), lines
-        assert (len(log), log.channels) == (0, 0)
-        assert numbers(log.read(Cursor(("a",), append(log, "a") - 1, "e"))) == [5]
-        if not was_interrupted:
-            break
+        assert (numbers(batch), batch.lost) == ([6], ("a", "b"))
+        assert log.size_bytes == weight(2, "a") + CHANNEL_OVERHEAD_BYTES
     assert lines > 20

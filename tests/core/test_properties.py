@@ -9,19 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from flask_sse_push.core import resume
-from flask_sse_push.core.event import RESERVED_PREFIX, RESERVED_TYPES, Event
-from flask_sse_push.core.wire import encode, reset
-from flask_sse_push.core.positions import EventId, parse
-from flask_sse_push.core.log import (
+from flask_sse_push.core.cursor import Cursor
+from flask_sse_push.core.decoder import Decoder, decode
+from flask_sse_push.core.entry import (
     CHANNEL_OVERHEAD_BYTES,
     ENTRY_OVERHEAD_BYTES,
     PLACE_OVERHEAD_BYTES,
-    Cursor,
     Entry,
-    Log,
 )
-from flask_sse_push.core.decoder import Decoder, decode
+from flask_sse_push.core.event import RESERVED_PREFIX, RESERVED_TYPES, Event
+from flask_sse_push.core.log import Log
+from flask_sse_push.core.positions import EventId, parse
+from flask_sse_push.core.wire import encode
 from flask_sse_push.errors import InvalidEvent
 
 text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -67,7 +66,9 @@ def read_by_httpx_sse(chunks):
 
 @given(sent=st.lists(events, max_size=4), cuts=st.lists(st.integers(0, 300), max_size=8))
 def test_decoder_reads_what_was_encoded(sent, cuts):
-    """Decoding what was encoded gives the events back, with line ends normalised, wherever the bytes are cut."""
+    """
+    Decoding what was encoded gives the events back, with line ends normalised, wherever the bytes are cut.
+    """
     decoder = Decoder()
     seen = [event for piece in pieces(b"".join(map(encode, sent)), cuts) for event in decoder.feed(piece)]
     decoder.close()
@@ -125,9 +126,12 @@ def test_any_text_is_a_position_or_none(text):
     head=st.integers(0, 50),
 )
 def test_any_start_is_within_the_log(text, head):
-    """Wherever a client says it stopped, the stream begins between 0 and the head, and says why when it cannot prove it."""
+    """
+    Wherever a client says it stopped, the stream begins between 0 and the head, and says why when it cannot
+    prove it.
+    """
     log = Log("now", length=5, seconds=10, max_bytes=1 << 20, head=head)
-    start = resume.start(log, text)
+    start = log.place(text)
     assert 0 <= start.position <= head
     assert (start.reason is None) == (
         text == "" or (text.startswith("now-") and str(parse(text)) == text and parse(text).sequence <= head)
@@ -152,8 +156,8 @@ class LogModel(RuleBasedStateMachine):
     """
     A list of everything that was ever published, beside a log that forgets.
 
-    A reader gets exactly what came to its channels behind its position, or is told of the channels in which something is missing
-    before it gets anything that came later.
+    A reader gets exactly what came to its channels behind its position, or is told of the channels in which
+    something is missing before it gets anything that came later.
     """
 
     @initialize(length=st.integers(1, 6), entries=st.integers(1, 12), batch=st.integers(1, 5))
@@ -265,7 +269,9 @@ TestLogModel.settings = settings(max_examples=60, stateful_step_count=40, deadli
 @pytest.mark.parametrize("length", [1, 3, 8])
 @given(published=st.lists(channel_sets, max_size=15), position=st.integers(0, 15), channels=channel_sets)
 def test_resumed_cursor_reads_the_suffix_or_is_told(length, published, position, channels):
-    """Who resumes reads exactly what came after, or is told first in which of its channels something is gone."""
+    """
+    Who resumes reads exactly what came after, or is told first in which of its channels something is gone.
+    """
     log = Log("e", length=length, seconds=10, max_bytes=1 << 20)
     for sequence, names in enumerate(published, 1):
         log.append(Entry(sequence, names, b"%d;" % sequence, 0.0))

@@ -43,7 +43,7 @@ def test_text_is_the_characters_themselves(value, text):
 @pytest.mark.parametrize(
     "value",
     [None, 7, b"a", bytearray(b"a"), memoryview(b"a"), ["a"], Imposter("a"), LocalProxy(lambda: "a"), str],
-    ids=repr,
+    ids=lambda value: type(value).__name__,  # the same name in each process
 )
 def test_text_of_anything_else_is_none(value):
     """What is no str, though it says that it is one, is none."""

@@ -4,11 +4,13 @@ import _thread
 import gc
 import logging
 import os
+import select
+import socket
 import sys
 import threading
 import time
 
-from flask import Flask, request
+from flask import Flask, request, stream_with_context
 
 from flask_sse_push import Publisher, publish, sse, stream_closed, stream_opened
 
@@ -142,6 +144,50 @@ def create_app():
             pause(0.05)
             publish(number)
         return {}
+
+    @app.post("/fork-and-wait")
+    def fork_and_wait():
+        """Leave a child behind that waits in its copy of the loop; return its process number."""
+        child = os.fork()
+        if child == 0:
+            try:
+                pause(60)
+            finally:
+                os._exit(0)
+        return {"pid": child}
+
+    @app.get("/relay")
+    def relay():
+        """Stream what somebody sends to a Unix socket."""
+
+        def read():
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(request.args["path"])
+                while piece := sock.recv(1000):
+                    yield piece.decode()
+
+        return sse.response(stream_with_context(read()))
+
+    @app.get("/forking-tokens")
+    def forking_tokens():
+        """The iterable itself forks: the child is this very greenlet, which waits and goes on."""
+
+        def generate():
+            ready, tell = os.pipe()
+            if os.fork() == 0:
+                try:
+                    pause(0.1)
+                    os.write(tell, b"the child went on")
+                finally:
+                    os._exit(0)
+            os.close(tell)
+            while not select.select([ready], [], [], 0)[0]:
+                pause(0.05)
+                yield "waiting"
+            with os.fdopen(ready) as lines:
+                return lines.read()
+
+        return sse.response(generate())
 
     @app.post("/publish-among-finalizers")
     def publish_among_finalizers():

@@ -22,7 +22,7 @@ def set_handler():
             signal.signal(getattr(signal, f"SIG{name}"), lambda number, frame: None)
     if BY == "docs":
         [code] = re.findall(
-            r"```python\n(import signal\n.*?)```", Path("docs/deployment.md").read_text(), re.DOTALL
+            r"```python\n(import signal\n.*?)```", Path("docs/stopping.md").read_text(), re.DOTALL
         )
         exec(code, {})
         return

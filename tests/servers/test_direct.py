@@ -311,11 +311,12 @@ def test_nothing_is_sent_after_a_failure():
     script = """
         import gevent.socket
         from types import SimpleNamespace
-        from flask_sse_push.streams.direct import DirectBell
+        from flask_sse_push.core.session import Action
+        from flask_sse_push.streams.direct import DirectWriter
         from flask_sse_push.platform.greenlets import GREENLETS
 
         class Stream:
-            rest, writing_since, has_more = b"", None, False
+            unsent, has_more, session = b"", False, SimpleNamespace(writing_since=None)
             steps, ended = [b"first", TimeoutError(), b"third"], []
 
             def read(self):
@@ -325,14 +326,14 @@ def test_nothing_is_sent_after_a_failure():
                 return step
 
             def take(self):
-                return b""
+                return Action.WAIT, b""
 
             def cut_off(self):
                 self.ended.append("cut off")
 
         ours, theirs = gevent.socket.socketpair()
         stream, response = Stream(), SimpleNamespace(chunked=True, sock=ours, sent=0)
-        bell = DirectBell(stream, stream, GREENLETS.wakeup(), response)
+        bell = DirectWriter(stream, stream, GREENLETS.wakeup(), response)
         parked = gevent.spawn(bell.wait)
         gevent.sleep(0)
         bell.wake()

@@ -127,28 +127,13 @@ def test_default_limit_leaves_room_for_pages():
             client.close()
 
 
-HOSTILE_QUERIES = [
-    "channel=",
-    "channel=%00",
-    "channel=%0d%0aSet-Cookie:x",
-    "channel=%ff%fe",
-    "channel=*",
-    "channel=" + "x" * 5000,
-    "&".join(f"channel=c{number}" for number in range(40)),
-    "channel[]=a",
-    "channel=a,b",
-    "%00=%00&" * 20,
-]
-
-
-@pytest.mark.parametrize("query", HOSTILE_QUERIES)
-def test_hostile_query_is_refused_quietly(server, query):
+def test_query_of_any_length_is_refused_quietly(server):
     """
-    Whatever stands in the query, the answer is 200, 400 or 403 (gunicorn itself says 414 to a long line) and no event.
+    A query of 5,000 letters gets 400, or 414 from gunicorn itself, and no event. (Other queries: tests/app/test_hostile.py.)
     """
-    with Client(server, f"/events?{query}") as client:
+    with Client(server, "/events?channel=" + "x" * 5000) as client:
         client.until(lambda client: client.status is not None)
-        assert client.status in (200, 400, 403, 414)
+        assert client.status in (400, 414)
         assert client.events == []
     assert "Traceback" not in server.log
 
@@ -345,7 +330,7 @@ def test_vanished_client_is_missed_within_thirty_seconds_by_default():
     """
     The default time-outs add up to less than 30 s: a heartbeat may just have been acknowledged, and the next one starts the kernel's clock.
     """
-    from flask_sse_push.platform.server import KEEPALIVE_SECONDS, USER_TIMEOUT_MARGIN_SECONDS
+    from flask_sse_push.platform.hangups import KEEPALIVE_SECONDS, USER_TIMEOUT_MARGIN_SECONDS
     from flask_sse_push.extension.settings import read_settings
 
     settings = read_settings({})

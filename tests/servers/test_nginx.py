@@ -106,7 +106,7 @@ def check_is_asked_to_come_back(answer, milliseconds):
     assert (letter.last_event_id, letter.retry, letter.events) == ("7", milliseconds, [])
 
 
-PAGES = [("README.md", "Deployment"), ("docs/deployment.md", "Limits for each client")]
+PAGES = [("docs/deployment.md", "nginx"), ("docs/limits.md", "Limits for each client")]
 
 
 @pytest.mark.parametrize(("page", "section"), PAGES)

@@ -83,14 +83,11 @@ def test_stream_tells_of_a_gap_before_anything_else(server, channel):
     assert [event.data for event in events[1:]] == [str(number) for number in range(100, 400)]
 
 
-@pytest.mark.parametrize(
-    "last_event_id", ["feedbeef-7", "%00", "0", "x" * 300, "é", "-1", "feedbeef-99999999999999999999"]
-)
-def test_stream_answers_any_last_event_id(server, channel, last_event_id):
+def test_stream_answers_a_foreign_last_event_id(server, channel):
     """
-    An id that no log knows gets a reset, never an error.
+    An id that no log knows, in bytes that are no ASCII, gets a reset, never an error. (Other ids: tests/app/test_resume.py.)
     """
-    with Client(server, f"/events?channel={channel}", [f"Last-Event-ID: {last_event_id}"]) as client:
+    with Client(server, f"/events?channel={channel}", ["Last-Event-ID: é"]) as client:
         assert client.wait(1)[0].type == "sse.reset"
         assert client.status == 200
         server.publish("live", channel=channel)

@@ -1,4 +1,4 @@
-"""Answers of a server, looked at before they are used: what answers may be no Redis."""
+"""The answers of a server, checked before they are used: what answers may be no Redis."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from ...core.positions import is_epoch
 from ..base import PublishResult
 
 __all__ = [
-    "Item",
+    "RawEntry",
     "Touched",
-    "accepted",
-    "address",
+    "cluster_slots",
     "count",
     "epoch",
-    "first_stream",
-    "page",
+    "master_address",
+    "milliseconds",
+    "publish_result",
     "server_time",
-    "slots",
-    "texts",
+    "strings",
     "touched",
+    "xrange",
+    "xread",
 ]
 
-_MOST = 1 << 53
-"""Past this Lua, which gives the numbers, has no whole numbers."""
+_MAX_COUNT = 1 << 53
+"""From here on Lua, which gives the numbers, has no whole numbers."""
+
+_MAX_ID_BYTES = 41  # two numbers of 64 bits and a hyphen
+_MAX_TIMESTAMP_DIGITS = 15  # 30,000 years in milliseconds
 
 
 class Touched(NamedTuple):
@@ -33,133 +37,159 @@ class Touched(NamedTuple):
 
     epoch: str
     prefix: bytes
+    """How the ids of the log begin in the stream."""
     head: int
     now: int
+    """The server's clock, in milliseconds."""
     owner: bytes
+    """The name of the app that owns the log, if that is another one; all other fields are empty then."""
 
 
-class Item(NamedTuple):
-    """One entry of a stream, its fields not looked at."""
+class RawEntry(NamedTuple):
+    """One entry of a stream, its fields not checked."""
 
     id: bytes
     generation: int
     sequence: int
     fields: Any
 
+    @property
+    def number(self) -> tuple[int, int]:
+        """Both parts of the id, which rise from entry to entry."""
+        return self.generation, self.sequence
 
-def accepted(answer: object) -> PublishResult:
+
+def publish_result(answer: object) -> PublishResult:
     """
     Return what the script PUBLISH said.
 
     Raises:
         redis.InvalidResponse: It said something else.
     """
-    if type(answer) is not list or len(answer) != 3:
-        raise _wrong("PUBLISH", answer)
-    sequence = count(answer[1])
+    found, number, repeated = _list("PUBLISH", answer, 3)
+    sequence = count(number)
     if not sequence:
         raise _wrong("PUBLISH", answer)
-    return PublishResult(f"{epoch(answer[0])}-{sequence}", sequence, is_repeated=count(answer[2]) == 1)
+    return PublishResult(f"{epoch(found)}-{sequence}", sequence, is_repeated=count(repeated) == 1)
 
 
 def touched(answer: object) -> Touched:
-    """Return what the script TOUCH said; see :func:`accepted`."""
-    if type(answer) is not list or len(answer) != 5:
+    """Return what the script TOUCH said; see :func:`publish_result`."""
+    found, prefix, head, now, owner = _list("TOUCH", answer, 5)
+    if type(prefix) is not bytes or type(owner) is not bytes:
         raise _wrong("TOUCH", answer)
-    if type(answer[1]) is not bytes or type(answer[4]) is not bytes:
+    if owner:
+        return Touched("", b"", 0, 0, owner)
+    if not prefix.endswith(b"-") or not prefix[:-1].isdigit():
         raise _wrong("TOUCH", answer)
-    if answer[4]:
-        return Touched("", b"", 0, 0, answer[4])
-    if not answer[1].endswith(b"-") or not answer[1][:-1].isdigit():
-        raise _wrong("TOUCH", answer)
-    return Touched(epoch(answer[0]), answer[1], count(answer[2]), count(answer[3]), b"")
+    return Touched(epoch(found), prefix, count(head), count(now), b"")
 
 
-def page(answer: object) -> list[Item]:
-    """Return entries of a stream, whose ids rise; see :func:`accepted`."""
-    if type(answer) is not list:
-        raise _wrong("XRANGE", answer)
-    items: list[Item] = []
+def xrange(answer: object) -> list[RawEntry]:
+    """Return the entries in an answer of XRANGE, whose ids rise; see :func:`publish_result`."""
+    entries: list[RawEntry] = []
     before = (0, 0)
-    for pair in answer:
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not bytes or len(pair[0]) > 41:
+    for pair in _list("XRANGE", answer):
+        id, fields = _list("XRANGE", pair, 2)
+        if type(id) is not bytes or len(id) > _MAX_ID_BYTES:
             raise _wrong("XRANGE", pair)
-        generation, found, sequence = pair[0].partition(b"-")
-        if not found or not generation.isdigit() or not sequence.isdigit():
+        generation, _, sequence = id.partition(b"-")
+        if not generation.isdigit() or not sequence.isdigit():
             raise _wrong("XRANGE", pair)
-        item = Item(pair[0], int(generation), int(sequence), pair[1])
-        if item[1:3] <= before or item.sequence >= _MOST:
+        entry = RawEntry(id, int(generation), int(sequence), fields)
+        if entry.number <= before or entry.sequence >= _MAX_COUNT:
             raise _wrong("XRANGE", pair)
-        before = item[1:3]
-        items.append(item)
-    return items
+        before = entry.number
+        entries.append(entry)
+    return entries
 
 
-def first_stream(answer: object) -> object:
-    """Return the entries in an answer of XREAD, which was asked for one stream; see :func:`accepted`."""
+def xread(answer: object) -> list[RawEntry]:
+    """Return the entries in an answer of XREAD, which was asked for one stream; see :func:`xrange`."""
     if answer is None:
         return []
-    if type(answer) is not list or len(answer) != 1 or type(answer[0]) is not list or len(answer[0]) != 2:
-        raise _wrong("XREAD", answer)
-    return answer[0][1]
+    (stream,) = _list("XREAD", answer, 1)
+    return xrange(_list("XREAD", stream, 2)[1])
 
 
 def count(answer: object) -> int:
-    """Return a whole number from 0 on, also one that stands in a field; see :func:`accepted`."""
+    """Return a whole number from 0 on, also one that stands in a string; see :func:`publish_result`."""
     if type(answer) is bytes and answer.isdigit() and len(answer) <= 16:
         answer = int(answer)
-    if type(answer) is not int or not 0 <= answer < _MOST:
+    if type(answer) is not int or not 0 <= answer < _MAX_COUNT:
         raise _wrong("a command", answer)
     return answer
 
 
 def epoch(answer: object) -> str:
-    """Return the life of a log; see :func:`accepted`."""
+    """Return the life of a log; see :func:`publish_result`."""
     text = answer.decode("ascii", "replace") if type(answer) is bytes else None
     if not is_epoch(text):
         raise _wrong("a script", answer)
     return str(text)
 
 
-def texts(answer: object, length: int | None = None) -> list[bytes | None]:
-    """Return a list of texts, so many if that is said; each may be missing. See :func:`accepted`."""
-    if type(answer) is not list or (length is not None and len(answer) != length):
+def strings(answer: object, length: int | None = None) -> list[bytes | None]:
+    """
+    Return a list of strings, each of which may be missing; see :func:`publish_result`.
+
+    Args:
+        answer (object): What the server said.
+        length (int | None): How many there must be, if that is known.
+    """
+    found = _list("a command", answer, length)
+    if not all(item is None or type(item) is bytes for item in found):
         raise _wrong("a command", answer)
-    if not all(item is None or type(item) is bytes for item in answer):
-        raise _wrong("a command", answer)
-    return answer
+    return found
 
 
 def server_time(answer: object) -> int:
-    """Return the server's clock in milliseconds; see :func:`accepted`."""
-    seconds, microseconds = texts(answer, 2)
+    """Return the server's clock in milliseconds; see :func:`publish_result`."""
+    seconds, microseconds = strings(answer, 2)
     return 1000 * count(seconds) + count(microseconds) // 1000
 
 
-def address(answer: object) -> tuple[str, int] | None:
-    """Return where a Sentinel says that the master is, ``None`` when it knows none; see :func:`accepted`."""
+def milliseconds(text: bytes) -> int:
+    """
+    Return a time that stands in a string, in milliseconds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not text.isdigit() or len(text) > _MAX_TIMESTAMP_DIGITS:
+        raise ValueError("its time is no number")
+    return int(text)
+
+
+def master_address(answer: object) -> tuple[str, int] | None:
+    """Return the master that a Sentinel names, ``None`` when it knows none; see :func:`publish_result`."""
     if answer is None:
         return None
-    host, port = texts(answer, 2)
+    host, port = strings(answer, 2)
     return _host(host), _port(port)
 
 
-def slots(answer: object) -> list[tuple[int, int, str, int]]:
+def cluster_slots(answer: object) -> list[tuple[int, int, str, int]]:
     """
-    Return what CLUSTER SLOTS says; see :func:`accepted`.
+    Return what CLUSTER SLOTS says; see :func:`publish_result`.
 
     Returns:
-        list: From which slot to which one, and the host (empty for the one that was asked) and the port of their master.
+        list: The first and the last slot of a range, and the host (empty for the one that was asked) and the
+            port of their master.
     """
-    if type(answer) is not list:
-        raise _wrong("CLUSTER SLOTS", answer)
     found = []
-    for item in answer:
-        if type(item) is not list or len(item) < 3 or type(item[2]) is not list or len(item[2]) < 2:
-            raise _wrong("CLUSTER SLOTS", item)
-        host = _host(item[2][0]) if item[2][0] else ""
-        found.append((count(item[0]), count(item[1]), host, _port(item[2][1])))
+    for item in _list("CLUSTER SLOTS", answer):
+        # Behind these stand replicas, and behind host and port what later versions say of a node.
+        first, last, master = _list("CLUSTER SLOTS", item, at_least=3)[:3]
+        host, port = _list("CLUSTER SLOTS", master, at_least=2)[:2]
+        found.append((count(first), count(last), _host(host) if host else "", _port(port)))
     return found
+
+
+def _list(what: str, answer: object, length: int | None = None, *, at_least: int = 0) -> list[Any]:
+    if type(answer) is not list or len(answer) < at_least or (length is not None and len(answer) != length):
+        raise _wrong(what, answer)
+    return answer
 
 
 def _host(answer: object) -> str:

@@ -11,50 +11,49 @@ from typing import NamedTuple
 from ...errors import ConfigurationError
 from ..base import Identity
 
-__all__ = ["Claimant", "Words"]
+__all__ = ["Claim", "Claimant"]
 
 _MAX_ROUTES = 256
 _MAX_NAME_CHARACTERS = 100
 
 
-class Words(NamedTuple):
+class Claim(NamedTuple):
     """An app as the scripts take it."""
 
     digest: str
-    """16 hexadecimal digits that stand for the rest; empty for somebody who asks for no owner."""
+    """16 hexadecimal digits that stand for the rest; empty for a user of the log that asks for no owner."""
     name: str
     """The app's name, cut."""
     routes: str
     """
-    8 hexadecimal digits for each route, in order. Of an app with many, those with the smallest numbers count, so that two
-    versions keep the same ones.
+    8 hexadecimal digits for each route, in order. Of an app with many routes, those with the smallest numbers
+    count, so that two versions keep the same ones.
     """
 
 
-_NOBODY = Words("", "", "")
+_NOBODY = Claim("", "", "")
 
 
 class Claimant:
     """
-    Who comes to a log. Thread-safe.
+    The app that uses a log. Thread-safe.
 
     Args:
-        identity (Callable | None): Says which app this is; ``None`` for a log that is shared on purpose, and for a
-            publisher without an app.
+        identity (Callable | None): Says which app this is; ``None`` for a log that is shared on purpose, and
+            for a publisher without an app.
         log (str): Which log, for people.
     """
 
     def __init__(self, identity: Callable[[], Identity] | None, log: str) -> None:
         self._identity, self._log = identity, log
-        self._words = _NOBODY if identity is None else None
+        self._claim = _NOBODY if identity is None else None
 
-    def words(self) -> Words:
-        """Return who it is, as it was when this was asked first or :meth:`look_again` was called."""
-        words = self._words
-        return self.look_again() if words is None else words
+    def claim(self) -> Claim:
+        """Return which app it is, as it was at the first call or at the last :meth:`refresh`."""
+        return self._claim or self.refresh()
 
-    def look_again(self) -> Words:
-        """Return who it is now: an app may have got more routes since."""
+    def refresh(self) -> Claim:
+        """Return which app it is now: it may have got more routes since."""
         if self._identity is None:
             return _NOBODY
         name, routes = self._identity()
@@ -62,15 +61,15 @@ class Claimant:
         numbers = sorted({zlib.crc32(route.encode("utf-8", "replace")) for route in routes})[:_MAX_ROUTES]
         joined = "".join(f"{number:08x}" for number in numbers)
         digest = hashlib.sha256(json.dumps([name, joined]).encode()).hexdigest()[:16]
-        self._words = words = Words(digest, name, joined)
-        return words
+        self._claim = claim = Claim(digest, name, joined)
+        return claim
 
-    def refuse_unless_free(self, owner: bytes) -> None:
+    def check_owner(self, owner: bytes) -> None:
         """
-        Go on when a script found no other owner.
+        Check what a script found out about the owner of the log.
 
         Args:
-            owner (bytes): The name of the app whose log it is; empty when this one may use it.
+            owner (bytes): The name of the app that the log belongs to; empty when this app may use it.
 
         Raises:
             ConfigurationError: It is another app's.
@@ -78,7 +77,7 @@ class Claimant:
         if not owner:
             return
         other = owner[:_MAX_NAME_CHARACTERS].decode("utf-8", "replace")
-        mine = self.words().name
+        mine = self.claim().name
         also = ", an app of the same name with other routes" if other == mine else ""
         raise ConfigurationError(
             f"The app {mine!r} may not use {self._log}: that log belongs to the app {other!r}{also}. "

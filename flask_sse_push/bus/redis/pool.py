@@ -3,133 +3,144 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
 from ...errors import BusUnavailable
-from .link import Link
+from .connection import Connection, are_sockets_patched
 
 __all__ = ["MAX_CONNECTIONS", "Pool"]
 
 MAX_CONNECTIONS = 16
 """How many are in use at once; more publishes wait, and their waiting counts."""
 
-_MAX_IDLE_SECONDS = (
-    60.0  # routers and balancers forget a silent connection after a few minutes, and tell nobody
-)
+# Routers and load balancers forget a silent connection after a few minutes, and tell nobody.
+_MAX_IDLE_SECONDS = 60.0
 
 
 class Pool:
     """
-    Lends links, one to each caller. Thread-safe without a lock: a finalizer or a signal handler may come in at any place.
+    Lends connections, one to each caller. Thread-safe.
+
+    It has no lock: at any place in here a finalizer or a signal handler may publish, and a signal handler may
+    raise. Each step is one operation of a deque, which other threads see done or not done.
 
     Args:
-        open (Callable): Returns a new link by a moment on the monotonic clock.
+        open (Callable): Returns a new connection by a moment on the monotonic clock.
     """
 
-    def __init__(self, open: Callable[[float], Link]) -> None:
+    def __init__(self, open: Callable[[float], Connection]) -> None:
         self._open = open
         self._places = deque(range(MAX_CONNECTIONS))
         self._waiting: deque[threading.Lock] = deque()
-        self._idle: deque[Link] = deque()
+        self._idle: deque[tuple[Connection, float]] = deque()  # and when each was used last
         self._closed = False
 
     @contextlib.contextmanager
-    def link(self, until: float) -> Iterator[Link]:
+    def connection(self, until: float) -> Iterator[Connection]:
         """
-        Lend a link, until the block ends. It is kept if no exception comes out of the block.
+        Lend a connection until the block ends. The pool keeps it if no exception comes out of the block.
+
+        Args:
+            until (float): The deadline for getting it and for what is done with it, on the monotonic clock.
 
         Raises:
-            BusUnavailable: All are in use for too long, or the caller is an event loop's own callback.
+            BusUnavailable: All are in use for too long, or the caller is a callback of an event loop.
+            redis.RedisError: None can be opened.
         """
-        keep = _may_keep()
-        place = self._take(until)
+        can_keep = _can_keep()
+        place = self._take_place(until)
         try:
-            link = self._find(keep=keep) or self._open(until)
+            connection = (self._take_idle(until) if can_keep else None) or self._open(until)
             try:
-                yield link
+                yield connection
             except BaseException:
-                link.close()  # an answer may still come, and would be taken for the next one's
+                connection.close()  # an answer may still come, and would be taken for the next one's
                 raise
-            if keep and not self._closed:
-                self._idle.append(link)
+            if can_keep and not self._closed:
+                self._idle.append((connection, time.monotonic()))
             else:
-                link.close()
+                connection.close()
         finally:
             self._places.append(place)
-            self._wake()
+            if self._waiting:
+                self._wake_next()
 
-    def forget(self) -> None:
-        """Close what is not in use: the server is not the right one any more."""
+    def close_idle(self) -> None:
+        """Close what is not in use."""
         with contextlib.suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                self._idle.pop()[0].close()
 
     def close(self) -> None:
         """Close what is not in use, and the others when they come back."""
         self._closed = True
-        self.forget()
+        self.close_idle()
 
-    def _find(self, *, keep: bool) -> Link | None:
-        while keep:
+    def _take_idle(self, until: float) -> Connection | None:
+        while self._idle:
             try:
-                link = self._idle.pop()
+                connection, used_at = self._idle.pop()
             except IndexError:
-                break
-            if time.monotonic() - link.used_at < _MAX_IDLE_SECONDS and not link.is_stale():
-                return link
-            link.close()
+                break  # another thread was faster
+            if time.monotonic() - used_at < _MAX_IDLE_SECONDS and not connection.is_stale():
+                connection.set_deadline(until)
+                return connection
+            connection.close()
         return None
 
-    def _take(self, until: float) -> int:
-        while True:
-            try:
-                return self._places.pop()
-            except IndexError:
-                pass
-            # A bare lock per waiter: a semaphore has one inside that a signal handler could meet locked by its own thread.
-            bell = threading.Lock()
-            bell.acquire()
-            self._waiting.append(bell)
-            rung = False
-            try:
-                # Looked at once more: a place may have become free before the bell hung there.
-                rung = bool(self._places) or bell.acquire(timeout=max(0.0, until - time.monotonic()))
-            finally:
+    def _take_place(self, until: float) -> int:
+        """Return a place once one is free. Wakes the next caller if more are free by then."""
+        try:
+            while True:
                 try:
-                    self._waiting.remove(bell)
-                except ValueError:
-                    if not rung:
-                        self._wake()  # it was meant for somebody who can use it
-            if not rung:
-                raise BusUnavailable(
-                    f"The event was not stored: {MAX_CONNECTIONS} other publishes of this process wait for Redis. See how it is, or publish less at once."
-                )
+                    return self._places.pop()
+                except IndexError:
+                    self._wait(until)
+        finally:
+            if self._waiting and self._places:
+                self._wake_next()
 
-    def _wake(self) -> None:
+    def _wait(self, until: float) -> None:
+        # A plain lock for each caller that waits. Events and semaphores have a lock inside, which a signal
+        # handler could find held by its own thread.
+        wakeup = threading.Lock()
+        wakeup.acquire()
+        self._waiting.append(wakeup)
+        try:
+            # Looked at once more: a place may have become free just before the wakeup was there to be found.
+            if not self._places and not wakeup.acquire(timeout=max(0.0, until - time.monotonic())):
+                raise BusUnavailable(
+                    f"The event was not stored: {MAX_CONNECTIONS} other publishes of this process wait for "
+                    "Redis. See how it is, or publish less at once."
+                )
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(wakeup)
+
+    def _wake_next(self) -> None:
         with contextlib.suppress(IndexError):
             self._waiting.popleft().release()
 
 
-def _may_keep() -> bool:
+def _can_keep() -> bool:
     """
-    Say whether a connection that is made here can serve others later.
+    Say whether a connection that is opened here can serve other callers later.
 
     Raises:
         BusUnavailable: Nothing can wait here.
     """
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("socket"):
+    if not are_sockets_patched():
         return True
     import gevent
 
     hub = gevent.get_hub()
     if gevent.getcurrent() is hub:
         raise BusUnavailable(
-            "The event was not stored: gevent's loop itself cannot wait for Redis. Publish from a greenlet: gevent.spawn(publish, ...)."
+            "The event was not stored: gevent's loop itself cannot wait for Redis. "
+            "Publish from a greenlet: gevent.spawn(publish, ...)."
         )
-    # Patched sockets belong to the loop of their thread. A native thread beside it has another, so it takes its connections along.
+    # A patched socket belongs to the loop of its thread, and each native thread has a loop of its own.
     return bool(hub.main_hub)

@@ -1,56 +1,39 @@
-"""What follows a Redis: one connection, that waits for entries and looks whether the log is still the same."""
+"""What follows a Redis: one connection, which waits for entries and sees when another log begins."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
-import select
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 
-from ...core.log import ENTRY_OVERHEAD_BYTES, Entry
-from ...core.stored import check_report, check_stored
-from ..base import LEASE_SECONDS, BusOptions, Report, Retention
+from ...core.entry import ENTRY_OVERHEAD_BYTES, Entry
+from ...core.messages import check_stored
+from ...platform.backends import current_backend
+from ...platform.fork import keep_from_children
+from ..base import BusOptions, Report
 from ..reader import MAX_READ_SECONDS, LogChanged, Tail
 from . import answers
-from .link import FAULTS, Link, is_refusal
-from .owner import Claimant
-from .script import REPORT, TOUCH
+from .connection import Connection
+from .faults import FAULTS, is_refusal
+from .log import RedisLog
 
-__all__ = ["MARGIN_SECONDS", "Keys", "RedisReader", "read_report", "retention_words", "touch_words"]
+__all__ = ["RedisReader"]
 
-MARGIN_SECONDS = 2.0
-"""How much longer than it was asked to wait a Redis may take: then it hangs."""
-
+_MARGIN_SECONDS = 2.0  # how much longer than it was asked to wait a Redis may take: then it hangs
 _PAGE = 1000
-_READ_AT_ONCE = 500
+_MAX_READ_ENTRIES = 500
 _WITHDRAW_SECONDS = 0.5  # the process is about to end
 _SWEEP_EVERY = 8  # reports: each sweep reads those of all processes
-_MAX_CHANGES = 10  # of a log while it is read: more in a row are no logs
-_MAX_TIMESTAMP_DIGITS = 15  # 30,000 years in milliseconds
+_MAX_CHANGES = 10  # of a log while it is read: a server that says so more often says anything
 
 logger = logging.getLogger("flask_sse_push")
-
-
-class Keys(NamedTuple):
-    """The keys of one bus: with one hash tag, so that a Cluster has them in one place, as scripts want it."""
-
-    log: str
-    meta: str
-    keys: str
-    reports: str
-
-    @staticmethod
-    def of(prefix: str) -> Keys:
-        """Return those with a prefix."""
-        return Keys(*(f"{{{prefix}}}:{name}" for name in Keys._fields))
 
 
 class RedisReader:
@@ -58,27 +41,23 @@ class RedisReader:
     See :class:`Reader`.
 
     Args:
-        open (Callable): Returns a new link by a moment on the monotonic clock.
-        keys (Keys): What is read.
-        options (BusOptions): What is to be kept, for all who publish, and how large an event may be.
-        claimant (Claimant): Who reads.
+        open (Callable): Returns a new connection by a moment on the monotonic clock.
+        log (RedisLog): What is read.
+        options (BusOptions): How much is to be kept, and how large an event may be.
     """
 
-    def __init__(
-        self, open: Callable[[float], Link], keys: Keys, options: BusOptions, claimant: Claimant
-    ) -> None:
-        self._open, self._keys, self._claimant = open, keys, claimant
+    def __init__(self, open: Callable[[float], Connection], log: RedisLog, options: BusOptions) -> None:
+        self._open, self._log = open, log
         self._retention, self._max_event_bytes = options.retention, options.max_event_bytes
-        claimant.look_again()
         self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._epoch, self._prefix = "", b""
-        self._clock = 0.0  # what to add to the monotonic clock for the server's, in seconds
+        self._clock_offset = 0.0  # seconds from the monotonic clock to the server's
         self._reports = 0
-        self._asked = ""  # the id behind which a read waits that was interrupted
-        self._complained = False
-        self._link = self._open_patient()
-        self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
+        self._is_reading = self._is_woken = False
+        self._has_warned = False
+        self._connection = open(time.monotonic() + _MARGIN_SECONDS)
+        self._connection.set_patience(_MARGIN_SECONDS)
+        keep_from_children(self._connection)
 
     def epoch(self) -> str:
         """Return the life of the log; see :meth:`Reader.epoch`."""
@@ -88,57 +67,71 @@ class RedisReader:
     def tail(self) -> Tail:
         """Return what is kept; see :meth:`Reader.tail`."""
         for _ in range(_MAX_CHANGES):
-            position = self._touch(write=True)
-            entries = self._tail()
+            head = self._touch(write=True)
+            entries = self._read_all()
             if entries is not None:
                 oldest = time.monotonic() - self._retention.seconds
                 kept = [entry for entry in entries if entry.appended_at >= oldest]
-                return Tail(self._epoch, kept[0].sequence - 1 if kept else position, kept)
+                return Tail(self._epoch, kept[0].sequence - 1 if kept else head, kept)
         raise redis.InvalidResponse(f"the log changed {_MAX_CHANGES} times while it was read")
 
-    def _tail(self) -> deque[Entry] | None:
-        """Return what can be read of the log; ``None`` when another began meanwhile."""
+    def _read_all(self) -> deque[Entry] | None:
+        """Return all entries of the log that are some; ``None`` when another log began meanwhile."""
         entries: deque[Entry] = deque()
-        size, last, after = 0, (0, 0), "-"
+        size, last, start = 0, (0, 0), "-"
         while True:
-            page = answers.page(self._call("XRANGE", self._keys.log, after, "+", "COUNT", _PAGE))
-            if not all(item.id.startswith(self._prefix) for item in page):
+            page = answers.xrange(
+                self._connection.call("XRANGE", self._log.keys.log, start, "+", "COUNT", _PAGE)
+            )
+            if not self._are_of_log(page):
                 return None
-            if page and page[0][1:3] <= last:
+            if page and page[0].number <= last:
                 raise redis.InvalidResponse("the log gives the same entries again")
-            for item in page:
-                if last[1] and item.sequence != last[1] + 1:
-                    entries.clear()  # the oldest were removed under our hands, and all before the hole are gone by now
+            for raw in page:
+                if last[1] and raw.sequence != last[1] + 1:
+                    # Publishers removed the oldest while they were read: all before the hole are gone by now.
+                    entries.clear()
                     size = 0
-                last = item[1:3]
-                if (entry := self._entry(item)) is not None:
+                last = raw.number
+                if (entry := self._entry(raw)) is not None:
                     entries.append(entry)
                     size += len(entry.wire) + ENTRY_OVERHEAD_BYTES
-                    # Who publishes keeps it within these; somebody else may have put any number there.
+                    # Publishers keep the log within these bounds; somebody else may have added any number.
                     while len(entries) > self._retention.max_events or (
                         size > self._retention.max_bytes and len(entries) > 1
                     ):
                         size -= len(entries.popleft().wire) + ENTRY_OVERHEAD_BYTES
             if len(page) < _PAGE:
                 return entries
-            after = "(" + page[-1].id.decode()
+            start = "(" + page[-1].id.decode()
 
     def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
         """Return what comes behind a position; see :meth:`Reader.read`."""
+        try:
+            return self._read(epoch, position, seconds)
+        except FAULTS:
+            if not self._is_woken:
+                raise
+            return []  # wake() has cut the connection
+        finally:
+            self._is_reading = False
+
+    def _read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
         changes, until = 0, time.monotonic() + seconds
         while epoch == self._epoch:
-            page = self._wait(b"%s%d" % (self._prefix, position), seconds)
+            page = self._xread(b"%s%d" % (self._prefix, position), seconds)
             if page is None:
                 return []
             if not page:
-                # Nobody published, or the log is gone: a flush, a restart and a promotion make no noise.
+                # Nobody published, or the log is gone: a flush, a restart and a promotion send no entry.
                 if seconds:
                     self._touch(write=False)
                 if epoch == self._epoch:
                     return []
-            elif not all(item.id.startswith(self._prefix) for item in page):
-                # The next log, whose ids are above these; or a stranger's entry, which ends this one. (Looked at before the rest is used: what comes
-                # before it was read in the same moment, and is gone with the old log.)
+            elif not self._are_of_log(page):
+                # The next log, whose ids are above these; or a stranger's entry, which ends this log. Checked
+                # before the entries are used: what stands before it was read in the same moment, and is gone
+                # with the old log.
                 self._touch(write=True)
                 if (changes := changes + 1) == _MAX_CHANGES:
                     raise redis.InvalidResponse(
@@ -146,156 +139,97 @@ class RedisReader:
                     )
             elif page[0].sequence <= position:
                 raise redis.InvalidResponse("the log gives the same entries again")
-            elif entries := [entry for item in page if (entry := self._entry(item)) is not None]:
+            elif entries := [entry for raw in page if (entry := self._entry(raw)) is not None]:
                 return entries
             else:
-                position = page[-1].sequence  # none of it can be read; what comes behind it may
+                position = page[-1].sequence  # none of these can be read; what comes behind them may
                 seconds = max(0.0, until - time.monotonic())
         raise LogChanged
 
+    def _xread(self, after: bytes, seconds: float) -> list[answers.RawEntry] | None:
+        """Return what is behind an id, an empty list when nothing came in time, ``None`` after wake()."""
+        # BLOCK 0 would wait for ever.
+        block = ("BLOCK", max(1, int(1000 * min(seconds, MAX_READ_SECONDS)))) if seconds else ()
+        self._connection.send(
+            "XREAD", "COUNT", _MAX_READ_ENTRIES, *block, "STREAMS", self._log.keys.log, after
+        )
+        if seconds:
+            self._is_reading = True  # set before _is_woken is read; wake() does it the other way round
+            if not self._is_woken:
+                current_backend().wait_readable(self._connection.fileno(), MAX_READ_SECONDS)
+            if self._is_woken:
+                return None
+        return answers.xread(self._connection.answer())
+
     def wake(self) -> None:
-        """End a wait; see :meth:`Reader.wake`."""
-        try:
-            self._bell.send(b"\0")
-        except OSError:
-            pass  # it is closed, or rings already
+        """
+        End a wait; see :meth:`Reader.wake`.
+
+        It also ends the connection, on which the answer to the read may be up to a second away.
+        """
+        self._is_woken = True
+        if self._is_reading:
+            self._connection.cut()
 
     def report(self, report: Report) -> None:
-        """Say how this process is; see :meth:`Reader.report`."""
-        sweep = int(self._reports % _SWEEP_EVERY == 0)
+        """Store what this process says of itself; see :meth:`Reader.report`."""
+        sweep = self._reports % _SWEEP_EVERY == 0
         self._reports += 1
-        self._settle()
         try:
-            keys, who = (self._keys.reports, self._keys.meta), self._claimant.words().digest
-            now = answers.count(
-                self._link.run(
-                    REPORT, keys, self._process, json.dumps(report), int(LEASE_SECONDS * 1000), sweep, who
-                )
-            )
-        except FAULTS as error:
+            now = self._log.report(self._connection, self._process, report, sweep=sweep)
+        except redis.RedisError as error:
             if not is_refusal(error):
                 raise
-            # A server that is full, or does not let this user write, can be read all the same.
-            logger.debug("A report was left out: %s", error)
-            return
-        self._clock = now / 1000 - time.monotonic()
+            # A server that is full, or a user who may not write, can be read from all the same.
+            logger.debug("A report was not stored: %s", error)
+        else:
+            self._clock_offset = now / 1000 - time.monotonic()
 
     def withdraw(self) -> None:
-        """Take it back; see :meth:`Reader.withdraw`."""
+        """Take the report back; see :meth:`Reader.withdraw`."""
         until = time.monotonic() + _WITHDRAW_SECONDS
-        if self._asked:
-            # An answer may be a second away on this one.
-            self._link.close()
-            self._link = self._open(until)
-        self._link.call("HDEL", self._keys.reports, self._process, until=until)
+        if self._is_woken:
+            self._connection.close()
+            self._connection = self._open(until)
+        self._connection.set_deadline(until)
+        self._log.withdraw(self._connection, self._process)
 
     def close(self) -> None:
-        """Let go of the connection; see :meth:`Reader.close`."""
-        for thing in (self._link, self._bell, self._ear):
-            thing.close()
-
-    def _open_patient(self) -> Link:
-        link = self._open(time.monotonic() + MARGIN_SECONDS)
-        link.patience = MARGIN_SECONDS
-        return link
-
-    def _call(self, *words: Any) -> Any:
-        self._settle()
-        return self._link.call(*words)
-
-    def _settle(self) -> None:
-        """Read the answer that an interrupted wait did not. Nothing is lost: its entries are there for the next one."""
-        if self._asked:
-            self._wait(self._asked.encode(), MAX_READ_SECONDS, interruptible=False)
-
-    def _wait(self, after: bytes, seconds: float, *, interruptible: bool = True) -> list[answers.Item] | None:
-        """Return what is behind an id, an empty list when nothing came, and ``None`` when it was woken."""
-        if self._asked and self._asked != after.decode():
-            self._settle()
-        if not self._asked:
-            block = (
-                ("BLOCK", max(1, int(1000 * min(seconds, MAX_READ_SECONDS)))) if seconds else ()
-            )  # 0 would be for ever
-            self._link.send("XREAD", "COUNT", _READ_AT_ONCE, *block, "STREAMS", self._keys.log, after)
-        if seconds:
-            self._asked = after.decode()
-            poll = select.poll()
-            poll.register(self._link.fileno(), select.POLLIN)
-            if interruptible:
-                poll.register(self._ear.fileno(), select.POLLIN)
-            ready = {number for number, _ in poll.poll(1000 * (MAX_READ_SECONDS + MARGIN_SECONDS))}
-            if self._ear.fileno() in ready:
-                self._ear.recv(4096)
-            if self._link.fileno() not in ready:
-                if ready:
-                    return None
-                raise TimeoutError(f"no answer within {MAX_READ_SECONDS + MARGIN_SECONDS:g} s")
-        found = self._link.answer()
-        self._asked = ""
-        return answers.page(answers.first_stream(found))
+        """Close the connection; see :meth:`Reader.close`."""
+        self._connection.close()
 
     def _touch(self, *, write: bool) -> int:
-        self._settle()
-        arguments = touch_words(self._retention, self._claimant, write=write)
-        touched = answers.touched(self._link.run(TOUCH, self._keys[:3], *arguments))
-        self._claimant.refuse_unless_free(touched.owner)
+        """Learn which log is there, and return its last number."""
+        touched = self._log.touch(self._connection, write=write)
         self._epoch, self._prefix = touched.epoch, touched.prefix
-        self._clock = touched.now / 1000 - time.monotonic()
+        self._clock_offset = touched.now / 1000 - time.monotonic()
         return touched.head
 
-    def _entry(self, item: answers.Item) -> Entry | None:
+    def _are_of_log(self, page: list[answers.RawEntry]) -> bool:
+        return all(raw.id.startswith(self._prefix) for raw in page)
+
+    def _entry(self, raw: answers.RawEntry) -> Entry | None:
+        """
+        Return an entry, or ``None`` for one that publish() cannot have made.
+
+        The number of such an entry is a hole in the log then, and clients are told of that.
+        """
         reason = ""
         try:
-            fields = dict(zip(item.fields[::2], item.fields[1::2], strict=True))
-            if fields.get(b"v") == b"1" and item.sequence:
+            fields: dict[Any, Any] = dict(zip(raw.fields[::2], raw.fields[1::2], strict=True))
+            if fields.get(b"v") == b"1" and raw.sequence:
                 channels = check_stored(fields[b"c"], fields[b"b"], self._max_event_bytes)
-                wire = b"id: %s-%d\n%s" % (self._epoch.encode(), item.sequence, fields[b"b"])
-                appended_at = _milliseconds(fields[b"t"]) / 1000 - self._clock
-                return Entry(item.sequence, channels, wire, min(time.monotonic(), appended_at))
+                wire = b"id: %s-%d\n%s" % (self._epoch.encode(), raw.sequence, fields[b"b"])
+                appended_at = answers.milliseconds(fields[b"t"]) / 1000 - self._clock_offset
+                return Entry(raw.sequence, channels, wire, min(time.monotonic(), appended_at))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             reason = f" ({error})" if isinstance(error, ValueError) else ""
-        # Its number is a hole in the log then, and clients are told of that.
-        if not self._complained:
-            self._complained = True
+        if not self._has_warned:
+            self._has_warned = True
             logger.warning(
                 "The entry %s in %s is none of ours, or of a later version%s. It and its like are left out.",
-                item.id.decode(),
-                self._keys.log,
+                raw.id.decode(),
+                self._log.keys.log,
                 reason,
             )
         return None
-
-
-def touch_words(retention: Retention, claimant: Claimant, *, write: bool) -> tuple[Any, ...]:
-    """Return what the script TOUCH is given."""
-    who = claimant.words()
-    return (
-        secrets.token_hex(6),
-        *retention_words(retention),
-        who.digest,
-        int(write),
-        who.name,
-        who.routes,
-        int(LEASE_SECONDS * 1000),
-    )
-
-
-def retention_words(retention: Retention) -> tuple[str, str, str]:
-    """Return how a retention is stored."""
-    return f"{retention.seconds:g}", str(retention.max_bytes), str(retention.max_events)
-
-
-def read_report(stored: bytes) -> tuple[float, Report] | None:
-    """Return when a report ends, in milliseconds of the server's clock, and what it says; ``None`` for what is none."""
-    ends_at, _, text = stored.partition(b" ")
-    report = check_report(text)
-    try:
-        return (_milliseconds(ends_at), report) if report is not None else None
-    except ValueError:
-        return None
-
-
-def _milliseconds(text: bytes) -> int:
-    if not text.isdigit() or len(text) > _MAX_TIMESTAMP_DIGITS:
-        raise ValueError("its time is no number")
-    return int(text)

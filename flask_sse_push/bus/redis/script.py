@@ -1,4 +1,4 @@
-"""What runs inside Redis: each script is one step that nobody can come between."""
+"""The scripts that run inside Redis: each is one step, between whose commands no other client's run."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ def _script(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# KEYS: log, meta, keys. ARGV of both: a proposal for a new epoch, how much to keep (seconds, bytes, events), and the digest of the app
-# that comes, or '' for one that the log's owner does not matter to (redis_owner).
+# KEYS: log, meta, keys. ARGV of both: a proposal for a new epoch, how much to keep (seconds, bytes, events),
+# and the digest of the app (see owner.py), '' for a caller that the log's owner does not matter to.
 #
-# Replication is asynchronous and so is writing to the disk: a server that was restarted, or a replica that was promoted, may have lost what
-# was accepted. Both have another replication id than the server that gave the last number, and that is where a new epoch begins. (So it
-# does, once, when a server gets its very first replica, or has had none for an hour: it takes a new id then. That is a reset too many, and
-# never one too few.) A user who may not run INFO cannot know the id; what others wrote is left to stand, or two such users would begin
-# epochs in turn.
+# Replication is asynchronous and so is writing to the disk: a server that was restarted, or a replica that
+# was promoted, may have lost what was accepted. Both have another replication id than the server that gave
+# the last number, and a new epoch begins there. (It also begins, once, when a server gets its very first
+# replica, or has had none for an hour, because the server takes a new id then: a reset too many, and never
+# one too few.) A user who may not run INFO cannot know the id, and leaves the stored one as it is, or two
+# such users would begin epochs in turn.
 #
-# The ids of the stream begin with a generation that rises, so that a reader who waits behind an id of the old log is woken by the new one.
-# The first thing written is one that a full, read-only or ailing server refuses: either all is done, or nothing.
+# The ids of the stream begin with a generation that rises, so that an entry of the new log wakes a reader
+# that waits behind an id of the old one. The first write is one that a full, read-only or ailing server
+# refuses: either all is done, or nothing.
 #
-# What stands in the hash may have been written by anybody. Numbers past 2^53 are none in Lua; where no next number or no epoch can be read,
-# a new log begins, which is told. Else one wrong field would be an outage until somebody finds it.
+# Anybody may have written into the hash. Numbers past 2^53 are none in Lua. Where no next number or no epoch
+# can be read, a new log begins, and clients are told; otherwise one wrong field would stop publishing until
+# somebody finds it.
 _ENSURE = """
-local proposal, seconds, max_bytes, max_events, who = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local proposal, seconds, max_bytes, max_events, digest = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local function count(text)
     local number = tonumber(text)
     if number and number >= 0 and number < 9007199254740992 and number == math.floor(number) then
@@ -51,7 +54,10 @@ if type(info) == 'string' then
 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local meta = redis.call('HMGET', KEYS[2], 'epoch', 'generation', 'head', 'bytes', 'server', 'seconds', 'max_bytes', 'max_events', 'apps')
+local meta = redis.call(
+    'HMGET', KEYS[2],
+    'epoch', 'generation', 'head', 'bytes', 'server', 'seconds', 'max_bytes', 'max_events', 'apps'
+)
 local epoch, generation, head, size_bytes = meta[1], count(meta[2]), count(meta[3]), count(meta[4]) or 0
 local apps = meta[9] or ''
 local prefix
@@ -64,11 +70,14 @@ local function begin()
     end
     prefix = string.format('%.0f', generation) .. '-'
     redis.call(
-        'HSET', KEYS[2], 'epoch', epoch, 'generation', string.format('%.0f', generation), 'head', 0, 'events', 0, 'bytes', 0, 'server', server
+        'HSET', KEYS[2],
+        'epoch', epoch, 'generation', string.format('%.0f', generation), 'head', 0, 'events', 0, 'bytes', 0,
+        'server', server
     )
     redis.call('UNLINK', KEYS[1], KEYS[3])
 end
-local is_sound = epoch and #epoch <= 40 and string.find(epoch, '^[%w._~]+$') and generation and head and head < 9007199254740991
+local is_epoch = epoch and #epoch <= 40 and string.find(epoch, '^[%w._~]+$')
+local is_sound = is_epoch and generation and head and head < 9007199254740991
 if not is_sound or (server ~= '' and meta[5] ~= server) then
     begin()
 else
@@ -83,7 +92,7 @@ local horizon = tonumber(seconds) * 1000
 TOUCH = _script(
     _ENSURE
     + """
-local wanted, name, routes, lease = ARGV[6] == '1', ARGV[7], ARGV[8], tonumber(ARGV[9])
+local name, routes, is_writing, lease = ARGV[6], ARGV[7], ARGV[8] == '1', tonumber(ARGV[9])
 local function ends(text, ending)
     return #text > #ending and string.sub(text, -#ending - 1) == '.' .. ending
 end
@@ -102,53 +111,56 @@ local function is_same(owner, known)
     end
     return #known == 0 or #routes == 0 or 16 * common >= math.max(#known, #routes)
 end
-if who ~= '' and not string.find(apps, who, 1, true) then
+if digest ~= '' and not string.find(apps, digest, 1, true) then
     local known = redis.call('HMGET', KEYS[2], 'owner', 'routes', 'served_at')
     local owner, served_at = known[1], count(known[3]) or 0
     if owner == '' then
-        owner = false -- no app has this name: there would be nobody to tell of
+        owner = false -- no app has this name, so a refusal could name none
     end
-    -- Where the clock was put back, the owner that lives says within seconds when it was seen.
+    -- A time in the future counts as absence too, if it is far: the clock was put back. A living owner renews
+    -- its time within seconds.
     local absent = math.abs(now - served_at)
     if owner and is_same(owner, known[2] or '') then
         if ends(owner, name) then
-            name = owner -- the longer one says more: else "shop.app" and "chat.app" would meet as "app"
+            name = owner -- keep the longer name: else "shop.app" and "chat.app" would meet as "app"
         end
     elseif owner then
-        if not wanted or absent <= math.max(horizon, lease) then
+        if not is_writing or absent <= math.max(horizon, lease) then
             return {'', '', 0, now, owner}
         end
         apps = ''
-        begin() -- nobody has come for longer than the history, so nothing of theirs is kept that could still be read
+        begin() -- the owner was absent for longer than the history: nothing of theirs could still be read
     end
-    if wanted then
-        apps = who .. string.sub(apps, 1, 15 * #who)
-        redis.call('HSET', KEYS[2], 'apps', apps, 'owner', name, 'routes', routes, 'served_at', string.format('%.0f', now))
+    if is_writing then
+        apps = digest .. string.sub(apps, 1, 15 * #digest)
+        local stamp = string.format('%.0f', now)
+        redis.call('HSET', KEYS[2], 'apps', apps, 'owner', name, 'routes', routes, 'served_at', stamp)
     end
 end
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if top and (string.sub(top[1], 1, #prefix) ~= prefix or tonumber(string.match(top[1], '%d+$')) > head) then
-    begin() -- a stranger's entry: nothing could be added behind it
+    begin() -- a stranger's entry, behind which no entry of ours could be added
 end
-if wanted and (meta[6] ~= ARGV[2] or meta[7] ~= ARGV[3] or meta[8] ~= ARGV[4]) then
+if is_writing and (meta[6] ~= ARGV[2] or meta[7] ~= ARGV[3] or meta[8] ~= ARGV[4]) then
     redis.call('HSET', KEYS[2], 'seconds', ARGV[2], 'max_bytes', ARGV[3], 'max_events', ARGV[4])
 elseif server == '' then
-    redis.call('HSET', KEYS[2], 'epoch', epoch) -- who may not ask for the role finds out so
+    redis.call('HSET', KEYS[2], 'epoch', epoch) -- a replica refuses it: this user may not ask
 end
 return {epoch, prefix, head, now, ''}
 """
 )
 """
-ARGV from 6 on: 1 to write how much to keep and whose the log is, the app's name, its routes, and a lease in milliseconds.
+ARGV from 6 on: the app's name, its routes, 1 to write how much to keep and whose the log is, and a lease in
+milliseconds.
 
-Returns epoch, the beginning of the ids in the stream, head, the server's time in milliseconds, and '' or the name of the app that owns the log
-and is another one.
+Returns epoch, the beginning of the ids in the stream, head, the server's time in milliseconds, and the name
+of the app that owns the log, '' if that is the caller.
 """
 
 PUBLISH = _script(
     _ENSURE
     + """
-if who ~= '' and not string.find(apps, who, 1, true) then
+if digest ~= '' and not string.find(apps, digest, 1, true) then
     return false
 end
 local channels, block, size, key = ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]
@@ -171,8 +183,9 @@ if key then
 end
 local sequence = string.format('%.0f', head + 1)
 local added = redis.pcall('XADD', KEYS[1], prefix .. sequence, unpack(fields))
-if type(added) == 'table' and (string.find(added.err, 'equal or smaller', 1, true) or string.find(added.err, 'exhausted', 1, true)) then
-    begin() -- a stranger's entry is in the way
+local problem = type(added) == 'table' and added.err
+if problem and (string.find(problem, 'equal or smaller') or string.find(problem, 'exhausted')) then
+    begin() -- a stranger's entry has a higher id
     sequence = '1'
     added = redis.pcall('XADD', KEYS[1], prefix .. sequence, unpack(fields))
 end
@@ -182,7 +195,7 @@ end
 head = head + 1
 local events = redis.call('XLEN', KEYS[1])
 if events == 1 then
-    size_bytes = 0 -- who deletes the stream takes with it what was counted
+    size_bytes = 0 -- somebody deleted the stream, and all that was counted
     redis.call('UNLINK', KEYS[3])
 end
 size_bytes = size_bytes + size
@@ -200,7 +213,8 @@ for _ = 1, 8 do
         values[entry[2][index]] = entry[2][index + 1]
     end
     local at = count(values['t']) or 0
-    if events <= tonumber(max_events) and size_bytes <= tonumber(max_bytes) and at >= oldest and at <= now + horizon then
+    local is_within = events <= tonumber(max_events) and size_bytes <= tonumber(max_bytes)
+    if is_within and at >= oldest and at <= now + horizon then
         break
     end
     redis.call('XDEL', KEYS[1], entry[1])
@@ -213,7 +227,7 @@ for _ = 1, 8 do
     end
 end
 local bytes = string.format('%.0f', size_bytes)
-if who ~= '' then
+if digest ~= '' then
     redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes, 'served_at', stamp)
 else
     redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes)
@@ -224,7 +238,8 @@ return {epoch, head, 0}
 """
 ARGV from 6 on: channels, block, size, and an idempotency key if there is one.
 
-Returns epoch, sequence, and 1 when the key was known; nothing when the log does not know the app, which TOUCH tells it of.
+Returns epoch, sequence, and 1 when the key was known; nothing when the log does not know the app. Then the
+caller runs TOUCH, which tells the log of it, and publishes again.
 """
 
 REPORT = _script("""
@@ -246,7 +261,8 @@ end
 return now
 """)
 """
-KEYS: reports, meta. ARGV: process, JSON, lease in milliseconds, 1 to remove those that have ended, the digest of the app.
+KEYS: reports, meta. ARGV: process, JSON, lease in milliseconds, 1 to remove the reports that have ended, and
+the digest of the app.
 
 Returns the server's time in milliseconds.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ...core.positions import is_epoch
-from ...core.stored import MAX_REPORT_BYTES, check_report
+from ...core.reports import MAX_REPORT_BYTES, check_report
 from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Retention, Snapshot, stored_size
 from . import schema
 from .file import DatabaseFile, identity

@@ -17,6 +17,7 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
+from ...platform.fork import keep_from_children
 from ...platform.ownership import check_private_folder, is_private_folder
 
 __all__ = ["Doorbell", "Doorbells", "doorbell_folder"]
@@ -56,6 +57,7 @@ class Doorbell:
                 # Another process, the last one that listened, has just removed the folder.
                 if not tries_left:
                     raise
+        keep_from_children(self)
 
     def _hang(self) -> socket.socket:
         folder = self._path.parent

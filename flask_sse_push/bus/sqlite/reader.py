@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ...core.log import Entry
+from ...core.entry import Entry
 from ...errors import BusUnavailable
 from ...platform.backends import current_backend
 from ..base import Report

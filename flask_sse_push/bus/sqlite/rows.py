@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ...core.channels import MAX_CHANNELS_PER_EVENT
-from ...core.log import Entry
-from ...core.stored import check_stored
+from ...core.entry import Entry
+from ...core.messages import check_stored
 
 __all__ = [
     "CLOCK_TOLERANCE_SECONDS",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import BusUnavailable
-from ..exclusive import Exclusive, Within
+from ...platform.locks import Busy, ReentrantLock
 
 __all__ = ["PATIENCE_SECONDS", "WriteLock", "is_busy"]
 
@@ -40,8 +40,7 @@ class WriteLock:
     """
 
     def __init__(self) -> None:
-        self._lock = Exclusive()
-        self._owner = 0
+        self._lock = ReentrantLock()
 
     def run(self, seconds: float, work: Callable[..., T], *arguments: Any) -> T:
         """
@@ -63,14 +62,12 @@ class WriteLock:
         while True:
             try:
                 left = give_up_at - time.monotonic()
-                return self._lock.run(left, self._work, work, arguments)  # type: ignore[no-any-return]
-            except Within:
-                if self._owner == threading.get_ident():
+                return self._lock.run(partial(work, *arguments), left)
+            except Busy as error:
+                if error.is_own:
                     raise BusUnavailable(_FROM_WITHIN_ITSELF) from None
-                # A finalizer has switched from the greenlet that has the lock to this one.
-                busy: sqlite3.Error = sqlite3.OperationalError("locked by another greenlet of this process")
-            except TimeoutError:
-                busy = sqlite3.OperationalError("locked by another thread of this process")
+                # With a finalizer, a greenlet may have switched to this one in the middle of its transaction.
+                busy: sqlite3.Error = sqlite3.OperationalError("locked by another thread or greenlet")
             except sqlite3.Error as error:
                 if not is_busy(error):
                     raise
@@ -82,10 +79,6 @@ class WriteLock:
             except AssertionError:
                 raise busy from None  # gevent's, in a callback of the loop itself, which cannot wait
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    def _work(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        self._owner = threading.get_ident()
-        return work(*arguments)
 
 
 def is_busy(error: BaseException) -> bool:

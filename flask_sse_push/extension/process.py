@@ -1,0 +1,363 @@
+"""What an app has in one process: its bus, its copy of the log, its streams and what is counted of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Request
+from flask.json.provider import DefaultJSONProvider
+
+from .. import signals
+from ..bus.base import Bus, Report
+from ..bus.reports import Reporter, summarize
+from ..core.channels import DEFAULT_CHANNEL
+from ..core.event import Event
+from ..core.messages import prepare, to_json
+from ..errors import UnsupportedServer
+from ..platform.server import Server, inspect_server
+from ..platform.worker_log import use_gunicorn_log
+from ..streams.hub import Hub
+from ..streams.iterable import IterableSource
+from ..streams.registry import process_registry
+from ..streams.source import Source
+from ..streams.stream import Place, Stream, StreamInfo
+from ..streams.subscription import Subscription
+from ..version import __version__
+from . import checks
+from .access import Rules
+from .clients import CUT_OFF, NOBODY, ClientStreams, key_of
+from .refusals import RefusalLog
+from .response import EventStreamResponse
+from .settings import Settings
+from .unheard import Audience
+
+__all__ = ["Process"]
+
+_REFUSED = {
+    "full": "Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow.",
+    "client": (
+        "Streams are refused: a client has as many as SSE_PUSH_MAX_STREAMS_PER_CLIENT allows. "
+        "If all of them seem to be one client, wrap the app in Werkzeug's ProxyFix, or set "
+        "SSE_PUSH_CLIENT_KEY."
+    ),
+}
+
+logger = logging.getLogger("flask_sse_push")
+
+
+@dataclass(slots=True)
+class _Counts:
+    """
+    What is counted since the start.
+
+    Each is changed by one statement without a call, in which the interpreter lets no other thread and no
+    finalizer in.
+    """
+
+    opened: int = 0
+    """Streams that were sent by the server."""
+    closed: int = 0
+    """Of those, the ones that are over."""
+    opened_direct: int = 0
+    """Streams whose socket was written to beside the server."""
+    closed_direct: int = 0
+    """Of those, the ones that are over."""
+    published: int = 0
+    """Events."""
+    unknown_clients: int = 0
+    """Requests for which ``SSE_PUSH_CLIENT_KEY`` failed."""
+
+    @property
+    def direct_streams(self) -> int:
+        """Open now, and written to beside the server."""
+        return self.opened_direct - self.closed_direct
+
+    @property
+    def streams(self) -> int:
+        """Open now."""
+        return self.opened - self.closed + self.direct_streams
+
+
+class Process:
+    """
+    What one app has in one process. Thread-safe; made without any effect of its own.
+
+    Args:
+        app (Flask): Whose it is.
+        settings (Settings): Those that count.
+        bus (Bus): Of this process and app alone.
+        rules (Rules): Who may read what; asked for a warning alone.
+        refusals (RefusalLog): Says each thing once.
+        audience (Audience): Says when nobody can hear what is published.
+        imported_unpatched (bool): Whether the app was made before gevent patched the standard library.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        bus: Bus,
+        rules: Rules,
+        refusals: RefusalLog,
+        audience: Audience,
+        imported_unpatched: bool,
+    ) -> None:
+        use_gunicorn_log()
+        self.bus = bus
+        """What carries the events."""
+        self.hub = Hub(bus, settings.log_options(), self._report)
+        """This process's copy of the log."""
+        self.is_served = False
+        """Whether a request came to this process."""
+        self.serves_default = False
+        """Whether a view of the app's own has streamed the default channel."""
+        self._app, self._settings = app, settings
+        self._rules, self._refusals, self._audience = rules, refusals, audience
+        self._imported_unpatched = imported_unpatched
+        self._may_be_unheard = True
+        self._stream_options = settings.stream_options()
+        self._counts = _Counts()
+        self._refused: dict[str, int] = {}
+        self._reporter = Reporter()
+        self._server: Server | None = None
+        self._max_streams = 0  # found out with the server
+        self._channel_stream: type[Stream] = Stream
+        self._findings: list[checks.Finding] | None = None
+        most = settings.max_streams_per_client
+        self._clients = ClientStreams(most) if most is not None else None
+
+    def publish(
+        self,
+        data: Any,
+        type: str | None,
+        id: object,
+        retry: int | None,
+        channel: str | Iterable[str],
+        idempotency_key: str | None,
+    ) -> str:
+        """Check, encode and publish one event; see :meth:`SSEPush.publish`."""
+        settings = self._settings
+        text, channels, block, key = prepare(
+            data, type, id, retry, channel, idempotency_key, self._dumps, settings.max_event_bytes
+        )
+        until = time.monotonic() + settings.publish_timeout_seconds
+        event_id, sequence, is_repeated = self.bus.publish(channels, block, key)
+        if is_repeated:
+            return event_id
+        self._counts.published += 1
+        if self.hub.fanout.listeners:
+            self.hub.backpressure.hold(channels, sequence, until)
+        if not settings.default_channel_public and DEFAULT_CHANNEL in channels:
+            self._warn_unreadable()
+        if self._may_be_unheard and self._audience.is_settled(self.bus, settings.bus_url == "auto"):
+            self._may_be_unheard = False
+        if signals.event_published.receivers:
+            event = Event(text, type, None, retry)
+            signals.send(signals.event_published, self._app, event=event, channels=channels, id=event_id)
+        return event_id
+
+    def subscribe(self, request: Request, channels: tuple[str, ...]) -> EventStreamResponse:
+        """
+        Return the response that streams granted channels to a request.
+
+        Raises:
+            UnsupportedServer: The server cannot stream.
+        """
+        self._meet_server(request.environ)
+        query = request.args
+        # Not by get(), which raises and catches where there is none: that was a twentieth of opening a
+        # stream.
+        asked = query["last_event_id"] if "last_event_id" in query else None  # noqa: SIM401
+        last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or asked
+        source = Subscription(self.hub, channels, last_event_id, self._settings.publish_timeout_seconds)
+        is_refused = not source.has_place and self.bus.health().is_refused
+        place = CUT_OFF if is_refused else self._place(request)
+        return self._respond(request, source, last_event_id, place, self._channel_stream)
+
+    def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
+        """
+        Return the response that streams an iterable to a request.
+
+        Raises:
+            UnsupportedServer: The server cannot stream.
+        """
+        self._meet_server(request.environ)
+        last_event_id = request.headers.get("Last-Event-ID")
+        limit = self._settings.max_event_bytes
+        source = IterableSource(iterable, lambda value: to_json(value, self._dumps), limit, last_event_id)
+        # An iterable is an app's own code: it may take its time, and nobody who wakes a stream waits for
+        # that.
+        return self._respond(request, source, last_event_id, self._place(request), Stream)
+
+    def check_server(self, server: Server) -> None:
+        """
+        Say once what this process runs under, and refuse a server that cannot work.
+
+        Args:
+            server (Server): What was found.
+
+        Raises:
+            UnsupportedServer: One sentence and the cure for each reason.
+        """
+        settings = self._settings
+        if self._findings is None:
+            found = checks.find_problems(
+                server,
+                settings,
+                self._app.config,
+                imported_unpatched=self._imported_unpatched,
+                bus_is_shared=self.bus.shared,
+            )
+            self._findings = list(found)
+            for finding in self._findings:
+                if not (finding.is_error and settings.strict):
+                    logger.warning("%s", finding)
+            if not (settings.strict and any(finding.is_error for finding in self._findings)):
+                logger.info(
+                    "flask_sse_push %s on %s: bus %s, at most %d streams, a heartbeat every %g s.",
+                    __version__,
+                    server.name,
+                    self.bus.name,
+                    settings.max_streams or server.default_max_streams(),
+                    settings.heartbeat_seconds,
+                )
+        if settings.strict and (errors := [finding for finding in self._findings if finding.is_error]):
+            raise UnsupportedServer(
+                " ".join(map(str, errors)) + " (SSE_PUSH_STRICT=False makes this a warning.)"
+            )
+
+    def why_not(self, request: Request) -> str | None:
+        """
+        Return why a stream would be refused now, as :meth:`stream_refused` is told; ``None`` when it would
+        not.
+        """
+        self._meet_server(request.environ)
+        if len(process_registry.get()) >= self._max_streams:
+            return "full"
+        place = self._place(request)
+        return None if place is None else place.why_not()
+
+    def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
+        """Count, and tell observers."""
+        if is_direct:
+            self._counts.opened_direct += 1
+        else:
+            self._counts.opened += 1
+        if signals.stream_opened.receivers:
+            signals.send(signals.stream_opened, self._app, stream=info)
+
+    def stream_closed(self, info: StreamInfo, reason: str, is_direct: bool) -> None:
+        """Count, and tell observers."""
+        if is_direct:
+            self._counts.closed_direct += 1
+        else:
+            self._counts.closed += 1
+        if signals.stream_closed.receivers:
+            signals.send(signals.stream_closed, self._app, stream=info, reason=reason)
+
+    def stream_refused(self, reason: str) -> None:
+        """Count, and say it the first time."""
+        self._refused[reason] = count = self._refused.get(reason, 0) + 1
+        if count == 1 and reason in _REFUSED:
+            logger.warning("%s stats()['refused'] counts them.", _REFUSED[reason])
+
+    def stats(self) -> dict[str, Any]:
+        """Return what this process knows; see :meth:`SSEPush.stats`."""
+        counts, health = self._counts, self.bus.health()
+        server = self._server or inspect_server()
+        return {
+            "streams": counts.streams,
+            "direct_streams": counts.direct_streams,
+            "max_streams": self._settings.max_streams or server.default_max_streams(),
+            "opened": counts.opened + counts.opened_direct,
+            "refused": sum(self._refused.values()),
+            "published": counts.published,
+            "bus": self.bus.name,
+            "bus_state": health.state,
+            "bus_error": health.error,
+            **self.hub.stats(),
+        }
+
+    def stats_of_all(self) -> dict[str, Any]:
+        """Return what all processes of the bus know; see :meth:`SSEPush.stats`."""
+        return summarize(self.bus.name, self.bus.inspect())
+
+    def _meet_server(self, environ: dict[str, Any]) -> None:
+        """Find out with the first request what runs this process."""
+        if self._server is None or self._findings:
+            server = self._server or inspect_server(environ)
+            self.check_server(server)
+            self._max_streams = self._settings.max_streams or server.default_max_streams()
+            if self._settings.direct_write and server.is_gevent_worker:
+                from ..streams.direct import DirectStream  # only where gevent runs
+
+                self._channel_stream = DirectStream
+            self._server = server
+
+    def _respond(
+        self,
+        request: Request,
+        source: Source,
+        last_event_id: str | None,
+        place: Place | None,
+        kind: type[Stream],
+    ) -> EventStreamResponse:
+        assert self._server is not None
+        info = StreamInfo(source.channels, last_event_id, request.remote_addr)
+        stream = kind(source, self._stream_options, info, self, self._max_streams, place)
+        return EventStreamResponse(stream, self._server)
+
+    def _place(self, request: Request) -> Place | None:
+        """
+        Return the place that a stream of this request takes among those of its client; ``None`` for no limit.
+        """
+        if self._clients is None:
+            return None
+        try:
+            client = key_of(request, self._settings.client_key)
+        except Exception:
+            self._counts.unknown_clients += 1
+            if self._counts.unknown_clients == 1:
+                logger.exception(
+                    "Streams are refused: SSE_PUSH_CLIENT_KEY failed. "
+                    "Each client is asked to come later until it works."
+                )
+            return NOBODY
+        return None if client is None else self._clients.place_of(client)
+
+    def _dumps(self, value: Any) -> str:
+        """Encode as the app encodes JSON."""
+        # NaN and Infinity are no JSON: JSON.parse() would throw in every client. Other providers decide for
+        # themselves.
+        options = {"allow_nan": False} if isinstance(self._app.json, DefaultJSONProvider) else {}
+        return self._app.json.dumps(value, **options)
+
+    def _warn_unreadable(self) -> None:
+        """Say once that an event went to the closed default channel, as by publish() without a channel."""
+        if self.serves_default or self._rules.cover(DEFAULT_CHANNEL):
+            return
+        if self._refusals.count("closed default", None) != 1:
+            return
+        logger.warning(
+            "An event was published to channel %r, which nobody may read by the blueprint's route: "
+            "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC is False and no rule covers it. Give publish() a channel, or "
+            "add a "
+            'rule: @sse.authorize("%s"). A view of your own that returns sse.stream() can read it.',
+            DEFAULT_CHANNEL,
+            DEFAULT_CHANNEL,
+        )
+
+    def _report(self) -> Report:
+        """Return what this process says of itself to the others; called by the bus, from one thread."""
+        known: Mapping[str, Any] = self.hub.stats()
+        return self._reporter.make(
+            streams=self._counts.streams,
+            published=self._counts.published,
+            last_event_id=known["last_event_id"],
+            channels=known["channels"],
+            history=known["history"],
+        )

@@ -1,0 +1,63 @@
+"""How the connection of a client is ended from beside the write that waits for it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+
+__all__ = ["cut", "hang_up", "hush_timeout", "shut"]
+
+
+def hush_timeout() -> None:
+    """
+    Raise ``EPIPE`` in place of a time-out of the kernel's that is on its way through the server; return if there is none.
+
+    Called last where a server closes a body, which it does in a ``finally``. The kernel may give a client up before our watchdog does: its clock
+    starts with the first byte that is not acknowledged, ours with the first write that waits. The write then fails with ``ETIMEDOUT``, which servers
+    take for a fault and log with a traceback; ``EPIPE`` they know as a client that left.
+
+    Raises:
+        BrokenPipeError: In place of that error, and from it.
+    """
+    error = sys.exc_info()[1]
+    if isinstance(error, GeneratorExit):
+        error = error.__context__  # middleware that is a generator is closed on the way
+    if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
+        raise BrokenPipeError(
+            errno.EPIPE, "the client takes nothing, and the kernel has given it up"
+        ) from error
+
+
+def cut(sock: socket.socket) -> None:
+    """
+    End a connection whose other end takes nothing: a write that waits for it raises ``EPIPE``, which every server takes quietly.
+
+    What the kernel still holds for it is thrown away when the server closes the socket.
+    """
+    inner = getattr(sock, "_sock", sock)
+    try:
+        inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    except OSError:
+        pass  # closed already
+    shut(sock, socket.SHUT_RDWR)
+
+
+def hang_up(sock: socket.socket) -> None:
+    """
+    End a connection behind what was sent.
+
+    The server closes it too; but gthread's accepting thread would first wait for each other end to do so.
+    """
+    shut(sock, socket.SHUT_RDWR)
+
+
+def shut(sock: socket.socket, how: int) -> None:
+    """Shut one way of a connection, or both, below TLS. Never raises."""
+    inner = getattr(sock, "_sock", sock)
+    try:
+        # The plain method: TLS would first forget its state, under the feet of the write that waits.
+        socket.socket.shutdown(inner, how) if isinstance(inner, socket.socket) else inner.shutdown(how)
+    except OSError:
+        pass  # closed or reset already

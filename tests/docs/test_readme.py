@@ -1,0 +1,118 @@
+"""The README: its two commands, and the application that it shows."""
+
+import contextlib
+import importlib.metadata
+import json
+import re
+import sys
+
+import httpx
+
+import flask_sse_push
+from tests.docs.pages import ROOT, page
+from tests.docs.served import APPLICATION, PAGE_SCRIPT, SERVE, Process, listening, run
+from tests.needs import needs
+from tests.support import MS, eventually
+
+README = page("README.md")
+INSTALL_AND_RUN = README.block(
+    "How to run it", "sh", "python3 -m venv .venv && .venv/bin/pip install -e '.[example]'"
+)
+INSTALL_AND_TEST = README.block(
+    "How to run it", "sh", "python3 -m venv .venv && .venv/bin/pip install -e '.[test]'"
+)
+LISTEN = README.block("How to run it", "sh", "curl -N")
+ORDER = README.block("How to run it", "sh", "curl -H")
+
+
+def test_readme_is_short():
+    """It has at most 150 lines."""
+    assert len(README.lines) <= 150
+
+
+def test_readme_commands_appear_once():
+    """The command that shows the example and the one that runs the tests stand alone on their lines, once."""
+    assert INSTALL_AND_RUN.endswith(" && .venv/bin/python -m example_app\n")
+    assert INSTALL_AND_TEST.endswith(" && .venv/bin/python -m pytest\n")
+    for command in (INSTALL_AND_RUN.strip(), INSTALL_AND_TEST.strip()):
+        assert README.lines.count(command) == README.text.count(command) == 1
+    assert README.text.count("venv .venv") == 2
+    assert [line for line in README.lines if "-m pytest" in line] == [INSTALL_AND_TEST.strip()]
+
+
+def test_readme_commands_name_what_exists(tmp_path):
+    """The extras of the two commands are the package's own, and the example's module runs."""
+    extras = importlib.metadata.metadata("flask_sse_push").get_all("Provides-Extra")
+    assert {"example", "test", "gunicorn"} <= set(extras)
+    run([sys.executable, "-m", "example_app", "--help"], tmp_path)
+
+
+def test_readme_application_is_short():
+    """The application has about 15 lines of Python, and the page about 5 of JavaScript."""
+    assert len([line for line in APPLICATION.splitlines() if line.strip()]) <= 15
+    assert len([line for line in PAGE_SCRIPT.splitlines() if line.strip()]) <= 6
+
+
+def test_changelog_tells_of_this_version():
+    """The newest entry of the changelog is that of the package's version."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[([^]]+)\] - (?:Unreleased|\d{4}-\d\d-\d\d)$", text, re.MULTILINE)
+    assert versions[0] == flask_sse_push.__version__
+
+
+def test_readme_application_delivers_an_order(application):
+    """The application answers with its page, and who listens to its stream gets the order that is posted."""
+    assert "/static/orders.js" in httpx.get(application.url).text
+    with listening(f"{application.url}/events?channel=orders") as (response, read):
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        application.order("tea")
+        [event] = read(1)
+    assert (event.type, json.loads(event.data)) == ("created", {"item": "tea"})
+
+
+def test_readme_application_resumes(application):
+    """A client that comes back with the id of its last event gets what it missed, and nothing twice."""
+    url = f"{application.url}/events?channel=orders"
+    with listening(url) as (_, read):
+        application.order("first")
+        [first] = read(1)
+    for item in ("second", "third"):
+        application.order(item)
+    with listening(url, headers={"Last-Event-ID": first.last_event_id}) as (_, read):
+        assert [json.loads(event.data)["item"] for event in read(2)] == ["second", "third"]
+
+
+def test_readme_four_workers_share_events(application):
+    """An order that any of the four workers takes reaches listeners of all of them, in one order."""
+    assert " -w 4 " in SERVE
+    url = f"{application.url}/events?channel=orders"
+    with contextlib.ExitStack() as stack:
+        reads = [stack.enter_context(listening(url))[1] for _ in range(8)]
+        for number in range(12):
+            application.order(f"number {number}")
+        orders = [
+            [(event.last_event_id, json.loads(event.data)["item"]) for event in read(12)] for read in reads
+        ]
+    assert [item for _, item in orders[0]] == [f"number {number}" for number in range(12)]
+    assert all(order == orders[0] for order in orders)
+
+
+def test_readme_curl_commands_show_an_order(application, tmp_path):
+    """The two curl commands, run as they are written but for the port, listen and order."""
+    needs("bash", "curl")
+    listen, order = (code.strip().replace(":8000", f":{application.port}") for code in (LISTEN, ORDER))
+    with Process(["bash", "-c", f"exec {listen}"], tmp_path, "listener") as listener:
+        eventually(lambda: "retry: " in listener.log, 10_000 * MS, "the listener gets its first bytes")
+        run(["bash", "-c", order], tmp_path)
+        event = 'event: created\ndata: {"item": "tea"}\n'
+        eventually(lambda: event in listener.log, 10_000 * MS, "the listener gets the order")
+
+
+def test_readme_page_shows_an_order(application, window):
+    """The page's script lists what is ordered, as text."""
+    window.goto(application.url)
+    open_ = "events.readyState === EventSource.OPEN"
+    eventually(lambda: window.evaluate(open_), 15_000 * MS, "the stream opens")
+    application.order("<b>tea</b>")
+    shown = "[...document.querySelectorAll('#orders li')].at(-1)?.textContent === '<b>tea</b>'"
+    eventually(lambda: window.evaluate(shown), 15_000 * MS, "the page shows the order")

@@ -1,0 +1,89 @@
+"""
+In which layer a test is: what it needs, and so when one runs it.
+
+Each test file is in exactly one layer, by the folder it is in, or by its own row where it differs from its folder.
+"""
+
+from pathlib import Path
+
+import pytest
+
+__all__ = ["LAYERS", "group_of", "layer_of"]
+
+LAYERS = {
+    "quick": "values, apps in this process, streams stepped by hand, and what every bus promises: under a minute",
+    "bus": "Redis and SQLite, with their faults",
+    "server": "real servers as processes, on real sockets",
+    "browser": "real pages in a real browser",
+    "package": "what is built and installed, type-checked and measured as a whole",
+    "bench": "the benchmarks, in short",
+    "soak": "faults in a network of servers, clients and proxies, in short",
+}
+
+_ROWS = {
+    "app": "quick",
+    "core": "quick",
+    "platform": "quick",
+    "streams": "quick",
+    "unit": "quick",
+    "bus": "bus",
+    "bus/test_contract.py": "quick",
+    "bus/test_memory.py": "quick",
+    "bus/test_redis_answers.py": "quick",
+    "bus/test_redis_endpoints.py": "quick",
+    "bus/test_redis_targets.py": "quick",
+    "bus/test_reports.py": "quick",
+    "docs": "server",
+    "docs/test_browser.py": "browser",
+    "operations": "server",
+    "operations/test_commands.py": "quick",
+    "servers": "server",
+    "browser": "browser",
+    "package": "package",
+    "bench": "bench",
+    "soak": "soak",
+    "test_docs.py": "server",
+    "test_docs_shell.py": "server",
+    "test_readme.py": "browser",
+}
+
+_ROOT = Path(__file__).parent
+
+# Longest first, so that no worker is left with a long one at the end. (Measured in order of magnitude, not exact.)
+_SLOWEST_FIRST = ["package", "server", "browser", "bus", "bench", "soak", "quick"]
+
+
+def layer_of(path):
+    """
+    Return the layer of a test file.
+
+    Raises:
+        pytest.UsageError: No row of the table is about it.
+    """
+    name = Path(path).relative_to(_ROOT).as_posix()
+    while name != ".":
+        if name in _ROWS:
+            return _ROWS[name]
+        name = Path(name).parent.as_posix()
+    raise pytest.UsageError(
+        f"{path} is in no layer. Put it into a folder that tests/layers.py names, or give it a row there."
+    )
+
+
+def group_of(item):
+    """
+    Return what is run in one process, in order, when pytest-xdist runs several: what shares a fixture.
+
+    A module is one group; where its tests run on several kinds of servers, each kind is one.
+    """
+    layer = layer_of(item.path)
+    if layer == "package":
+        return "package"  # one environment for all of them
+    name = item.path.relative_to(_ROOT).with_suffix("").as_posix()
+    kind = getattr(item, "callspec", None) and item.callspec.params.get("server")
+    return f"{name}:{kind}" if isinstance(kind, str) else name
+
+
+def order_of(item):
+    """Return a number by which the slow layers begin first."""
+    return _SLOWEST_FIRST.index(layer_of(item.path))
