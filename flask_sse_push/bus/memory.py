@@ -7,7 +7,6 @@ import logging
 import secrets
 import time
 from collections import OrderedDict, deque
-from functools import partial
 from heapq import heappop, heappush
 
 from blinker import Signal
@@ -57,7 +56,7 @@ class MemoryBus:
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """Number an event and hand it on; see :meth:`Bus.publish`. Never fails."""
         try:
-            result = self._lock.run(partial(self._publish, channels, block, key))
+            result = self._lock.run(self._publish, channels, block, key)
         except Busy:
             # A finalizer or a signal handler publishes in the middle of a publish, which hands on both
             # events.
@@ -69,7 +68,7 @@ class MemoryBus:
 
     def start(self, listener: Listener) -> None:
         """Say where the log begins; see :meth:`Bus.start`."""
-        self._lock.run(partial(self._start, listener))
+        self._lock.run(self._start, listener)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -107,14 +106,13 @@ class MemoryBus:
         if key is not None:
             self._keys[key] = (result, now)
         entry = Entry(number, channels, f"id: {id}\n".encode() + block, now)
-        if is_within:
-            heappush(self._unsent, (number, entry))
-        elif self._unsent:
-            # An event that was published within this publish may have a lower number.
-            heappush(self._unsent, (number, entry))
-            self._hand_on_unsent()
-        else:
+        if not is_within and not self._unsent:
             self._hand_on(entry)
+        else:
+            heappush(self._unsent, (number, entry))
+            if not is_within:
+                # An event that was published within this publish may have a lower number.
+                self._hand_on_unsent()
         return result
 
     def _hand_on_unsent(self) -> None:

@@ -6,7 +6,6 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import BusUnavailable
@@ -62,7 +61,7 @@ class WriteLock:
         while True:
             try:
                 left = give_up_at - time.monotonic()
-                return self._lock.run(partial(work, *arguments), left)
+                return self._lock.run(work, *arguments, seconds=left)
             except Busy as error:
                 if error.is_own:
                     raise BusUnavailable(_FROM_WITHIN_ITSELF) from None
