@@ -25,26 +25,6 @@ from tests.support import FACTOR, MS, alarms, eventually
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-def make(path):
-    """Return buses on one file, each as a process has it."""
-    opened = []
-
-    def make(timeout=5 * FACTOR, where=None, retention=Retention(300, 1 << 24)):
-        bus = SqliteBus(str(where or path), BusOptions(retention, timeout))
-        opened.append(bus)
-        return bus
-
-    yield make
-    for bus in opened:
-        bus.close()
-
-
 def run(code, *arguments, **options):
     """Run Python code in a process of its own."""
     return subprocess.Popen(

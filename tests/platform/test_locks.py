@@ -28,7 +28,7 @@ def can_be_taken(lock):
 
     def work():
         try:
-            taken.append(lock.run(lambda: True, 0.0))
+            taken.append(lock.run(lambda: True, seconds=0.0))
         except Busy:
             taken.append(False)
 
@@ -142,10 +142,10 @@ def test_running_waits_for_another_thread_as_long_as_it_is_told(lock):
     thread.start()
     entered.wait()
     with pytest.raises(Busy) as refused:
-        lock.run(list, 10 * MS)
+        lock.run(list, seconds=10 * MS)
     assert not refused.value.is_own
     leave.set()
-    assert lock.run(lambda: "done", 5000 * MS) == "done"
+    assert lock.run(lambda: "done", seconds=5000 * MS) == "done"
     thread.join()
 
 
