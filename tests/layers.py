@@ -1,7 +1,8 @@
 """
 In which layer a test is: what it needs, and so when one runs it.
 
-Each test file is in exactly one layer, by the folder it is in, or by its own row where it differs from its folder.
+Each test file is in exactly one layer, by the folder it is in, or by its own row where it differs from its
+folder.
 """
 
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 __all__ = ["LAYERS", "group_of", "layer_of"]
 
 LAYERS = {
-    "quick": "values, apps in this process, streams stepped by hand, and what every bus promises: under a minute",
+    "quick": "values, apps in this process, streams stepped by hand, and what every bus promises: under a "
+    "minute",
     "bus": "Redis and SQLite, with their faults",
     "server": "real servers as processes, on real sockets",
     "browser": "real pages in a real browser",
@@ -49,7 +51,8 @@ _ROWS = {
 
 _ROOT = Path(__file__).parent
 
-# Longest first, so that no worker is left with a long one at the end. (Measured in order of magnitude, not exact.)
+# Longest first, so that no worker is left with a long one at the end. (Measured in order of magnitude, not
+# exact.)
 _SLOWEST_FIRST = ["package", "server", "browser", "bus", "bench", "soak", "quick"]
 
 

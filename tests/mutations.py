@@ -7,7 +7,8 @@ Break the package on purpose, one line at a time, and see a test go red each tim
     python -m tests.mutations --list
 
 Each mutation is applied to a copy of the tree, and the tests that it names are run there. A mutation that no
-test notices survives: the promise that its line keeps has no test. A text that is not found, or found twice, is
+test notices survives: the promise that its line keeps has no test. A text that is not found, or found twice,
+is
 an error: whoever changes the line brings the mutation along.
 
 A new promise gets a mutation: append it to the list of its room, and name the few tests that must see it.
@@ -151,7 +152,8 @@ PLATFORM = [
     Mutation(
         "a lock that another greenlet holds never gives way",
         "platform/locks.py",
-        "        while not backend.is_preemptive and lock.locked() and backend.give_way():\n            pass\n",
+        "        while not backend.is_preemptive and lock.locked() and backend.give_way():\n         "
+        "   pass\n",
         "",
         ("platform", "app/test_interruptions.py", "servers/test_direct.py"),
     ),
