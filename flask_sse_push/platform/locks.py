@@ -1,15 +1,16 @@
 """
 Re-entrance: one rule and one class.
 
-The garbage collector and signal handlers run foreign code at any place, also within a section of ours. Such code
-may publish, may switch greenlets, and a handler may raise. All greenlets of a loop are one thread, so a lock that
-its own thread can take again never blocks between them, and a mark says that a section runs. Who finds the mark
-leaves work to the section that runs (:meth:`ReentrantLock.post`), is refused (:meth:`ReentrantLock.run`) or lets
-the other greenlet finish (``with``).
+The garbage collector and signal handlers run foreign code at any place, also within a section of ours. Such
+code may publish, may switch greenlets, and a handler may raise. All greenlets of a loop are one thread, so a
+lock that its own thread can take again never blocks between them, and a mark says that a section runs. Who
+finds the mark leaves work to the section that runs (:meth:`ReentrantLock.post`), is refused
+(:meth:`ReentrantLock.run`) or lets the other greenlet finish (``with``).
 
-An exception of a signal handler may come right behind the taking of a lock, or right before its release, where no
-``with`` and no ``finally`` gives it back: Python 3.14 does that to most sections that a handler interrupts. So the
-mark is the frame that runs the section. Where that frame has ended, the next caller of its thread takes over.
+An exception of a signal handler may come right behind the taking of a lock, or right before its release,
+where no ``with`` and no ``finally`` gives it back: Python 3.14 does that to most sections that a handler
+interrupts. So the mark is the frame that runs the section. Where that frame has ended, the next caller of its
+thread takes over.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Busy(Exception):
     def __init__(self, *, is_own: bool) -> None:
         super().__init__("further up this stack" if is_own else "in another thread or greenlet")
         self.is_own = is_own
-        """Whether the other section is further up the caller's own stack, so that waiting would be for ever."""
+        """Whether the other section is further up the caller's own stack: waiting would be for ever."""
 
 
 class ReentrantLock:
@@ -56,8 +57,9 @@ class ReentrantLock:
 
     def __init__(self) -> None:
         lock = _native_rlock()
-        # Methods kept, because looking one up costs a tenth of a section.
-        self._acquire, self._release, self._is_owned = lock.acquire, lock.release, lock._is_owned  # noqa: SLF001
+        # Kept, because looking a method up costs a tenth of a section.
+        self._acquire, self._release = lock.acquire, lock.release
+        self._is_owned = lock._is_owned  # noqa: SLF001  # as threading.Condition does
         self._posted: deque[Callable[[], object]] = deque()
         # The frame that runs a section. Kept in no local variable of that frame: it would refer to itself.
         self._holder: FrameType | None = None
@@ -104,9 +106,9 @@ class ReentrantLock:
         """
         try:
             if not (self._acquire() if seconds is None else self._acquire(True, max(0.0, seconds))):
-                raise Busy(is_own=False)
+                raise Busy(is_own=False)  # noqa: TRY301
             if self._holder is not None and not self._take_over(_getframe()):
-                raise Busy(is_own=_is_below(self._holder, _getframe()))
+                raise Busy(is_own=_is_below(self._holder, _getframe()))  # noqa: TRY301
             self._holder = _getframe()
         except BaseException:
             self._undo()
@@ -125,8 +127,7 @@ class ReentrantLock:
 
         Args:
             work (Callable): The section; it does not raise by itself. Sections are run in the order in which
-                they are posted, each at least once: one that an exception of a signal handler ends is run
-                again.
+                they are posted, each once. One that an exception of a signal handler ends is not run again.
         """
         self._posted.append(work)
         self._run_posted()
@@ -155,8 +156,7 @@ class ReentrantLock:
     def _run_all(self) -> None:
         posted = self._posted
         while posted:
-            posted[0]()
-            posted.popleft()
+            posted.popleft()()
 
     def _wait_for_greenlets(self, frame: FrameType) -> None:
         """Return when no other greenlet of this thread, which holds the lock, runs a section."""

@@ -145,7 +145,12 @@ class StreamRegistry:
                 if now - looked_at >= look_seconds:
                     before, looked_at = looked_at, now
                     for stream in backend.in_turns(streams):
-                        stream.look(now, before, look_seconds)
+                        try:
+                            stream.look(now, before, look_seconds)
+                        except Exception:
+                            logger.exception(
+                                "A stream could not be looked after; the heartbeat comes to it again."
+                            )
             except Exception:
                 logger.exception("The heartbeat failed and goes on.")
                 backend.wakeup().wait(TICK_SECONDS)

@@ -34,7 +34,7 @@ def redis_server():
 
 
 def test_two_machines_share_a_redis(serve, redis_server):
-    """Two gunicorns with the page's command and one Redis: an order at either reaches the listeners of both."""
+    """With two gunicorns and one Redis, an order at either reaches the listeners of both."""
     assert TWO_MACHINES.strip().endswith(SERVE)
     url = redis_server.url + "?prefix=buses"
     command = replaced(TWO_MACHINES.strip(), "redis://127.0.0.1:6379/0?prefix=shop", url)

@@ -53,7 +53,7 @@ def test_page_links_lead_somewhere(each):
 
 @pytest.mark.parametrize("each", PAGES, ids=lambda each: each.path)
 def test_page_lines_fit(each):
-    """Prose and code have at most 110 characters in a line; a row of a table and a long link cannot be broken."""
+    """Lines have at most 110 characters, except rows of tables and long links, which cannot be broken."""
     long = [line for line in each.lines if len(line) > 110 and not line.startswith("|")]
     assert [line for line in long if not re.fullmatch(r"(\S*\s)?\S*\[[^\]]+\]\(\S+\)\S*", line)] == []
 

@@ -1,4 +1,4 @@
-"""The wheel, and one clean environment in which it is installed, for all tests of the package (which pytest-xdist runs in one process)."""
+"""The wheel, and one clean environment with it, for all tests of the package: they run in one process."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def run(*argv, cwd=None):
 
 
 def copy_of_the_checkout(folder):
-    """Copy what git knows, so that no build folder is left in the checkout, and none of an earlier build gets in."""
+    """Copy what git knows: no build folder is left in the checkout, and none of an earlier build gets in."""
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     for name in listed.splitlines():
         if (ROOT / name).is_file():

@@ -11,7 +11,7 @@ from tests.package.conftest import ROOT, run
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The built pages. A warning of Sphinx is an error: a link that leads nowhere, a docstring that is no markup."""
+    """The built pages. A warning of Sphinx is an error, for instance a link that leads nowhere."""
     needs(modules=["sphinx", "myst_parser", "pallets_sphinx_themes"])
     folder = tmp_path_factory.mktemp("html")
     run(

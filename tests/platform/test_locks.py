@@ -213,8 +213,8 @@ def test_thread_waits_for_a_section_left_open_until_the_lock_is_used_again(lock)
 
 def test_signal_handler_that_raises_anywhere_breaks_nothing():
     """
-    Thousands of exceptions at any place: the next caller goes on, everything that was posted is done, in order,
-    and in the end another thread gets in.
+    Thousands of exceptions at any place: the next caller goes on, what was posted is done once and in order, and in
+    the end another thread gets in.
     """
     run_script(
         """
@@ -237,7 +237,7 @@ def work(number):
         pass
     done.append(number)
 
-while hits < 3000:
+while hits < 800:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.00001 + number % 200 * 0.0000005)
         for _ in range(20):
@@ -251,9 +251,9 @@ while hits < 3000:
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
 with lock:
     pass
-assert set(done) == set(begun), set(begun) - set(done)  # what was begun is done, though it was interrupted
-assert list(dict.fromkeys(done)) == sorted(set(done))  # in order
-assert len(done) - len(set(done)) <= hits  # and again only where it was interrupted
+assert len(begun) == len(set(begun))  # nothing is done twice
+assert done == sorted(done)  # in order
+assert 0 < len(begun) - len(done) <= hits  # and ended early only where it was interrupted
 thread = threading.Thread(target=lock.run, args=(list,), daemon=True)
 thread.start()
 thread.join(5)
@@ -276,17 +276,17 @@ def post(*_):
     global count
     lock.post(lambda number=count: done.append(number))
     count += 1
-    if count < 3000:
+    if count < 500:
         signal.setitimer(signal.ITIMER_REAL, 0.00003 + count % 50 * 0.000001)
 
 signal.signal(signal.SIGALRM, post)
 signal.setitimer(signal.ITIMER_REAL, 0.001)
-while count < 3000:
+while count < 500:
     with lock:
         pass
     lock.run(list)
     lock.post(list)
-assert done == list(range(3000)), (len(done), done[:10])
+assert done == list(range(500)), (len(done), done[:10])
 print("fine")
 """
     )

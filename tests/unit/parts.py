@@ -1,5 +1,9 @@
 """What the unit tests of the streams' room stand in for: a bus and a source that a test feeds by hand."""
 
+import os
+import tempfile
+from types import SimpleNamespace
+
 from flask_sse_push.bus.base import Health, PublishResult, Snapshot
 from flask_sse_push.core.entry import Entry
 from flask_sse_push.platform.locks import ReentrantLock
@@ -10,6 +14,7 @@ from flask_sse_push.streams.stream import StreamOptions
 __all__ = [
     "HandBus",
     "HandSource",
+    "HandWorker",
     "Observed",
     "attached",
     "make_fanout",
@@ -161,3 +166,21 @@ def note(fanout, *channels, size=100):
     urgent = fanout.add(channels, size)
     fanout.notify(urgent)
     return urgent
+
+
+class HandWorker:
+    """What the package asks of gunicorn's worker object, in a ``with`` block."""
+
+    cfg = SimpleNamespace(reuse_port=True)
+    sockets = ()
+
+    def __init__(self):
+        self.alive = True
+        self.pid, self.ppid = os.getpid(), os.getppid()
+
+    def __enter__(self):
+        self.tmp = tempfile.TemporaryFile()
+        return self
+
+    def __exit__(self, *_):
+        self.tmp.close()
