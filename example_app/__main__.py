@@ -20,8 +20,8 @@ def main() -> None:
     options = read_options()
     if importlib.util.find_spec("psutil") is None:
         sys.exit(
-            "The example measures the machine with psutil, which is not installed. Run: pip install "
-            "-e '.[example]'"
+            "The example measures the machine with psutil, which is not installed. Run: pip install -e "
+            "'.[example]'"
         )
     refuse_unusable_address(options.host, options.port)
     # gunicorn is not there on Windows; the server that comes with Flask serves a thread per stream.
@@ -82,8 +82,8 @@ def refuse_unusable_address(host: str, port: int) -> None:
         sys.exit(f"Port {port} of {host} is in use by another program. {cure}")
     if error.errno == errno.EACCES:
         sys.exit(
-            f"Port {port} needs rights that you do not have. Choose one above 1023: python -m "
-            "example_app --port 8000"
+            f"Port {port} needs rights that you do not have. Choose one above 1023: python -m example_app "
+            "--port 8000"
         )
     sys.exit(
         f"Nothing can listen on {host}: {error.strerror or error}. Choose an address of this machine: "

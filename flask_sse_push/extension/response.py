@@ -18,7 +18,10 @@ __all__ = ["ENVIRON_KEY", "EventStreamResponse", "RefusalResponse"]
 ENVIRON_KEY = "flask_sse_push.streams.stream"
 """Where the WSGI environment of a test holds a list, to which the stream that answers is added."""
 
-_ENDLESS = "An event stream has no end, so its body cannot be {}. Leave responses with is_streamed alone, in after_request as in middleware."
+_ENDLESS = (
+    "An event stream has no end, so its body cannot be {}. "
+    "Leave responses with is_streamed alone, in after_request as in middleware."
+)
 
 
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
@@ -59,7 +62,10 @@ class EventStreamResponse(Response):
         return super().__call__(environ, start_response)
 
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
-        """Return the headers as they are: of what Werkzeug looks for in them, a stream has nothing. (It was a twentieth of opening one.)"""
+        """
+        Return the headers as they are: of what Werkzeug looks for in them, a stream has nothing. (It was a
+        twentieth of opening one.)
+        """
         return self.headers
 
     def get_app_iter(self, environ: dict[str, Any]) -> Iterable[bytes]:
@@ -67,7 +73,8 @@ class EventStreamResponse(Response):
         if environ["REQUEST_METHOD"] == "HEAD":
             return ClosingIterator((), self.close)
         if self.response is not self._stream:
-            # Somebody wrapped the body: theirs is sent, and the stream within is closed too, which a generator around it would forget.
+            # Somebody wrapped the body: theirs is sent, and the stream within is closed too, which a
+            # generator around it would forget.
             return _Body(super().get_app_iter(environ), self._stream.close)
         if self._on_close:
             return _Body(self._stream, self.close)
@@ -107,8 +114,8 @@ class RefusalResponse(Response):
     """
     An answer that opens no stream. It is this client's alone, and the last one on its connection.
 
-    A cache that kept a 204 would stop the ``EventSource`` of the next visitor for ever; and a client that was refused and
-    keeps its connection open would hold one that ordinary pages need.
+    A cache that kept a 204 would stop the ``EventSource`` of the next visitor for ever; and a client that was
+    refused and keeps its connection open would hold one that ordinary pages need.
 
     Args:
         status (int): 204, 400 and above, or 200 with a body that asks the client to come back.

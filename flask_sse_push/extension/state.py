@@ -24,8 +24,8 @@ __all__ = ["AUTO", "AppState"]
 
 AUTO = "auto"
 """
-The URL of the bus that fits the server: memory in a lone process, a private database when gunicorn runs several
-workers.
+The URL of the bus that fits the server: memory in a lone process, a private database when gunicorn runs
+several workers.
 """
 
 _apps: Counter[tuple[str, str]] = Counter()  # how many of the same name this process has made

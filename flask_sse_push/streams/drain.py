@@ -13,7 +13,9 @@ from ..platform.server import Server
 __all__ = ["DRAIN_SECONDS", "GRACE_SECONDS", "TICK_SECONDS", "Drain", "Drained"]
 
 TICK_SECONDS = 0.25
-"""How often it asks whether the server stops: so often that gunicorn's worker is gone 5 s after it was told to."""
+"""
+How often it asks whether the server stops: so often that gunicorn's worker is gone 5 s after it was told to.
+"""
 
 DRAIN_SECONDS = 1.0
 """Over this time the streams end, so that their clients do not all come back at once."""
@@ -59,7 +61,8 @@ class Drain:
             streams (Sequence): All that there are.
             now (float): On the monotonic clock.
         """
-        # The heartbeat's waits end a moment early where its next look is due: that must not cost a whole tick.
+        # The heartbeat's waits end a moment early where its next look is due: that must not cost a whole
+        # tick.
         self.due_at = now + 0.9 * TICK_SECONDS
         if self._watch is None or not self._watch.look():
             return
