@@ -2,7 +2,7 @@
 The long proofs, and the short ones over several Pythons: ``nox --list`` says what there is.
 
     nox -s quick                     # under a minute, in this Python
-    nox -s tests                     # over the Pythons that are there, with the lowest and newest dependencies
+    nox -s tests               # over the Pythons that are there, with the lowest and the newest dependencies
     nox -s mutations -- --only jitter
     nox -s soak -- --scenario "redis black hole"
 
@@ -11,9 +11,7 @@ What stands behind ``--`` goes to the command. CI does not use nox: ``.ci/run`` 
 
 from __future__ import annotations
 
-import re
 import shutil
-from pathlib import Path
 
 import nox
 
@@ -23,9 +21,6 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "quick"]
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-
-DIRECT = ("flask", "blinker", "gunicorn", "gevent", "redis")
-"""What users install beside the package; the rest of the environment is for tests."""
 
 # What a process meets beside what CI has: one dependency at a time, with all others as new as they are.
 MATRIX = {
@@ -43,13 +38,6 @@ SERVERS = [
     "tests/servers/test_workers.py",
 ]
 """What shows first that a server's insides have changed."""
-
-
-def lowest() -> list[str]:
-    """Return the lowest versions that setup.py allows, as requirements."""
-    text = Path("setup.py").read_text(encoding="utf-8")
-    found = {name: re.search(rf'"{name}(?:\[\w+\])?>=([\d.]+)"', text) for name in DIRECT}
-    return [f"{name}=={floor[1]}" for name, floor in found.items() if floor is not None]
 
 
 @nox.session
@@ -74,7 +62,8 @@ def tests(session: nox.Session, dependencies: str) -> None:
     """Run everything but browsers, packages and benchmarks."""
     session.install("-e", ".[test]")
     if dependencies == "lowest":
-        session.install(*lowest())
+        pins = session.run("python", "-m", "tests.lowest", silent=True)
+        session.install(*str(pins).split())
     session.run("pytest", "-m", "quick or bus or server", *session.posargs)
 
 

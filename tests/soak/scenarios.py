@@ -42,7 +42,12 @@ def scenario(reset_reasons):
 
     def add(function):
         SCENARIOS.append(
-            Scenario(function.__name__.replace("_", "-"), function.__doc__.strip(), reset_reasons, function)
+            Scenario(
+                function.__name__.replace("_", "-"),
+                " ".join(function.__doc__.split()),
+                reset_reasons,
+                function,
+            )
         )
         return function
 
