@@ -1,7 +1,7 @@
 """
 The long proofs, and the short ones over several Pythons: ``nox --list`` says what there is.
 
-    nox -s quick                     # under a minute, in this Python
+    nox -s quick               # under a minute, in this Python
     nox -s tests               # over the Pythons that are there, with the lowest and the newest dependencies
     nox -s mutations -- --only jitter
     nox -s soak -- --scenario "redis black hole"

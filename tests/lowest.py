@@ -1,4 +1,4 @@
-"""The lowest versions of what users install beside the package, as setup.py says: ``python -m tests.lowest``."""
+"""The lowest versions of what users install beside the package, by setup.py: ``python -m tests.lowest``."""
 
 from __future__ import annotations
 
