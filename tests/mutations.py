@@ -164,6 +164,41 @@ CORE = [
         ("core/test_wire.py", "core/test_event.py", "core/test_properties.py"),
     ),
     Mutation(
+        "a batch for a cursor that was told of a loss is shared with one that was not",
+        "core/log.py",
+        "            if not cursor.reported:\n                self._cache.keep(place, found)\n",
+        "            self._cache.keep(place, found)\n",
+        ("core/test_log.py",),
+    ),
+    Mutation(
+        "what was reported of a lost log hides a loss of the next",
+        "core/log.py",
+        "cursor.epoch, cursor.position, cursor.reported = self.epoch, 0, NONE_REPORTED\n",
+        "cursor.epoch, cursor.position = self.epoch, 0\n",
+        ("core/test_log.py",),
+    ),
+    Mutation(
+        "the floor falls to an older watermark",
+        "core/watermarks.py",
+        "max(self.floor, self.popitem(last=False)[1])",
+        "self.popitem(last=False)[1]",
+        ("core/test_watermarks.py",),
+    ),
+    Mutation(
+        "a made-up id fetches the whole history",
+        "core/log.py",
+        'Start(self.epoch, self.head, "malformed")',
+        'Start(self.epoch, 0, "malformed")',
+        ("core/test_place.py",),
+    ),
+    Mutation(
+        "a refusal ends with a blank line",
+        "core/wire.py",
+        'return b": %b\\n%b" % (reason.encode(), RETRY_LINE % milliseconds)',
+        'return b": %b\\n%b\\n" % (reason.encode(), RETRY_LINE % milliseconds)',
+        ("core/test_wire.py", "app/test_refusals.py", "app/test_letter.py"),
+    ),
+    Mutation(
         "last words have no end",
         "core/session.py",
         " or now < self._drained_at)",
@@ -211,8 +246,8 @@ PLATFORM = [
     Mutation(
         "a child's copy of a greenlet goes on",
         "platform/greenlets.py",
-        "        if self.process == forks():\n            return super().switch(*values)\n",
-        "        if True:\n            return super().switch(*values)\n",
+        "os.register_at_fork(after_in_child=_park_copies)\n",
+        "",
         ("servers/test_forks.py", "platform"),
     ),
     Mutation(
@@ -322,8 +357,8 @@ STREAMS = [
     Mutation(
         "the burst guard does not count bytes",
         "streams/backpressure.py",
-        "            if fanout.pending_bytes + fanout.current_bytes >= self._max_bytes:\n                return",
-        "            if False:\n                return",
+        " fanout.current_bytes >= self._max_bytes:\n                return",
+        " -1 >= 0:\n                return",
         ("unit/test_backpressure.py",),
     ),
     Mutation(
