@@ -78,6 +78,8 @@ class Hangups(Generic[T]):
         if self._epoll is not None:
             try:
                 self._epoll.register(fileno, _RDHUP)
+            except FileExistsError:
+                pass  # the number is watched, for a stream that ends late
             except OSError:
                 self.remove(owner)
 

@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from flask_sse_push import BusUnavailable
-from flask_sse_push.bus import BusOptions, Retention
-from flask_sse_push.bus.sqlite import SqliteBus
 from flask_sse_push.bus.sqlite.doorbell import doorbell_folder
 from flask_sse_push.core.positions import parse
 from tests.bus.test_contract import Follower, block

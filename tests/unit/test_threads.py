@@ -169,7 +169,9 @@ def test_no_wakeup_is_lost_between_who_notes_and_who_wakes():
             with attached(fanout, lock, "a", "b", wakeup=THREADS.wakeup()):
                 time.sleep(0.001)
 
-    together(*(lambda w=w: publish(w) for w in (0, 1)), *(lambda w=w: listen(w) for w in (0, 1, 0)), come_and_go)
+    together(
+        *(lambda w=w: publish(w) for w in (0, 1)), *(lambda w=w: listen(w) for w in (0, 1, 0)), come_and_go
+    )
     with attached(fanout, lock, "a", wakeup=THREADS.wakeup()) as wakeup:
         note(fanout, "a")
         assert wakeup.wait(10_000 * MS)
