@@ -49,7 +49,6 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["flask_sse_push", "flask_sse_push.*"]),
-    package_data={"flask_sse_push": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=["flask>=3.0", "blinker>=1.8"],
     extras_require={

@@ -24,6 +24,8 @@ html_title = f"{project} {version}"
 html_sidebars = {"**": ["localtoc.html", "relations.html", "searchbox.html"]}
 html_show_copyright = False
 html_copy_source = False
+html_use_index = False
+html_domain_indices = False
 html_static_path = ["_static"]
 html_css_files = ["narrow.css"]
 # The theme's banner asks the package index for the newest version, from the reader's browser.

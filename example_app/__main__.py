@@ -20,7 +20,8 @@ def main() -> None:
     options = read_options()
     if importlib.util.find_spec("psutil") is None:
         sys.exit(
-            "The example measures the machine with psutil, which is not installed. Run: pip install -e '.[example]'"
+            "The example measures the machine with psutil, which is not installed. Run: pip install -e "
+            "'.[example]'"
         )
     refuse_unusable_address(options.host, options.port)
     # gunicorn is not there on Windows; the server that comes with Flask serves a thread per stream.
@@ -60,7 +61,9 @@ def port_number(text: str) -> int:
 
 
 def refuse_unusable_address(host: str, port: int) -> None:
-    """End with the cure if nothing can listen there: gunicorn would try five times, and then not say what to do."""
+    """
+    End with the cure if nothing can listen there: gunicorn would try five times, and then not say what to do.
+    """
     error = try_to_listen(host, port)
     if error is None:
         return
@@ -79,10 +82,12 @@ def refuse_unusable_address(host: str, port: int) -> None:
         sys.exit(f"Port {port} of {host} is in use by another program. {cure}")
     if error.errno == errno.EACCES:
         sys.exit(
-            f"Port {port} needs rights that you do not have. Choose one above 1023: python -m example_app --port 8000"
+            f"Port {port} needs rights that you do not have. Choose one above 1023: python -m example_app "
+            "--port 8000"
         )
     sys.exit(
-        f"Nothing can listen on {host}: {error.strerror or error}. Choose an address of this machine: python -m example_app --host 127.0.0.1"
+        f"Nothing can listen on {host}: {error.strerror or error}. Choose an address of this machine: "
+        "python -m example_app --host 127.0.0.1"
     )
 
 
@@ -92,7 +97,8 @@ def try_to_listen(host: str, port: int) -> OSError | None:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as sock:
             if os.name == "posix":
-                # A port whose last server has just ended is free; elsewhere the option would allow to share a port in use.
+                # A port whose last server has just ended is free; elsewhere the option would allow to share a
+                # port in use.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
             sock.listen()

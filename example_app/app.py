@@ -18,7 +18,8 @@ __all__ = ["app"]
 
 CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
-# Windows takes types from its registry, where some editors leave text/plain for .js; browsers run no module of that type.
+# Windows takes types from its registry, where some editors leave text/plain for .js; browsers run no module
+# of that type.
 mimetypes.add_type("text/javascript", ".js")
 
 app = Flask(__name__)

@@ -51,7 +51,8 @@ class Board:
     Holds the note for pages that open later. Thread-safe.
 
     Args:
-        publish (Callable[[Note], object]): Called with each note, in the order in which they replace each other.
+        publish (Callable[[Note], object]): Called with each note, in the order in which they replace each
+            other.
     """
 
     def __init__(self, publish: Callable[[Note], object]) -> None:

@@ -21,4 +21,5 @@ def post_worker_init(_worker: Any) -> None:
 def when_ready(server: Any) -> None:
     """Say where the page is, once it is there."""
     urls = ", ".join(str(listener) for listener in server.LISTENERS)
-    print(f"The page is at {urls} (Ctrl-C stops it).", flush=True)  # noqa: T201  # it is what the terminal is for
+    # it is what the terminal is for
+    print(f"The page is at {urls} (Ctrl-C stops it).", flush=True)  # noqa: T201

@@ -19,7 +19,8 @@ INTERVAL_SECONDS = 1.0
 HISTORY_LENGTH = 120
 """How many measurements are kept for pages that open later: a little more than the charts are wide."""
 
-# psutil compares with the call before, and nothing useful can be compared with less than a few ticks of the kernel's clock.
+# psutil compares with the call before, and nothing useful can be compared with less than a few ticks of the
+# kernel's clock.
 _FIRST_SECONDS = 0.25
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ def measure() -> Sample:
     """
     Return what the machine does now.
 
-    The processor's share is that since the same thread's call before; the first call of a thread can say nothing but 0.
+    The processor's share is that since the same thread's call before; the first call of a thread can say
+    nothing but 0.
     """
     cores = [float(percent) for percent in psutil.cpu_percent(percpu=True)]
     memory = psutil.virtual_memory()
@@ -65,7 +67,8 @@ def measure() -> Sample:
 
 class Meter:
     """
-    Measures once a second in a thread of its own (a greenlet under gevent), from :meth:`start` until nobody listens. Thread-safe.
+    Measures once a second in a thread of its own (a greenlet under gevent), from :meth:`start` until nobody
+    listens. Thread-safe.
 
     Args:
         publish (Callable[[Sample], object]): Called with each measurement.
@@ -117,7 +120,8 @@ class Meter:
             due = max(due, time.monotonic() - INTERVAL_SECONDS) + INTERVAL_SECONDS
 
     def _goes_on(self) -> bool:
-        # Asked under the lock: who begins to listen after this was answered "no" finds nothing running, and starts it again.
+        # Asked under the lock: who begins to listen after this was answered "no" finds nothing running, and
+        # starts it again.
         with self._lock:
             self._running = self._is_wanted()
             return self._running

@@ -1,14 +1,14 @@
 """
-Every error of the package, named for who can mend it.
+The errors of this package, named for who can mend them.
 
     SSEPushError
     ├── InvalidEvent        (ValueError)    the caller: data, type, id or retry
-    ├── InvalidChannel      (ValueError)    the caller: a channel's name or their number
+    ├── InvalidChannel      (ValueError)    the caller: the name of a channel, or their number
     ├── ConfigurationError  (RuntimeError)  the developer: a setting, or how the blueprint is used
     │   ├── NotRegistered                   the blueprint is on no app, or on several
     │   └── UnsupportedServer               the server cannot stream, or not with these settings
     ├── BusUnavailable      (RuntimeError)  the world: the bus could not take the event
-    └── InvalidStream       (ValueError)    the other end: bytes that are no event stream
+    └── InvalidStream       (ValueError)    the server: bytes that are no event stream
 
 A message names the field, shows the value and ends with the cure.
 """
@@ -32,11 +32,11 @@ class SSEPushError(Exception):
 
 
 class InvalidEvent(SSEPushError, ValueError):
-    """An event that cannot be sent as it is. Nothing was stored and nobody got it."""
+    """The event cannot be sent as it is. Nothing was stored, and no client got it."""
 
 
 class InvalidChannel(SSEPushError, ValueError):
-    """A channel's name, or a number of channels, that is not allowed."""
+    """The name of a channel, or the number of channels, is not allowed."""
 
 
 class ConfigurationError(SSEPushError, RuntimeError):
@@ -44,7 +44,7 @@ class ConfigurationError(SSEPushError, RuntimeError):
 
 
 class NotRegistered(ConfigurationError):
-    """The app that is meant cannot be told: the blueprint is on none, or on several."""
+    """Nobody can tell which app is meant: the blueprint is on none, or on several."""
 
 
 class UnsupportedServer(ConfigurationError):
@@ -56,4 +56,4 @@ class BusUnavailable(SSEPushError, RuntimeError):
 
 
 class InvalidStream(SSEPushError, ValueError):
-    """Bytes that a browser would not read as their sender meant them."""
+    """A browser would not read these bytes as their sender meant them."""

@@ -1,8 +1,9 @@
 """
-What observers can connect to. None of these carries events to clients.
+The signals that observers can connect to. No event reaches a client by them.
 
-Receivers run in the greenlet or thread that did the thing, in no lock, and delay it for as long as they take. What
-a receiver raises is logged and goes no further: the event is stored by then and the stream is open or closed.
+A receiver runs in the greenlet or thread that publishes, opens or closes, outside of all locks, and delays
+it. An error that a receiver raises is logged and goes no further: by then the event is stored, or the stream
+is open or closed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ logger = logging.getLogger("flask_sse_push")
 
 event_published = _signals.signal("sse-push-event-published")
 """
-Sent by the app after ``publish`` stored an event, in the publishing process only.
+Sent by the app after ``publish`` has stored an event, in the process that published it.
 Arguments: ``event`` (:class:`Event`), ``channels`` (tuple of str), ``id`` (str).
 """
 
@@ -32,13 +33,14 @@ Arguments: ``stream`` (:class:`StreamInfo`).
 stream_closed = _signals.signal("sse-push-stream-closed")
 """
 Sent by the app when a stream that was opened is over and holds nothing any more.
-Arguments: ``stream`` (:class:`StreamInfo`), ``reason`` (str): ``"gone"`` (the client closed), ``"stalled"`` (it stopped reading),
-``"draining"`` (the server stops), ``"finished"`` (the iterable of ``sse.response`` ended), ``"failed"`` (it raised) or ``"closed"`` (the server closed it).
+Arguments: ``stream`` (:class:`StreamInfo`), ``reason`` (str): ``"gone"`` (the client closed), ``"stalled"``
+(the client stopped reading), ``"draining"`` (the server stops), ``"finished"`` (the iterable of
+``sse.response`` ended), ``"failed"`` (the iterable raised) or ``"closed"`` (the server closed the stream).
 """
 
 
 def send(signal: Any, sender: object, **arguments: Any) -> None:
-    """Call every receiver, also behind one that raises."""
+    """Call every receiver of a signal, also after one has raised."""
     if not signal.receivers:
         return
     for receiver in signal.receivers_for(sender):

@@ -1,5 +1,5 @@
 """
-Helps to test apps that push.
+Helpers for the tests of apps that push.
 
     def test_an_order_is_announced(client):
         with capture() as published:
@@ -45,19 +45,19 @@ __all__ = [
 ]
 
 
-_SHOWN_CHARACTERS = 2_000  # of what came instead of what a test waited for
+_SHOWN_CHARACTERS = 2_000  # of the events that came, when those that a test waited for did not
 
 
 class StreamTimeout(AssertionError):
-    """A stream did not bring what a test waited for."""
+    """A stream did not bring the events that a test waited for."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedEvent:
-    """What ``publish`` was called with, and what it returned."""
+    """An event as ``publish`` sent it, with the id that ``publish`` returned."""
 
     data: str
-    """As it goes to the clients: JSON, unless a ``str`` was published."""
+    """What clients get: JSON, unless a ``str`` was published."""
     type: str | None
     channels: tuple[str, ...]
     id: str
@@ -81,13 +81,13 @@ class StreamedEvent(DecodedEvent):
 @contextmanager
 def capture(app: Flask | None = None) -> Iterator[list[PublishedEvent]]:
     """
-    Collect what is published while the block runs, in this process and by any thread.
+    Collect the events that any thread of this process publishes while the block runs.
 
     Args:
-        app (Flask | None): Only what this app publishes; ``None`` for all apps.
+        app (Flask | None): Collects the events of this app only; ``None`` for all apps.
 
     Yields:
-        list[PublishedEvent]: Grows as events are published. The events go to clients all the same.
+        list[PublishedEvent]: Grows with each event. Clients get the events all the same.
     """
     published: list[PublishedEvent] = []
 
@@ -101,12 +101,14 @@ def capture(app: Flask | None = None) -> Iterator[list[PublishedEvent]]:
 
 class OpenStream:
     """
-    A stream that a test client reads; made by :func:`open_stream`. For one thread.
+    A stream that a test client reads, made by :func:`open_stream`. Not thread-safe.
     """
 
     def __init__(self, response: TestResponse, opened: list[Stream]) -> None:
         self.response = response
-        """What the client got: look at its status and headers, but leave its body alone."""
+        """
+        The response to the client. Its status and headers may be read; only :meth:`read` may read its body.
+        """
         self._stream = opened[0] if opened else None
         self._decoder = Decoder()
         self._ready: list[StreamedEvent] = []
@@ -118,24 +120,25 @@ class OpenStream:
 
     def read(self, events: int = 1, timeout: float = 5.0) -> list[StreamedEvent]:
         """
-        Return the next events, without waiting for ever.
+        Return the next events.
 
         Args:
-            events (int): How many, at least 1. What came beside them is kept for the next call.
+            events (int): How many, at least 1. Events that came with them are kept for the next call.
             timeout (float): Seconds to wait for all of them.
 
         Raises:
-            StreamTimeout: Fewer came in time, or the stream ended before. The message shows the beginning of
-                what came, and the stream is over.
-            InvalidStream: What came is no event stream to a :class:`Decoder`: the view sends what a browser
-                would repair or drop.
-            TypeError: The response is not a stream: it was refused, or the view sends something else.
+            StreamTimeout: Fewer events came in time, or the stream ended before. The stream is over then, and
+                the message shows the events that came.
+            InvalidStream: A :class:`Decoder` refuses the stream: the view sends what a browser would repair
+                or drop.
+            TypeError: The response is no stream: it was refused, or the view sends something else.
         """
         if self._stream is None:
             raise TypeError(
-                f'"response" must be an event stream, got {self.response.status} {self.response.mimetype}. Look at stream.response.'
+                f'"response" must be an event stream, got {self.response.status} {self.response.mimetype}. '
+                "Look at stream.response."
             )
-        # Asked to end from beside: this thread waits inside of the stream.
+        # By a timer of another thread, because this one waits inside the stream.
         timer = threading.Timer(timeout, self._stream.end, (Cause.HANG_UP,))
         timer.start()
         try:
@@ -159,15 +162,15 @@ class OpenStream:
 @contextmanager
 def open_stream(client: Client, path: str, **options: Any) -> Iterator[OpenStream]:
     """
-    Open a stream with a test client, and close it behind the block.
+    Open a stream with a test client, and close it at the end of the block.
 
     Args:
-        client (Client): From ``app.test_client()``.
-        path (str): Of the stream, with its query.
-        **options (Any): As for ``client.open``: ``headers``, ``method``, ``json``...
+        client (Client): A client from ``app.test_client()``.
+        path (str): The path of the stream, with its query.
+        **options (Any): Options of ``client.open``: ``headers``, ``method``, ``json`` and so on.
 
     Yields:
-        OpenStream: Its first bytes are there, so whatever is published from now on arrives.
+        OpenStream: Its first bytes are there, so every event that is published from now on arrives.
     """
     opened: list[Stream] = []
     environ = {**options.pop("environ_overrides", {}), ENVIRON_KEY: opened}

@@ -171,24 +171,20 @@ class Log:
                 epoch has lost something in all of its channels, and goes on before all entries of this log.
         """
         if cursor.epoch != self.epoch:
-            cursor.epoch, cursor.position = self.epoch, 0
-            # The loss of the epoch includes what this log has lost until now.
-            cursor.reported = self._watermarks_of(cursor.channels)
+            cursor.epoch, cursor.position, cursor.reported = self.epoch, 0, NONE_REPORTED
             return replace(self.read(cursor), lost=cursor.channels, reason="epoch")
         if cursor.position >= self.head:
             return NOTHING
-        if cursor.reported:
-            batch, cursor.position = self._join(cursor)
-        else:
-            place = cursor.channels, cursor.position
-            found = self._cache.get(place)
-            if found is None:
-                found = self._join(cursor)
+        place = cursor.channels, cursor.position
+        found = self._cache.get(place)
+        if found is None or cursor.reported:
+            found = self._join(cursor)
+            if not cursor.reported:
                 self._cache.keep(place, found)
-            batch, cursor.position = found
+        batch, cursor.position = found
         if batch.lost:
             # The batch may end below these watermarks. The next read must not report the same loss again.
-            cursor.reported = self._watermarks_of(cursor.channels)
+            cursor.reported = {channel: self.watermark(channel) for channel in cursor.channels}
         elif cursor.reported and cursor.position >= max(cursor.reported.values()):
             cursor.reported = NONE_REPORTED
         return batch
@@ -199,7 +195,7 @@ class Log:
 
         Returns ``None`` when only :meth:`read` can tell. Callable without a lock: a batch is never changed.
         """
-        if cursor.reported or cursor.epoch != self.epoch:
+        if cursor.epoch != self.epoch:
             return None
         found = self._cache.get((cursor.channels, cursor.position))
         if found is None or found[0].lost:
@@ -238,9 +234,6 @@ class Log:
             last = entry.sequence
         # Entries between the last of these and the head belong to other channels: the cursor passes them too.
         return Batch(b"".join(wires), last, lost, reason), self.head
-
-    def _watermarks_of(self, channels: tuple[str, ...]) -> dict[str, int]:
-        return {channel: mark for channel in channels if (mark := self.watermark(channel))}
 
     def _drop_first(self, kept: _ChannelLog) -> None:
         """Drop the first entry of a channel that has become too long."""

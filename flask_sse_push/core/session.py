@@ -12,14 +12,18 @@ from enum import Enum
 __all__ = ["ABANDONED_SECONDS", "LAST_WORDS_SECONDS", "Action", "Cause", "Look", "Session", "State"]
 
 LAST_WORDS_SECONDS = 1.0
-"""How long a draining stream goes on sending what is ready: a busy channel must not keep a worker from stopping."""
+"""
+How long a draining stream goes on sending what is ready: a busy channel must not keep a worker from stopping.
+"""
 
 ABANDONED_SECONDS = 5.0
 """How long after a stream has stalled what it holds is taken back, where the server has not closed it."""
 
 
 class State(Enum):
-    """Where a stream is in its life. The values of the last six are the reasons that ``stream_closed`` tells."""
+    """
+    Where a stream is in its life. The values of the last six are the reasons that ``stream_closed`` tells.
+    """
 
     OPENED = "opened"
     """The server asked for the first bytes, and they are not sent yet."""
@@ -66,8 +70,8 @@ class Cause(Enum):
 
 _BEGINNING = (State.OPENED, State.READING, State.SILENT)
 
-# What is not in the table changes nothing. A client that was cut off looks as if it had hung up too, so STALLED
-# stays; one that is asked to come back may go before it is, so DRAINING becomes GONE.
+# What is not in the table changes nothing. A client that was cut off looks as if it had hung up too, so
+# STALLED stays; one that is asked to come back may go before it is, so DRAINING becomes GONE.
 _NEXT: dict[tuple[State, Cause], State] = {
     (State.OPENED, Cause.BEGUN): State.READING,
     (State.OPENED, Cause.REFUSAL): State.REFUSED,
@@ -111,8 +115,8 @@ class Look(Enum):
 
 class Session:
     """
-    One stream's life. Not thread-safe as a whole: each attribute is set by one assignment, and what another thread
-    sees late it acts on at its next look.
+    One stream's life. Not thread-safe as a whole: each attribute is set by one assignment, and what another
+    thread sees late it acts on at its next look.
 
     Args:
         heartbeat_seconds (float): How long the client may hear nothing.
@@ -192,8 +196,8 @@ class Session:
 
         Args:
             now (float): Seconds on the same clock as everywhere.
-            margin_seconds (float): How long until the next look, at most: a sign of life that is due by then is
-                sent now.
+            margin_seconds (float): How long until the next look, at most: a sign of life that is due by then
+                is sent now.
         """
         if self.writing_since is not None:
             waited = now - self.writing_since - self._write_timeout_seconds

@@ -18,17 +18,23 @@ from .event import Event
 
 __all__ = [
     "COMMENT",
+    "ID_BLOCK",
     "RESET_TYPE",
+    "RETRY_LINE",
     "come_back",
     "encode",
     "encode_fields",
-    "id_block",
     "reset",
-    "retry_line",
 ]
 
 COMMENT = b":\n\n"
 """A heartbeat without news. Clients ignore it, and proxies see that the connection is used."""
+
+ID_BLOCK = b"id: %b\n\n"
+"""A block of an ``id:`` alone: a client keeps it as its last event id, and dispatches nothing."""
+
+RETRY_LINE = b"retry: %d\n"
+"""Says after how many milliseconds a client comes back. It begins a block, or stands alone."""
 
 RESET_TYPE = "sse.reset"
 """Events of this type tell a client that it may have missed something, and is to load its data again."""
@@ -95,16 +101,6 @@ def reset(reason: str, channels: tuple[str, ...], id: str) -> bytes:
     return f"id: {id}\nevent: {RESET_TYPE}\ndata: {data}\n\n".encode()
 
 
-def id_block(id: str) -> bytes:
-    """Return an ``id:`` without an event: a client keeps it as its last event id, and dispatches nothing."""
-    return b"id: %s\n\n" % id.encode()
-
-
-def retry_line(milliseconds: int) -> bytes:
-    """Return the line that tells a client how long to wait before it reconnects. It may begin a block."""
-    return b"retry: %d\n" % milliseconds
-
-
 def come_back(reason: str, milliseconds: int) -> bytes:
     """
     Return the whole body of an answer, with status 200, that asks a client to come back.
@@ -119,4 +115,4 @@ def come_back(reason: str, milliseconds: int) -> bytes:
     # Without a blank line. There a client must "set the last event ID string of the event source to the value
     # of the last event ID buffer" (WHATWG 9.2.6), and the buffer of a connection without an "id" is empty: a
     # client that follows the standard by the letter would forget its position.
-    return b": %b\n%b" % (reason.encode(), retry_line(milliseconds))
+    return b": %b\n%b" % (reason.encode(), RETRY_LINE % milliseconds)

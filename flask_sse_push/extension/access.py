@@ -1,4 +1,4 @@
-"""Who may read what: closed, but for what a rule grants or the settings make public."""
+"""Access: every channel is closed, unless a rule grants it or the settings make it public."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from flask import Flask
 from ..core.channels import DEFAULT_CHANNEL, Pattern
 from ..errors import ConfigurationError
 from .refusals import Refusal, RefusalLog
-from .rule import FORBIDDEN, Rule, ask, check_rule, name_of
+from .rule import Rule, check_rule, name_of
 from .settings import Settings
+from .verdict import FORBIDDEN, ask
 
 __all__ = ["Rules", "check_access"]
 
@@ -18,20 +19,20 @@ _ONE_EACH = "Give each app an SSEPush() of its own, and put its rules on that."
 
 
 class Rules:
-    """The rules of one blueprint. Adding is meant for import time; reading is thread-safe."""
+    """The rules of one blueprint. :meth:`add` is meant for import time; the other methods are thread-safe."""
 
     def __init__(self) -> None:
         self._rules: list[tuple[Pattern, Rule]] = []
-        self._import_name: str | None = None  # whose rules they are, as soon as there are rules and an app
+        self._import_name: str | None = None  # of the one app that may use the rules, once it is known
 
     def add(self, pattern: Pattern, rule: Rule, import_names: Iterable[str]) -> None:
         """
         Ask ``rule`` about channels that fit ``pattern``.
 
         Args:
-            pattern (Pattern): Over the channels' names.
+            pattern (Pattern): A pattern over names of channels.
             rule (Rule): An ordinary function of one argument.
-            import_names (Iterable[str]): Of the apps on which the blueprint is already.
+            import_names (Iterable[str]): The import names of the apps that have the blueprint already.
 
         Raises:
             ConfigurationError: The rule cannot work, or the blueprint is on apps of several import names.
@@ -49,10 +50,10 @@ class Rules:
 
     def refuse_unless_free(self, app: Flask) -> None:
         """
-        Go on when the rules may be used for an app.
+        Raise unless an app may use these rules.
 
         Raises:
-            ConfigurationError: They are those of another one.
+            ConfigurationError: The rules belong to another app.
         """
         if self._rules and self._import_name not in (None, app.import_name):
             raise ConfigurationError(
@@ -61,7 +62,7 @@ class Rules:
             )
 
     def claim(self, app: Flask) -> None:
-        """Use the rules, if there are any, for an app and no other from now on."""
+        """Reserve the rules, if there are any, for one app."""
         if self._rules:
             self._import_name = app.import_name
 
@@ -71,10 +72,10 @@ class Rules:
 
     def ask(self, channel: str, log: RefusalLog) -> Refusal | None:
         """
-        Return why a channel that rules cover is refused; ``None`` when one of them grants it.
+        Return why the rules refuse a channel that they cover; ``None`` when one of them grants it.
 
-        Without a grant, a rule that could not answer goes before all others: it might have granted.
-        After that, 401 goes before 403, because who logs in may be granted.
+        Of several refusals a 503 comes first, because the rule that could not answer might have granted the
+        channel. A 401 comes before a 403, because the channel may be granted after a login.
         """
         refusals: list[Refusal] = []
         for pattern, rule in self._rules:
@@ -99,9 +100,9 @@ def check_access(
 
     Args:
         channels (tuple[str, ...]): What the client asks for.
-        settings (Settings): What anybody may read.
-        rules (Rules): Asked inside the request. Where rules are about a channel, they alone decide.
-        log (RefusalLog): Told of each reason, also of a rule that broke beside one that grants.
+        settings (Settings): Say which channels are public.
+        rules (Rules): Called inside the request. Rules that cover a channel decide alone.
+        log (RefusalLog): Gets each reason, also that of a broken rule beside one that grants.
     """
     unknown: Refusal | None = None
     for channel in channels:
@@ -116,7 +117,8 @@ def check_access(
             continue
         if refusal.status != 503:
             return refusal
-        unknown = unknown or refusal  # a later channel may be refused for good: then coming back is no use
+        # A later channel may be refused for good, and then there is no use in coming back.
+        unknown = unknown or refusal
     return unknown
 
 

@@ -18,7 +18,8 @@ from ..platform.boot import told_in_one_line
 from ..streams.iterable import FINAL_ID, close_iterable
 from .access import Rules, check_access
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
-from .query import find_misspelt
+from .process import Process
+from .query import NAMES, find_misspelt
 from .refusals import Refusal
 from .response import RefusalResponse
 from .rule import Rule
@@ -47,11 +48,13 @@ class SSEPush(Blueprint):
     stay. See :class:`flask_sse_push.extension.settings.Settings` for all of them.
 
     Args:
-        name (str | Flask): The blueprint's name; the endpoint is ``name.stream``. Or an app, which it is registered on at once, as ``"sse"``.
+        name (str | Flask): The blueprint's name; the endpoint is ``name.stream``. Or an app, which it is
+            registered on at once, as ``"sse"``.
         url_prefix (str): Where it answers unless ``register_blueprint`` says otherwise.
 
     Raises:
-        ConfigurationError: ``name`` is neither; or it is an app, and that has one already, or a wrong setting.
+        ConfigurationError: ``name`` is neither; or it is an app, and that has one already, or a wrong
+            setting.
         UnsupportedServer: ``name`` is an app, and this is a worker of a server that cannot stream.
     """
 
@@ -59,7 +62,8 @@ class SSEPush(Blueprint):
     def __init__(self, name: str | Flask = "sse", *, url_prefix: str = "/events") -> None:
         if not isinstance(name, str | Flask):
             raise ConfigurationError(
-                f'"name" must be a str or a Flask app, got {name!r}. Write SSEPush(), and register it on the app.'
+                f'"name" must be a str or a Flask app, got {name!r}. Write SSEPush(), and register it on '
+                "the app."
             )
         super().__init__(name if isinstance(name, str) else "sse", __name__, url_prefix=url_prefix)
         self._rules = Rules()
@@ -109,7 +113,8 @@ class SSEPush(Blueprint):
         """
         if EXTENSION_KEY in app.extensions:
             raise ConfigurationError(
-                f"This blueprint is already registered on app {app.name!r}. Import and use it instead of registering another."
+                f"This blueprint is already registered on app {app.name!r}. Import and use it instead of "
+                "registering another."
             )
         state = AppState(app, self._rules)
         self._rules.refuse_unless_free(app)
@@ -134,16 +139,20 @@ class SSEPush(Blueprint):
         Send an event to everybody who listens to a channel, or will resume within the history.
 
         Works in a view, in any thread (native ones too) or greenlet, and outside of an app context when the
-        blueprint is registered on exactly one app. Thread-safe. It returns when the event is stored, and waits for no client.
+        blueprint is registered on exactly one app. Thread-safe. It returns when the event is stored, and
+        waits for no client.
 
         Args:
             data (Any): A ``str`` is sent as it is, everything else as JSON by ``app.json``.
             type (str | None): The name to listen for in the browser; ``None`` is ``message``.
             id (None): Refused: browsers resume by ids, so the bus gives them.
-            retry (int | None): Milliseconds (500 to 3,600,000) that browsers are to wait before reconnecting, from now on.
-            channel (str | Iterable[str]): One name, or up to 1,000; who listens to several gets the event once.
-            idempotency_key (str | None): Names the event (1 to 200 bytes). While an event with the same key is kept, publishing again
-                stores nothing and returns the id of the first: a task that is repeated can publish without doubt.
+            retry (int | None): Milliseconds (500 to 3,600,000) that browsers are to wait before reconnecting,
+                from now on.
+            channel (str | Iterable[str]): One name, or up to 1,000; who listens to several gets the event
+                once.
+            idempotency_key (str | None): Names the event (1 to 200 bytes). While an event with the same key
+                is kept, publishing again stores nothing and returns the id of the first: a task that is
+                repeated can publish without doubt.
 
         Returns:
             str: The event's id, as clients see it in ``event.lastEventId``.
@@ -151,20 +160,20 @@ class SSEPush(Blueprint):
         Raises:
             InvalidEvent: The event cannot be sent as it is; nothing was stored.
             InvalidChannel: A name is not one; nothing was stored.
-            BusUnavailable: The bus did not take it within ``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS``. The scheduler of a busy machine comes
-                on top, and without gevent the look for the name of a Redis' host.
+            BusUnavailable: The bus did not take it within ``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS``. The scheduler
+                of a busy machine comes on top, and without gevent the look for the name of a Redis' host.
             ConfigurationError: The log of the Redis belongs to another app; nothing was stored.
             NotRegistered: The app cannot be told.
         """
-        return self._state().process().publish(data, type, id, retry, channel, idempotency_key)
+        return self._process().publish(data, type, id, retry, channel, idempotency_key)
 
     def stream(self, *channels: str) -> Response:
         """
         Return a stream of some channels, for a view of your own.
 
-        What the view lets through is granted: its decorators and checks are the access control. The client resumes by the
-        header ``Last-Event-ID`` or by ``?last_event_id=``. A name that cannot be a channel's answers 400, and a page of an origin
-        that ``SSE_PUSH_CORS_ORIGINS`` does not list 403.
+        What the view lets through is granted: its decorators and checks are the access control. The client
+        resumes by the header ``Last-Event-ID`` or by ``?last_event_id=``. A name that cannot be a channel's
+        answers 400, and a page of an origin that ``SSE_PUSH_CORS_ORIGINS`` does not list 403.
 
         Args:
             *channels (str): What to read; nothing means ``"sse"``.
@@ -184,7 +193,7 @@ class SSEPush(Blueprint):
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
             return self._refuse(state, _no_name(error, channels))
-        process = state.process()
+        process = state.processes.get()
         if DEFAULT_CHANNEL in names:
             process.serves_default = True
         return self._finish(state, process.subscribe(asked, names))
@@ -193,18 +202,20 @@ class SSEPush(Blueprint):
         """
         Return a stream of this request's own: the tokens of a model, the progress of what it asked for.
 
-        The iterable runs beside the response, so heartbeats go out while it thinks, and never far ahead of its reader. When it
-        ends, the event ``done`` follows, with what a generator returned as JSON data; when it raises, the error is logged and the event
-        ``failed`` follows, with ``{"reason": "error"}``. When the client leaves, the iterable is closed: in greenlets where it waits, in threads
-        after its current item. No Flask context is there while it runs: take what you need from the request before.
+        The iterable runs beside the response, so heartbeats go out while it thinks, and never far ahead of
+        its reader. When it ends, the event ``done`` follows, with what a generator returned as JSON data;
+        when it raises, the error is logged and the event ``failed`` follows, with ``{"reason": "error"}``.
+        When the client leaves, the iterable is closed: in greenlets where it waits, in threads after its
+        current item. No Flask context is there while it runs: take what you need from the request before.
 
         Clean-up in the generator that waits must therefore be brief, or shielded.
 
-        An ``EventSource`` comes back after the end by itself; it is told not to (204). Any method works, ``POST`` for instance with
-        ``fetch``; when the server is full, other methods than GET answer 503.
+        An ``EventSource`` comes back after the end by itself; it is told not to (204). Any method works,
+        ``POST`` for instance with ``fetch``; when the server is full, other methods than GET answer 503.
 
         Args:
-            iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that ``app.json`` can encode.
+            iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that
+                ``app.json`` can encode.
 
         Raises:
             TypeError: It is no iterable, or a ``str`` or ``bytes``.
@@ -213,13 +224,14 @@ class SSEPush(Blueprint):
         """
         if isinstance(iterable, str | bytes | bytearray) or not isinstance(iterable, Iterable):
             raise TypeError(
-                f'"iterable" must give one item after the other, got {iterable!r}. Put a single item into a list.'
+                f'"iterable" must give one item after the other, got {iterable!r}. Put a single item into a '
+                "list."
             )
         try:
             state, asked = self._state(), _current_request()
             refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)
             if refusal is None:
-                return self._finish(state, state.process().respond(asked, iterable))
+                return self._finish(state, _process_of(state).respond(asked, iterable))
         except BaseException:
             close_iterable(iterable)  # nobody else will
             raise
@@ -231,11 +243,11 @@ class SSEPush(Blueprint):
         Decorate a rule: who may read the channels that fit a pattern.
 
         The rule is called with the channel's name inside the request, so ``current_user``, ``session`` and
-        ``request`` work. Only ``True`` grants. ``False`` and ``None`` refuse with 403; ``abort(401)`` and what
-        a login library returns or raises instead (a redirect, a 401) refuse with 401; anything else refuses,
-        and is logged. A rule that breaks, or answers 5xx or 429, asks the client to come back. Where several rules
-        fit, one that grants is enough. ``SSE_PUSH_PUBLIC_CHANNELS`` and ``SSE_PUSH_DEFAULT_CHANNEL_PUBLIC``
-        count only for channels that no rule is about. ::
+        ``request`` work. Only ``True`` grants. ``False`` and ``None`` refuse with 403; ``abort(401)`` and
+        what a login library returns or raises instead (a redirect, a 401) refuse with 401; anything else
+        refuses, and is logged. A rule that breaks, or answers 5xx or 429, asks the client to come back. Where
+        several rules fit, one that grants is enough. ``SSE_PUSH_PUBLIC_CHANNELS`` and
+        ``SSE_PUSH_DEFAULT_CHANNEL_PUBLIC`` count only for channels that no rule is about. ::
 
             @sse.authorize("orders.*")
             @login_required
@@ -264,17 +276,22 @@ class SSEPush(Blueprint):
         Return what can be counted for the app, JSON-able.
 
         Args:
-            all_processes (bool): Ask the bus for what every process that has listeners said of itself, within the last 7 seconds.
+            all_processes (bool): Ask the bus for what every process that has listeners said of itself, within
+                the last 7 seconds.
 
         Returns:
-            dict: Of this process: ``streams`` (open now), ``direct_streams`` (of these, those that are written to directly), ``max_streams``, ``opened``,
-                ``refused`` and ``published`` (since the start), ``bus`` (its name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or
-                ``"down"``), ``bus_error`` (why it is down), ``last_event_id`` (of the newest event here), ``channels`` (name to number of listeners),
-                ``history`` (``events``, ``channels``, ``bytes``).
+            dict: Of this process: ``streams`` (open now), ``direct_streams`` (of these, those that are
+            written to
+                directly), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start),
+                ``bus`` (its name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or
+                ``"down"``), ``bus_error`` (why it is down), ``last_event_id`` (of the newest event here),
+                ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).
 
-                Of all: ``streams``, ``channels``, ``events_per_second``, ``lag`` (how many events the slowest process had not got yet),
-                ``last_event_id``, ``history`` (``events``, ``bytes``), ``bus``, ``more_channels`` (not named, because a process names its
-                1,000 most heard), and ``processes``, a list with the like of each and its ``host``, ``pid``, ``uptime_seconds``, ``published``.
+                Of all: ``streams``, ``channels``, ``events_per_second``, ``lag`` (how many events the slowest
+                process had not got yet), ``last_event_id``, ``history`` (``events``, ``bytes``), ``bus``,
+                ``more_channels`` (not named, because a process names its 1,000 most heard), and
+                ``processes``, a list with the like of each and its ``host``, ``pid``, ``uptime_seconds``,
+                ``published``.
 
         Raises:
             NotRegistered: The app cannot be told.
@@ -283,7 +300,7 @@ class SSEPush(Blueprint):
         """
         state = self._state()
         state.warn_of_late_settings()
-        process = state.process()
+        process = state.processes.get()
         return process.stats_of_all() if all_processes else process.stats()
 
     def _import_names(self) -> set[str]:
@@ -300,9 +317,14 @@ class SSEPush(Blueprint):
             state.freeze()
         return state
 
+    def _process(self) -> Process:
+        """Return what the app that is meant has in this process."""
+        return _process_of(self._state())
+
     def _find_state(self) -> AppState:
         if has_app_context():
-            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # once, and not with each attribute
+            # once, and not with each attribute
+            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
             state = app.extensions.get(EXTENSION_KEY)
             if state is None:
                 raise NotRegistered(
@@ -317,14 +339,15 @@ class SSEPush(Blueprint):
             return states[0]
         if not states:
             raise NotRegistered(
-                "flask_sse_push is not registered on any app yet. Call app.register_blueprint(sse, url_prefix='/events') first. "
-                "In a process that makes no app (Celery, RQ, cron, multiprocessing), make it and publish in its context "
-                "(with create_app().app_context(): ...), or publish without one, by Publisher(). Both need SSE_PUSH_BUS_URL."
+                "flask_sse_push is not registered on any app yet. Call app.register_blueprint(sse, "
+                "url_prefix='/events') first. In a process that makes no app (Celery, RQ, cron, "
+                "multiprocessing), make it and publish in its context (with create_app().app_context(): "
+                "...), or publish without one, by Publisher(). Both need SSE_PUSH_BUS_URL."
             )
         names = ", ".join(sorted(repr(state.app.name) for state in states))
         raise NotRegistered(
-            f"flask_sse_push is registered on {len(states)} apps ({names}), and no app context says which is meant. "
-            "Use: with app.app_context(): ..."
+            f"flask_sse_push is registered on {len(states)} apps ({names}), and no app context says which is "
+            "meant. Use: with app.app_context(): ..."
         )
 
     def _serve(self) -> Response:
@@ -338,7 +361,7 @@ class SSEPush(Blueprint):
         refused = self._refuse_foreign(state, asked)
         if refused is not None:
             return refused
-        if (misspelt := find_misspelt(asked)) is not None:
+        if not asked.args.keys() <= NAMES and (misspelt := find_misspelt(asked)) is not None:
             if current_app.debug:
                 return self._refuse(state, misspelt)
             state.refusals.note_passed(misspelt)
@@ -350,10 +373,12 @@ class SSEPush(Blueprint):
         refusal = check_access(channels, state.settings, self._rules, state.refusals)
         if refusal is not None:
             return self._answer_refusal(state, refusal)
-        return self._finish(state, state.process().subscribe(asked, channels))
+        return self._finish(state, _process_of(state).subscribe(asked, channels))
 
     def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
-        if not is_foreign(asked, state.settings):
+        environ = asked.environ
+        is_from_a_page = "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ
+        if not is_from_a_page or not is_foreign(asked, state.settings):
             return None
         origin = asked.headers.get("Origin")
         page = "a page of another site" if origin is None else f"a page of another origin, {shown(origin)},"
@@ -370,7 +395,7 @@ class SSEPush(Blueprint):
     def _refuse_response(self, state: AppState) -> Response | None:
         if request.method == "GET":
             return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
-        process = state.process()
+        process = state.processes.get()
         reason = process.why_not(request)
         if reason is None:
             return None
@@ -414,8 +439,13 @@ class SSEPush(Blueprint):
 
     def _finish(self, state: AppState, response: Response) -> Response:
         """Let the pages read it that may."""
-        add_cors_headers(response.headers, request, state.settings)
+        if state.settings.cors_origins:
+            add_cors_headers(response.headers, request, state.settings)
         return response
+
+
+def _process_of(state: AppState) -> Process:
+    return state.processes.made.get(None) or state.processes.get()
 
 
 def _may_be_event_source(asked: Request) -> bool:

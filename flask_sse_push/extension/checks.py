@@ -1,4 +1,4 @@
-"""Whether the server can work, said at the start and with the cure."""
+"""Start-up checks: finds why a server cannot stream, or not well, and says how to cure it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SLOWEST_HEARTBEAT_SECONDS = 45  # nginx and ALB cut silent connections at 60, H
 
 
 class Finding(NamedTuple):
-    """Something that will not work, or not well."""
+    """One problem of a server or of its settings."""
 
     code: str
-    """``SSE001`` and so on, to search for."""
+    """``SSE001`` and so on, which the documentation lists."""
     is_error: bool
     """Whether streams cannot work at all."""
     message: str
-    """One sentence of what is wrong, and one with the cure."""
+    """One sentence says what is wrong, and one how to cure it."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -39,20 +39,21 @@ def find_problems(
     bus_is_shared: bool,
 ) -> Iterator[Finding]:
     """
-    Return what is wrong with a server, as far as it shows.
+    Yield the problems of a server, as far as they can be seen from inside.
 
     Args:
         server (Server): What runs this process.
-        settings (Settings): Ours.
-        config (Mapping[str, Any]): The app's, for what other extensions do to responses.
+        settings (Settings): The settings of this package.
+        config (Mapping[str, Any]): ``app.config``, which shows what other extensions do to responses.
         imported_unpatched (bool): Whether the app was imported before gevent patched the standard library.
-        bus_is_shared (bool): Whether an event reaches all processes.
+        bus_is_shared (bool): Whether the bus carries an event to all processes.
     """
     if server.several_processes and not bus_is_shared:
         yield Finding(
             "SSE002",
             True,
-            "An event published in one of the server's processes would reach only that one's clients, because SSE_PUSH_BUS_URL keeps it in memory. "
+            "An event published in one of the server's processes would reach only that one's clients, "
+            "because SSE_PUSH_BUS_URL keeps it in memory. "
             f"{_CURE_FOR_SEVERAL if server.worker is not None else _CURE_FOR_OTHERS}",
         )
     if server.worker is not None:
@@ -68,7 +69,8 @@ def find_problems(
         yield Finding(
             "SSE005",
             False,
-            f"SSE_PUSH_HEARTBEAT_SECONDS is {settings.heartbeat_seconds:g}, but most proxies cut connections that are silent for 55 to 60 s. "
+            f"SSE_PUSH_HEARTBEAT_SECONDS is {settings.heartbeat_seconds:g}, "
+            "but most proxies cut connections that are silent for 55 to 60 s. "
             f"Set it to {_SLOWEST_HEARTBEAT_SECONDS} or less.",
         )
     if "text/event-stream" in (config.get("COMPRESS_MIMETYPES") or ()) and config.get(
@@ -88,27 +90,31 @@ def _gunicorn(server: Server, settings: Settings, imported_unpatched: bool) -> I
         yield Finding(
             "SSE001",
             True,
-            "gunicorn's sync worker holds one stream per process, and kills it after --timeout. Run: gunicorn -k gevent app:app",
+            "gunicorn's sync worker holds one stream per process, and kills it after --timeout. "
+            "Run: gunicorn -k gevent app:app",
         )
     if "h2" in getattr(cfg, "http_protocols", ()):
         yield Finding(
             "SSE003",
             True,
-            "gunicorn's own HTTP/2 serves the requests of a connection one after another, so an open stream blocks the page. "
+            "gunicorn's own HTTP/2 serves the requests of a connection one after another, "
+            "so an open stream blocks the page. "
             "Leave --http-protocols at h1 and let nginx or Caddy speak HTTP/2.",
         )
     if cfg.preload_app and imported_unpatched and "gevent" in server.name:
         yield Finding(
             "SSE004",
             False,
-            "With --preload the app was imported before gevent patched the standard library, so locks and sockets made at import can stop the worker. "
+            "With --preload the app was imported before gevent patched the standard library, "
+            "so locks and sockets made at import can stop the worker. "
             "Make this the first line of gunicorn.conf.py: from gevent import monkey; monkey.patch_all()",
         )
     if server.kind == "ThreadWorker" and cfg.threads < 2:
         yield Finding(
             "SSE006",
             True,
-            "gunicorn's gthread worker has one thread, so one open stream blocks the site. Run: gunicorn -k gevent app:app, or give it --threads 100.",
+            "gunicorn's gthread worker has one thread, so one open stream blocks the site. "
+            "Run: gunicorn -k gevent app:app, or give it --threads 100.",
         )
     if (
         settings.max_streams is not None
@@ -119,13 +125,15 @@ def _gunicorn(server: Server, settings: Settings, imported_unpatched: bool) -> I
         yield Finding(
             "SSE007",
             False,
-            f"SSE_PUSH_MAX_STREAMS is {settings.max_streams}, but the worker holds {server.capacity} connections, so streams can lock out ordinary pages. "
+            f"SSE_PUSH_MAX_STREAMS is {settings.max_streams}, but the worker holds {server.capacity} "
+            "connections, so streams can lock out ordinary pages. "
             "Raise --worker-connections (gthread: --threads), or allow fewer streams.",
         )
     if cfg.graceful_timeout < 5:
         yield Finding(
             "SSE008",
             False,
-            f"gunicorn kills the worker {cfg.graceful_timeout} s after it was told to stop, before its streams have ended. "
+            f"gunicorn kills the worker {cfg.graceful_timeout} s after it was told to stop, "
+            "before its streams have ended. "
             "Set --graceful-timeout to 5 or more.",
         )

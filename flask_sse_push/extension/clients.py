@@ -101,8 +101,8 @@ def key_of(request: Request, key: ClientKey | None) -> str | None:
 
     Args:
         request (Request): The current one.
-        key (ClientKey | None): ``SSE_PUSH_CLIENT_KEY``; ``None`` for the address. Over a Unix socket there is none,
-            so nobody is limited.
+        key (ClientKey | None): ``SSE_PUSH_CLIENT_KEY``; ``None`` for the address. Over a Unix socket there is
+            none, so nobody is limited.
 
     Raises:
         TypeError: The function returned something else.
@@ -118,7 +118,8 @@ def key_of(request: Request, key: ClientKey | None) -> str | None:
     name = text_of(client)
     if name is None:
         raise TypeError(
-            f"SSE_PUSH_CLIENT_KEY must return a str or None, got {shown(client)} ({type(client).__qualname__}). "
+            f"SSE_PUSH_CLIENT_KEY must return a str or None, got {shown(client)} "
+            f"({type(client).__qualname__}). "
             "Return None for a client that is not limited."
         )
     return name

@@ -1,4 +1,4 @@
-"""Pages of other origins: which may read a stream, and the answer to their preflight."""
+"""Pages of other origins: which of them may read a stream, and the response to their preflight."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ __all__ = ["add_cors_headers", "add_preflight_headers", "is_foreign"]
 _PREFLIGHT_SECONDS = 7200  # what Chromium keeps at most
 
 _OF_THE_USER = frozenset({"document", "empty"})
-"""``Sec-Fetch-Dest`` of a tab, and of what a user's own extension fetches."""
+"""``Sec-Fetch-Dest`` of a tab, and of a fetch by an extension of the browser."""
 
 
 def is_foreign(request: Request, settings: Settings) -> bool:
     """
-    Say whether a page of an origin that is not configured asks.
+    Say whether a request comes from a page whose origin is neither ours nor configured.
 
-    The browser would hide the answer from that page, but the stream would be open, with the visitor's cookies.
+    The browser would hide the response from that page, and the stream would be open all the same, with the
+    visitor's cookies.
 
-    A page that is not ours shows itself by ``Origin``, or where the browser sends none (an iframe, an image, a script, a link, ``fetch`` without
-    CORS) by ``Sec-Fetch-Site``. A client that sends neither is let through: a browser too old for it, a proxy that takes it away, plain HTTP to
-    anything but localhost, and every client that is no browser.
+    The browser names such a page in ``Origin``. For an iframe, an image, a script, a link and ``fetch``
+    without CORS it sends ``Sec-Fetch-Site`` instead. A request with neither header is let through: it comes
+    from an old browser, through a proxy that removes headers, over plain HTTP to another host than localhost,
+    or from no browser at all.
 
     See:
         Fetch Metadata Request Headers, 2.3 "Sec-Fetch-Site"
@@ -36,15 +38,16 @@ def is_foreign(request: Request, settings: Settings) -> bool:
     if site == "same-origin" or (origin is not None and origin in settings.cors_origins):
         return False
     if site == "none" and origin is None:
-        # The user: an address typed in, a bookmark. Never what a page embeds.
+        # The user's own doing: an address typed in, a bookmark, an extension. No page can cause this.
         return environ.get("HTTP_SEC_FETCH_DEST", "document") not in _OF_THE_USER
     if site and site != "none":
-        return True  # also "same-site": a neighbour under the same domain is another origin
+        return True  # also "same-site": another host of the same domain is another origin
     return origin is not None and not _is_own(origin, request.host)
 
 
 def _is_own(origin: str, host: str) -> bool:
-    # Behind a proxy the scheme may be another than the browser's; the host is what counts. A request without a host has no pages.
+    # Only the hosts are compared: behind a proxy the app may see another scheme than the browser. Without a
+    # host there is nothing to compare.
     try:
         parts = urlsplit(origin)
     except ValueError:
@@ -53,9 +56,7 @@ def _is_own(origin: str, host: str) -> bool:
 
 
 def add_cors_headers(headers: Headers, request: Request, settings: Settings) -> None:
-    """Let the page read the answer, if its origin is configured; and tell caches that the answer depends on it."""
-    if not settings.cors_origins:
-        return
+    """Let a page of a configured origin read the response, and tell caches that the origin matters."""
     headers.add("Vary", "Origin")
     origin = request.headers.get("Origin")
     if origin in settings.cors_origins:
@@ -66,7 +67,7 @@ def add_cors_headers(headers: Headers, request: Request, settings: Settings) -> 
 
 def add_preflight_headers(headers: Headers) -> None:
     """
-    Answer ``OPTIONS``, where :func:`add_cors_headers` has let the page in.
+    Add the response headers of ``OPTIONS``, if :func:`add_cors_headers` has let the page read it.
 
     See:
         Fetch Standard, 3.2.2 "HTTP requests"

@@ -1,4 +1,4 @@
-"""Which app it is, for a log that belongs to one."""
+"""The identity of an app, by which a shared log knows the one app that it belongs to."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ __all__ = ["identify"]
 
 def identify(app: Flask) -> Identity:
     """
-    Return what an app is known by, under every server, in every shell and on every machine.
+    Return the name and the routes of an app, which are the same under every server and on every machine.
 
-    A deployment adds and removes routes, and tutorials call every app ``app``: so both its name and its routes count.
-    Static files and the streams of this package are left out, which all apps have alike.
+    The name alone is not enough, because tutorials call every app ``app``. The routes alone are not, because
+    each deployment may change some. Routes that all apps have, of static files and of this package, are left
+    out.
     """
     rules = [rule for rule in app.url_map.iter_rules() if not _is_common(app, str(rule.endpoint))]
     return Identity(app.name, frozenset(f"{rule.rule} {rule.endpoint}" for rule in rules))

@@ -41,7 +41,8 @@ _REFUSED = {
     "full": "Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow.",
     "client": (
         "Streams are refused: a client has as many as SSE_PUSH_MAX_STREAMS_PER_CLIENT allows. "
-        "If all of them seem to be one client, wrap the app in Werkzeug's ProxyFix, or set SSE_PUSH_CLIENT_KEY."
+        "If all of them seem to be one client, wrap the app in Werkzeug's ProxyFix, or set "
+        "SSE_PUSH_CLIENT_KEY."
     ),
 }
 
@@ -53,8 +54,8 @@ class _Counts:
     """
     What is counted since the start.
 
-    Each is changed by one statement without a call, in which the interpreter lets no other thread and no finalizer
-    in.
+    Each is changed by one statement without a call, in which the interpreter lets no other thread and no
+    finalizer in.
     """
 
     opened: int = 0
@@ -110,6 +111,8 @@ class Process:
         """What carries the events."""
         self.hub = Hub(bus, settings.log_options(), self._report)
         """This process's copy of the log."""
+        self.is_served = False
+        """Whether a request came to this process."""
         self.serves_default = False
         """Whether a view of the app's own has streamed the default channel."""
         self._app, self._settings = app, settings
@@ -166,7 +169,8 @@ class Process:
         """
         self._meet_server(request.environ)
         query = request.args
-        # Not by get(), which raises and catches where there is none: that was a twentieth of opening a stream.
+        # Not by get(), which raises and catches where there is none: that was a twentieth of opening a
+        # stream.
         asked = query["last_event_id"] if "last_event_id" in query else None  # noqa: SIM401
         last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or asked
         source = Subscription(self.hub, channels, last_event_id, self._settings.publish_timeout_seconds)
@@ -185,7 +189,8 @@ class Process:
         last_event_id = request.headers.get("Last-Event-ID")
         limit = self._settings.max_event_bytes
         source = IterableSource(iterable, lambda value: to_json(value, self._dumps), limit, last_event_id)
-        # An iterable is an app's own code: it may take its time, and nobody who wakes a stream waits for that.
+        # An iterable is an app's own code: it may take its time, and nobody who wakes a stream waits for
+        # that.
         return self._respond(request, source, last_event_id, self._place(request), Stream)
 
     def check_server(self, server: Server) -> None:
@@ -226,7 +231,10 @@ class Process:
             )
 
     def why_not(self, request: Request) -> str | None:
-        """Return why a stream would be refused now, as :meth:`stream_refused` is told; ``None`` when it would not."""
+        """
+        Return why a stream would be refused now, as :meth:`stream_refused` is told; ``None`` when it would
+        not.
+        """
         self._meet_server(request.environ)
         if len(process_registry.get()) >= self._max_streams:
             return "full"
@@ -301,10 +309,12 @@ class Process:
         assert self._server is not None
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
         stream = kind(source, self._stream_options, info, self, self._max_streams, place)
-        return EventStreamResponse(stream, self._server, direct_write=kind is not Stream)
+        return EventStreamResponse(stream, self._server)
 
     def _place(self, request: Request) -> Place | None:
-        """Return the place that a stream of this request takes among those of its client; ``None`` for no limit."""
+        """
+        Return the place that a stream of this request takes among those of its client; ``None`` for no limit.
+        """
         if self._clients is None:
             return None
         try:
@@ -321,7 +331,8 @@ class Process:
 
     def _dumps(self, value: Any) -> str:
         """Encode as the app encodes JSON."""
-        # NaN and Infinity are no JSON: JSON.parse() would throw in every client. Other providers decide for themselves.
+        # NaN and Infinity are no JSON: JSON.parse() would throw in every client. Other providers decide for
+        # themselves.
         options = {"allow_nan": False} if isinstance(self._app.json, DefaultJSONProvider) else {}
         return self._app.json.dumps(value, **options)
 
@@ -333,7 +344,8 @@ class Process:
             return
         logger.warning(
             "An event was published to channel %r, which nobody may read by the blueprint's route: "
-            "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC is False and no rule covers it. Give publish() a channel, or add a "
+            "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC is False and no rule covers it. Give publish() a channel, or "
+            "add a "
             'rule: @sse.authorize("%s"). A view of your own that returns sse.stream() can read it.',
             DEFAULT_CHANNEL,
             DEFAULT_CHANNEL,

@@ -1,4 +1,4 @@
-"""Publishing without a Flask app: from Celery, RQ, cron or another service."""
+"""A publisher without a Flask app: for Celery, RQ, cron or another service."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ __all__ = ["Publisher"]
 
 class Publisher:
     """
-    Sends events to the clients of an app that runs elsewhere, over a bus that both name::
+    Sends events to the clients of an app that runs elsewhere, over a bus that both of them use::
 
         with Publisher("redis://localhost:6379/0") as publisher:
             publisher.publish({"id": 7}, type="created", channel="orders")
 
-    Thread-safe, and safe across forks: one made in a module is good in every worker that is forked later. It opens nothing before the
-    first event, starts no thread, and holds a connection until :meth:`close`.
+    Thread-safe and fork-safe: a publisher made in a module works in every worker that is forked later. It
+    opens nothing before the first event, starts no thread, and holds a connection until :meth:`close`.
 
-    Nobody checks which app gets the events: that is who follows the same log. On a Redis without ``?prefix=`` the first event is
-    therefore accompanied by a warning that names the log, once per process.
+    Every app on the same bus gets the events, and nobody checks which apps these are. So on a Redis without
+    ``?prefix=`` each process logs a warning with its first event, which names the log.
 
     Args:
-        url (str | BusFactory | None): The bus, as in ``SSE_PUSH_BUS_URL``; ``None`` for the environment's variable of that name.
-        json (Callable | None): Encodes what is no ``str``; ``None`` encodes as Flask does, without NaN.
-        max_event_bytes (int): Larger events are refused, 64 to 67,108,864.
-        publish_timeout_seconds (float): By then ``publish`` has an id or raises, 0.1 to 60.
+        url (str | BusFactory | None): The bus, as in ``SSE_PUSH_BUS_URL``; ``None`` for the environment
+            variable of that name.
+        json (Callable | None): Encodes data that is no ``str``; ``None`` encodes as Flask does, without NaN.
+        max_event_bytes (int): The largest event, 64 to 67,108,864 bytes.
+        publish_timeout_seconds (float): How long :meth:`publish` may take, 0.1 to 60 seconds.
 
     Raises:
-        ConfigurationError: There is no URL, it names a bus that nobody else hears, or a number is out of its range.
+        ConfigurationError: There is no URL, its bus belongs to one process, or a number is out of its range.
     """
 
     @told_in_one_line
@@ -64,13 +65,14 @@ class Publisher:
             "HISTORY_BYTES": 1 << 40,
         }
         settings = read_settings({f"SSE_PUSH_{key}": value for key, value in given.items()})
-        # How much is kept is for those who serve to say. This counts only for a log that nobody has ever followed.
+        # Servers decide how much a log keeps. This retention counts only for a log that no server has ever
+        # followed.
         options = BusOptions(
             Retention(settings.history_seconds, 16 * 1024 * 1024),
             settings.publish_timeout_seconds,
             settings.max_event_bytes,
         )
-        if not open_bus(url, options).shared:  # a wrong URL is met here, and not with the first event
+        if not open_bus(url, options).shared:  # here, so that a wrong URL is an error at once
             raise _unheard(url)
         self._url = url
         self._dumps = json or _dumps
@@ -93,8 +95,8 @@ class Publisher:
 
         Raises:
             InvalidEvent: The event cannot be sent as it is; nothing was stored.
-            InvalidChannel: A name is not one; nothing was stored.
-            BusUnavailable: The bus did not take it within ``publish_timeout_seconds``.
+            InvalidChannel: A channel's name is not allowed; nothing was stored.
+            BusUnavailable: The bus did not take the event within ``publish_timeout_seconds``.
             ConfigurationError: The publisher was closed.
         """
         if self._closed:
@@ -107,7 +109,9 @@ class Publisher:
         return self._buses.get().publish(channels, block, key).id
 
     def close(self) -> None:
-        """Close the connection of this process. Once more is harmless; publishing is an error from now on."""
+        """
+        Close the connection of this process. To publish is an error from now on; to close again is harmless.
+        """
         self._closed = True
         self._buses.get().close()
 
@@ -122,7 +126,8 @@ class Publisher:
 
 def _unheard(url: object) -> ConfigurationError:
     return ConfigurationError(
-        f'"url" must name a bus that other processes hear, got {url!r}. Give the app and this Publisher the same SSE_PUSH_BUS_URL, '
+        f'"url" must name a bus that other processes hear, got {url!r}. '
+        "Give the app and this Publisher the same SSE_PUSH_BUS_URL, "
         'such as "sqlite:////var/lib/shop/events.db" or "redis://localhost:6379/0".'
     )
 

@@ -1,4 +1,4 @@
-"""The names in a stream's query: two are ours, and one that nearly is ours is a slip of the pen."""
+"""The names in the query of a stream: two are known, and a name that is nearly one of them is a mistake."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from flask import Request
 from ..core.values import shown
 from .refusals import Refusal
 
-__all__ = ["find_misspelt"]
+__all__ = ["NAMES", "find_misspelt"]
 
-NAMES = ("channel", "last_event_id")
+NAMES = frozenset({"channel", "last_event_id"})
+"""What a stream's query may name."""
 
-_MOST_NAMES = 16  # that are looked at: a query holds hundreds, and to compare one takes as long as opening half a stream
+_MAX_NAMES = 16  # a query may hold hundreds, and comparing one takes as long as opening half a stream
 
-_MOST_LETTERS = 32  # of a name that are compared; longer ones are like none of ours
+_MAX_LETTERS = 32  # a longer name is like neither of the two
 
 
 def find_misspelt(request: Request) -> Refusal | None:
     """
-    Return what is wrong with a name in the query that nearly is one of ours, for instance ``?channels=``.
+    Return a refusal for a query with a name that is nearly a known one, for instance ``?channels=``.
 
-    Any other is somebody else's: Datastar and cache busters add their own. Only the first 16 names are looked at.
+    Any other unknown name is allowed: Datastar and cache busters add theirs. Only the first 16 names are
+    read.
     """
-    for name in islice(request.args, _MOST_NAMES):
-        if name not in NAMES and (meant := _nearest(name[:_MOST_LETTERS])) is not None:
+    for name in islice(request.args, _MAX_NAMES):
+        if name not in NAMES and (meant := _nearest(name[:_MAX_LETTERS])) is not None:
             several = ", once for each channel" if meant == "channel" else ""
             return Refusal(
                 400,
@@ -35,14 +37,14 @@ def find_misspelt(request: Request) -> Refusal | None:
                 f"the query has {shown(name)}, which nothing reads",
                 f"Write {meant}={several}.",
                 "query",
-                name[:_MOST_LETTERS],
+                name[:_MAX_LETTERS],
             )
     return None
 
 
 @lru_cache(maxsize=256)  # a page always sends the same few names
 def _nearest(name: str) -> str | None:
-    """Return which of our names is meant by one that is none of them."""
+    """Return the known name that an unknown one is like; ``None`` when it is like neither."""
     ours = {name.replace("_", ""): name for name in NAMES}
     flat = name.lower().replace("-", "").replace("_", "").replace("[]", "")
     near = difflib.get_close_matches(flat, ours, 1, 0.8)

@@ -1,4 +1,4 @@
-"""Answers that are no stream: what the client is told, and what the log says once."""
+"""Refusals: what a client is told instead of a stream, and what the log says of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 __all__ = ["Refusal", "RefusalLog"]
 
 MOST_KEYS = 64
-"""How many reasons of one kind are logged: channels, origins and names in a query come from outside."""
+"""How many reasons of one kind are logged: clients choose the channels, origins and names of queries."""
 
 logger = logging.getLogger("flask_sse_push")
 
@@ -19,35 +19,35 @@ class Refusal:
     """Why a stream is refused."""
 
     status: int
-    """400, 401 or 403; 503 when the answer is not known now, so that the client is to come back."""
+    """400, 401 or 403; 503 when nobody can tell now, and the client is to come back."""
     message: str
-    """What the client is told. It says nothing of which channels and rules there are."""
+    """What the client is told. It does not tell which channels and rules there are."""
     reason: str
-    """Why, for the log and for debug mode."""
+    """What the log and debug mode say."""
     cure: str
     """What the developer can do."""
     kind: str
-    """What the log counts together: ``"rule"``, ``"broken rule"``, ``"channel"``, ``"origin"`` and so on."""
+    """The log bounds each kind by itself: ``"rule"``, ``"broken rule"``, ``"channel"``, ``"origin"`` ..."""
     key: Hashable
-    """What tells this reason from others of its kind."""
+    """Tells this reason from others of its kind."""
     is_fault: bool = False
-    """Whether a rule did what no rule should: it is logged even where another rule grants."""
+    """Whether a rule is broken: this is logged even if another rule grants the channel."""
     error: BaseException | None = None
-    """What a rule raised, for its traceback."""
+    """What a rule raised; the log shows its traceback."""
     www_authenticate: tuple[str, ...] = ()
-    """How to log in, as the rule's own answer said it."""
+    """The ``WWW-Authenticate`` headers of the rule's own response."""
 
 
 class RefusalLog:
-    """Says each reason once per process. Thread-safe; bounded, whatever comes from outside."""
+    """Logs each reason once per process. Thread-safe, and bounded whatever clients send."""
 
     def __init__(self) -> None:
-        # Without a lock: at worst two threads that meet here say the same thing twice, or count one less.
+        # No lock: when two threads meet, at worst a reason is logged twice, or a count is one too low.
         self._counts: dict[tuple[str, Hashable], int] = {}
         self._kinds: dict[str, int] = {}
 
     def count(self, kind: str, key: Hashable) -> int:
-        """Return how often this was counted, with this time; 0 for what comes after 64 keys of its kind."""
+        """Count a reason, and return its count; 0 when there were 64 other keys of its kind before."""
         counted = self._counts.get((kind, key), 0) + 1
         if counted == 1:
             if self._kinds.get(kind, 0) >= MOST_KEYS:
@@ -60,7 +60,9 @@ class RefusalLog:
         return counted
 
     def note(self, refusal: Refusal) -> None:
-        """Log a refusal once; of a rule that broke with its traceback, and again the 10th, 100th ... time."""
+        """
+        Log a refusal the first time; a 503 also the 10th, 100th and so on; with the traceback of its error.
+        """
         text = f"{refusal.reason}. {refusal.cure}"
         count = self.count(refusal.kind, refusal.key)
         if count == 1:
@@ -70,7 +72,7 @@ class RefusalLog:
             logger.warning("Streams were refused (%d) %d times: %s", refusal.status, count, text)
 
     def note_passed(self, refusal: Refusal) -> None:
-        """Log once what would be refused in debug mode, and is let through here."""
+        """Log once what debug mode would refuse, and what is let through without it."""
         if self.count(refusal.kind, refusal.key) == 1:
             text = f"{refusal.reason}. {refusal.cure}"
             logger.warning("A stream was asked for wrongly: %s (In debug mode: %d.)", text, refusal.status)

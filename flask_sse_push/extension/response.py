@@ -9,8 +9,8 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
-from ..platform.server import Server, connect
-from ..platform.sockets import close_after_answer, hush_timeout
+from ..platform.server import Server, close_after_answer, connect
+from ..platform.sockets import hush_timeout
 from ..streams.stream import Stream
 
 __all__ = ["ENVIRON_KEY", "EventStreamResponse", "RefusalResponse"]
@@ -18,7 +18,10 @@ __all__ = ["ENVIRON_KEY", "EventStreamResponse", "RefusalResponse"]
 ENVIRON_KEY = "flask_sse_push.streams.stream"
 """Where the WSGI environment of a test holds a list, to which the stream that answers is added."""
 
-_ENDLESS = "An event stream has no end, so its body cannot be {}. Leave responses with is_streamed alone, in after_request as in middleware."
+_ENDLESS = (
+    "An event stream has no end, so its body cannot be {}. "
+    "Leave responses with is_streamed alone, in after_request as in middleware."
+)
 
 
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
@@ -41,27 +44,28 @@ class EventStreamResponse(Response):
     Args:
         stream (Stream): What is sent.
         server (Server): What sends it.
-        direct_write (bool): Whether the client's socket may be written to beside the server.
     """
 
     implicit_sequence_conversion = False
 
-    def __init__(self, stream: Stream, server: Server, *, direct_write: bool) -> None:
+    def __init__(self, stream: Stream, server: Server) -> None:
         super().__init__(stream, headers=_HEADERS)
         self._stream = stream
         self._server = server
-        self._direct_write = direct_write
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as a WSGI application."""
-        connection = connect(self._server, environ, start_response, direct_write=self._direct_write)
+        connection = connect(self._server, environ, start_response)
         self._stream.connection = connection
         if ENVIRON_KEY in environ:
             environ[ENVIRON_KEY].append(self._stream)
         return super().__call__(environ, start_response)
 
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
-        """Return the headers as they are: of what Werkzeug looks for in them, a stream has nothing. (It was a twentieth of opening one.)"""
+        """
+        Return the headers as they are: of what Werkzeug looks for in them, a stream has nothing. (It was a
+        twentieth of opening one.)
+        """
         return self.headers
 
     def get_app_iter(self, environ: dict[str, Any]) -> Iterable[bytes]:
@@ -69,7 +73,8 @@ class EventStreamResponse(Response):
         if environ["REQUEST_METHOD"] == "HEAD":
             return ClosingIterator((), self.close)
         if self.response is not self._stream:
-            # Somebody wrapped the body: theirs is sent, and the stream within is closed too, which a generator around it would forget.
+            # Somebody wrapped the body: theirs is sent, and the stream within is closed too, which a
+            # generator around it would forget.
             return _Body(super().get_app_iter(environ), self._stream.close)
         if self._on_close:
             return _Body(self._stream, self.close)
@@ -109,8 +114,8 @@ class RefusalResponse(Response):
     """
     An answer that opens no stream. It is this client's alone, and the last one on its connection.
 
-    A cache that kept a 204 would stop the ``EventSource`` of the next visitor for ever; and a client that was refused and
-    keeps its connection open would hold one that ordinary pages need.
+    A cache that kept a 204 would stop the ``EventSource`` of the next visitor for ever; and a client that was
+    refused and keeps its connection open would hold one that ordinary pages need.
 
     Args:
         status (int): 204, 400 and above, or 200 with a body that asks the client to come back.

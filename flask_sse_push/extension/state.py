@@ -7,11 +7,10 @@ from collections import Counter
 
 from flask import Flask
 
-from ..bus.auto import private_folder
+from ..bus.auto import open_auto
 from ..bus.base import Bus
 from ..bus.urls import open_bus
 from ..platform.fork import PerProcess
-from ..platform.gunicorn import nearest_worker
 from ..platform.locks import ReentrantLock
 from ..platform.server import inspect_server, is_gevent_patched
 from .access import Rules
@@ -25,8 +24,8 @@ __all__ = ["AUTO", "AppState"]
 
 AUTO = "auto"
 """
-The URL of the bus that fits the server: memory in a lone process, a private database when gunicorn runs several
-workers.
+The URL of the bus that fits the server: memory in a lone process, a private database when gunicorn runs
+several workers.
 """
 
 _apps: Counter[tuple[str, str]] = Counter()  # how many of the same name this process has made
@@ -65,10 +64,11 @@ class AppState:
         _apps[app.import_name, app.name] += 1
         self._number = _apps[app.import_name, app.name]
         self._imported_unpatched = not is_gevent_patched()
-        self._processes: PerProcess[Process] = PerProcess(self._make_process)
+        self.processes: PerProcess[Process] = PerProcess(self._make_process)
+        """What the app has in this process; once the settings are frozen."""
         server = inspect_server()
         if server.worker is not None:
-            self._processes.get().check_server(server)
+            self.processes.get().check_server(server)
 
     def freeze(self) -> None:
         """
@@ -86,7 +86,7 @@ class AppState:
                 return
             if fresh is not None:
                 self._configured, self.settings = configured, fresh
-                self._processes.forget()  # the check at the registration made a bus, which nobody has used
+                self.processes.forget()  # the check at the registration made a bus, which nobody has used
             self.is_frozen = True
         if (key := key_of_flask_sse(self.app.config)) is not None and self.refusals.count("config", key) == 1:
             logger.warning(
@@ -115,26 +115,23 @@ class AppState:
         """Return a new bus for this process; ``"auto"`` is what fits its server."""
         url = self.settings.bus_url
         options = self.settings.bus_options()._replace(identity=lambda: identify(self.app))
-        if url != AUTO:
-            return open_bus(url, options)
-        worker = nearest_worker()  # what a view forks publishes where its parent does
-        if worker is None or worker.cfg.workers < 2:
-            return open_bus("memory://", options)
-        from ..bus.sqlite.bus import SqliteBus  # not on every machine: Python can be built without it
-
-        folder = private_folder(worker)
-        path = folder.database(f"{self.app.import_name}:{self.app.name}:{self._number}")
-        return SqliteBus(path, options, volatile=True, make_folder=folder.make)
+        if url == AUTO:
+            return open_auto(options, f"{self.app.import_name}:{self.app.name}:{self._number}")
+        return open_bus(url, options)
 
     def process(self) -> Process:
         """Return what the app has in this process. This is a use of the settings."""
         if not self.is_frozen:
             self.freeze()
-        return self._processes.get()
+        return self.processes.get()
 
     def request_came(self) -> None:
         """Note that the app is served by this process; called before each request."""
-        self.audience.request_came()
+        process = self.processes.made.get(None)
+        if process is None or not process.is_served:
+            self.audience.request_came()
+            if process is not None:
+                process.is_served = True
 
     def _make_process(self) -> Process:
         return Process(

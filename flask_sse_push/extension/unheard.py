@@ -61,9 +61,9 @@ class Audience:
             return True
         if self._children.serve:
             logger.warning(
-                "Clients of app %r do not hear this event: it stays in process %d (bus %s), and the app is served by "
-                "a process that was forked from this one, as by pytest-flask's live_server. Publish in a view of the "
-                "app, or set SSE_PUSH_BUS_URL to a bus that both reach, "
+                "Clients of app %r do not hear this event: it stays in process %d (bus %s), and the app is "
+                "served by a process that was forked from this one, as by pytest-flask's live_server. "
+                "Publish in a view of the app, or set SSE_PUSH_BUS_URL to a bus that both reach, "
                 'for instance "sqlite:////tmp/%s-events.db", before the fork.',
                 app.name,
                 os.getpid(),
@@ -77,9 +77,10 @@ class Audience:
             if self._name not in _told:
                 _told.add(self._name)
                 logger.warning(
-                    "Clients do not hear this event: process %d has several apps %r, each with a bus of its own (%s), "
-                    "and it was published by one that has served no request. Publish with the app that serves: hand "
-                    "current_app._get_current_object() to the job or thread, and do not call create_app() again. Or "
+                    "Clients do not hear this event: process %d has several apps %r, each with a bus of its "
+                    "own (%s), and it was published by one that has served no request. Publish with the app "
+                    "that serves: hand current_app._get_current_object() to the job or thread, and do not "
+                    "call create_app() again. Or "
                     'set SSE_PUSH_BUS_URL, for instance to "sqlite:////var/lib/%s/events.db".',
                     os.getpid(),
                     app.name,
@@ -89,8 +90,8 @@ class Audience:
             return True
         if gunicorn_worker() is None and not bus.shared:
             logger.warning(
-                "Nobody can hear this event: it stays in process %d, which has served no request. To publish from "
-                "scripts, shells and tasks, set SSE_PUSH_BUS_URL in them and in the app, "
+                "Nobody can hear this event: it stays in process %d, which has served no request. To publish "
+                "from scripts, shells and tasks, set SSE_PUSH_BUS_URL in them and in the app, "
                 'for instance to "sqlite:////var/lib/%s/events.db".',
                 os.getpid(),
                 app.name,

@@ -6,10 +6,10 @@ import http.client
 import time
 from collections.abc import Callable, Generator, Iterable
 
-from ..bus.follower import backoff
 from ..core.decoder import MAX_EVENT_BYTES, DecodedEvent, Decoder
 from ..core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
 from ..errors import InvalidStream
+from ..platform.backoff import backoff
 from .address import Address
 from .connection import RefusedStream, Request, connect, reason_of, status_line
 

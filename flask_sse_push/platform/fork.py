@@ -1,10 +1,10 @@
 """
 What a forked child inherits and must not use.
 
-A child has copies of all objects of its parent, of its files, and in gevent of its greenlets. Three rules stand
-here and in the backends: a value made for one process is made anew in another (:class:`PerProcess`); a greenlet
-that a backend's ``spawn`` started never comes back from a wait in a child (it asks :func:`forks`); and a file
-that such a greenlet waits for is taken away from the child (:func:`keep_from_children`).
+A child has copies of all objects of its parent, of its files, and in gevent of its greenlets. Three rules
+stand here and in the backends: a value made for one process is made anew in another (:class:`PerProcess`); a
+greenlet that a backend's ``spawn`` started never comes back from a wait in a child (it asks :func:`forks`);
+and a file that such a greenlet waits for is taken away from the child (:func:`keep_from_children`).
 """
 
 from __future__ import annotations
@@ -29,34 +29,35 @@ class PerProcess(Generic[T]):
     """
     A value that is made on first use in each process, and anew after a fork.
 
-    Thread-safe without a lock, which a fork could leave locked for ever: two threads may both make a value, and
-    one of the two is kept. So making it must have no effect of its own.
+    Thread-safe without a lock, which a fork could leave locked for ever: two threads may both make a value,
+    and one of the two is kept. So making it must have no effect of its own.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._made: dict[int | None, T] = {}
+        self.made: dict[int | None, T] = {}
+        """The value, once it is made. ``made.get(None) or get()`` spares a hot path one call."""
         _values[id(self)] = self
 
     def get(self) -> T:
         """Return the value of this process."""
         process = None if _process is None else _process()
-        value = self._made.get(process)
+        value = self.made.get(process)
         if value is None:
-            value = self._made.setdefault(process, self._make())
+            value = self.made.setdefault(process, self._make())
         return value
 
     def forget(self) -> None:
         """Let the next :meth:`get` make a new value."""
-        self._made = {}
+        self.made = {}
 
 
 class Children:
     """
     Tells a process, for one app, whether a child that was forked from it serves the app.
 
-    Then what this process publishes may be heard by nobody there. The byte that a child sets is shared memory,
-    made right before the first fork.
+    Then what this process publishes may be heard by nobody there. The byte that a child sets is shared
+    memory, made right before the first fork.
     """
 
     def __init__(self) -> None:
@@ -94,9 +95,10 @@ def keep_from_children(file: _HasFile) -> None:
     """
     Take a file away from every child that is forked from now on, as long as the object lives and is open.
 
-    In the child its number then belongs to a file that is never ready. So the child cannot read what its parent
-    waits for, does not keep the parent's connection open, cannot change a set of the kernel's that it would share
-    (epoll), and its loop is not kept busy by a file that stays readable and that nobody there reads.
+    In the child its number then belongs to a file that is never ready. So the child cannot read what its
+    parent waits for, does not keep the parent's connection open, cannot change a set of the kernel's that it
+    would share (epoll), and its loop is not kept busy by a file that stays readable and that nobody there
+    reads.
 
     Args:
         file (object): Has ``fileno()``, which returns a negative number or raises when it is closed.
@@ -104,14 +106,14 @@ def keep_from_children(file: _HasFile) -> None:
     _files[id(file)] = file
 
 
-# By id(), because not all of these can be hashed. Weak dictionaries give their values as a list in one step of the
-# interpreter's, while other threads add to them; a WeakSet does not.
+# By id(), because not all of these can be hashed. Weak dictionaries give their values as a list in one step
+# of the interpreter's, while other threads add to them; a WeakSet does not.
 _values: WeakValueDictionary[int, PerProcess[Any]] = WeakValueDictionary()
 _families: WeakValueDictionary[int, Children] = WeakValueDictionary()
 _files: WeakValueDictionary[int, _HasFile] = WeakValueDictionary()
 
-# To ask for the process' number is a call into the kernel, several for each event. Python tells us of its forks;
-# but uWSGI forks without telling Python.
+# To ask for the process' number is a call into the kernel, several for each event. Python tells us of its
+# forks; but uWSGI forks without telling Python.
 _process: Callable[[], int] | None = os.getpid if "uwsgi" in sys.modules else None
 
 _forks = 0

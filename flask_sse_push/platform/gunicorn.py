@@ -1,9 +1,9 @@
 """
-gunicorn's worker object, and what can be seen of its master.
+gunicorn's insides: its worker object, its response object, and what can be seen of its master.
 
-gunicorn hands its worker to nobody. But the worker is ``self`` in most of its signal handlers and in the
-frames below an app, at import and in a request. An app may replace any of the handlers, so all of them are
-asked, and then the stack.
+gunicorn gives its worker object to nobody. But the worker is ``self`` in most of its signal handlers, and in
+the frames below an app, at import and in a request. An app may replace any of the handlers, so all of them
+are looked at, and then the stack. Where a version of gunicorn looks different, the answer is "unknown".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
     "sends_whole_body",
 ]
 
-# Those that the worker handles itself, from before it loads the app.
+# The signals that the worker handles itself, from before it loads the app.
 _SIGNALS = tuple(
     getattr(signal, name)
     for name in ("SIGTERM", "SIGQUIT", "SIGINT", "SIGABRT", "SIGUSR1", "SIGWINCH")
@@ -39,21 +39,21 @@ _SIGNALS = tuple(
 
 logger = logging.getLogger("flask_sse_push")
 
-_known: Any = None  # the worker object found last, of this process or of the one that it was forked from
+_known: Any = None  # the worker object found last: of this process, or of one that it was forked from
 
 
 def gunicorn_worker() -> Any:
-    """Return gunicorn's worker object when this is its process, else ``None``."""
+    """Return gunicorn's worker object if this is its process, else ``None``."""
     worker = nearest_worker()
     return worker if worker is not None and worker.pid == os.getpid() else None
 
 
 def nearest_worker() -> Any:
     """
-    Return gunicorn's worker object when this is its process, or one that was forked from it, else ``None``.
+    Return gunicorn's worker object if this is its process, or one that was forked from it, else ``None``.
 
-    Once found it is remembered, for later calls come from threads that have nothing of gunicorn on their
-    stack, or after the app replaced the handlers.
+    A worker that was found is remembered: later calls come from threads that have nothing of gunicorn on
+    their stack, or after the app has replaced the signal handlers.
     """
     global _known  # noqa: PLW0603
     pid = os.getpid()
@@ -79,10 +79,17 @@ def _candidates() -> Iterator[Any]:
 
 def plain_response(worker: Any, start_response: Callable[..., Any] | None, sock: socket.socket | None) -> Any:
     """
-    Return gunicorn's response object where its gevent worker (:attr:`Server.worker`) writes a body as it is to a plain socket of its own.
+    Return gunicorn's response object if its gevent worker writes a body to the socket as it is, else
+    ``None``.
 
-    Not under TLS, HTTP/2 or uWSGI's protocol, nor where a middleware has put its own ``start_response`` in between. Whether the server sends
-    this very body is another question: see :func:`is_server_asking`.
+    It does not under TLS, HTTP/2 or uWSGI's protocol, nor where a middleware has put its own
+    ``start_response`` in between. Whether the worker sends this very body is another question: see
+    :func:`is_server_asking`.
+
+    Args:
+        worker (Any): gunicorn's worker object of this process, or ``None``.
+        start_response (Callable | None): What the app was called with.
+        sock (socket.socket | None): What :func:`sockets.client_socket` returned.
     """
     ggevent, wsgi, sockets = (
         sys.modules.get(name) for name in ("gunicorn.workers.ggevent", "gunicorn.http.wsgi", "gevent.socket")
@@ -102,18 +109,21 @@ def plain_response(worker: Any, start_response: Callable[..., Any] | None, sock:
 
 
 def sends_whole_body(response: Any) -> bool:
-    """Say whether gunicorn's response, with its headers set, sends everything that it is given: no length was announced, and the status allows a body."""
-    return response.response_length is None and not getattr(
-        response, "_omits_body", False
-    )  # since gunicorn 26.1; before, it sent one all the same
+    """
+    Return whether gunicorn's response, whose headers are set, sends all of its body.
+
+    It does not where a length was announced, nor, since gunicorn 26.1, where the status allows no body.
+    """
+    return response.response_length is None and not getattr(response, "_omits_body", False)
 
 
 def is_server_asking(body: object) -> bool:
     """
-    Say, in a comparison of the body with something else, whether it is gunicorn's worker that compares: then this is what it will iterate.
+    Return, called by ``body.__eq__``, whether gunicorn's worker compares the body that it is about to send.
 
-    Before it sends a body it asks whether that equals a mark of its own. Any middleware that wraps or transforms the body makes the
-    worker ask its own object instead; some of those pass the question on, so what the worker holds must be this very object.
+    Before a worker sends a body it compares that with a mark of its own. A middleware that wraps or
+    transforms the body makes the worker compare the middleware's object instead. Some of these pass the
+    comparison on, so what the worker holds must be this very object.
     """
     asking = sys._getframe(2)  # noqa: SLF001
     base = sys.modules.get("gunicorn.workers.base_async")
@@ -126,7 +136,8 @@ def is_server_asking(body: object) -> bool:
 
 def listening_sockets(worker: Any) -> frozenset[str]:
     """
-    Return the sockets that gunicorn's master handed to a worker, as :func:`master_listens` finds them again.
+    Return the listening sockets that gunicorn's master handed to a worker, as :func:`master_listens` takes
+    them.
     """
     if worker.cfg.reuse_port:
         return frozenset()  # each process has its own
@@ -141,11 +152,11 @@ def listening_sockets(worker: Any) -> frozenset[str]:
 
 def master_listens(master: int, sockets: frozenset[str]) -> bool:
     """
-    Say whether gunicorn's master goes on, as far as can be seen: the first thing that it does when it stops
-    is to close its sockets.
+    Return whether gunicorn's master goes on, as far as can be seen: when it stops, it first closes its
+    sockets.
 
     Args:
-        master (int): Its process.
+        master (int): The number of its process.
         sockets (frozenset[str]): What :func:`listening_sockets` returned in a worker.
     """
     if not sockets:
@@ -154,12 +165,13 @@ def master_listens(master: int, sockets: frozenset[str]) -> bool:
     try:
         return any(_target(file) in sockets for file in files.iterdir())
     except OSError:
-        # Gone; or of another user, who cannot be asked; or this is not Linux.
+        # The master is gone; or it belongs to another user, and its files cannot be seen; or this is not
+        # Linux.
         return files.parent.exists() or not Path("/proc/self").exists()
 
 
 def lost_master(worker: Any) -> bool:
-    """Say whether gunicorn's master is gone without having told this worker, as when it was killed."""
+    """Return whether gunicorn's master is gone without having told this worker, as when it was killed."""
     return bool(os.getppid() != worker.ppid)
 
 
@@ -168,19 +180,19 @@ class MasterWatch:
     Tells gunicorn's worker to stop where the app keeps the signal from it.
 
     An app may handle SIGTERM itself and not call the handler that was there before. Two things still show
-    that the worker stops: its master closes the sockets, and who raises SystemExit leaves the worker's loop.
-    Nothing shows that a worker alone was told to go (SIGHUP).
+    that the worker is to stop: its master closes the listening sockets, and a handler that raises
+    ``SystemExit`` leaves the worker's loop. Nothing shows that one worker alone was told to stop (SIGHUP).
     Where the master belongs to another user, its files cannot be seen, and nothing is done.
 
     Args:
-        worker (Any): gunicorn's, of this process.
+        worker (Any): gunicorn's worker object of this process.
     """
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
         self._sockets = listening_sockets(worker)
-        self._seen: Path | None = None  # the master's, when it was last seen to listen
-        self._missed = 0
+        self._seen: Path | None = None  # the file of the master by which it was last seen to listen
+        self._is_missing = False
 
     def look(self) -> bool:
         """
@@ -192,12 +204,12 @@ class MasterWatch:
         if not worker.alive:
             return True
         if _has_left(worker) or lost_master(worker):
-            # Without its master a worker leaves, and one of threads would wait for its streams for ever.
+            # A worker without a master ends; a gthread worker would first wait for its streams, for ever.
             worker.alive = False
         elif self._sockets and self._master_stopped():
             handler = signal.getsignal(signal.SIGTERM)
             is_own = getattr(handler, "__self__", None) is worker
-            # A sync worker that waits runs its handler later: nobody keeps the signal from it.
+            # A sync worker that waits runs its handler later: the app does not keep the signal from it.
             if not is_own or "gevent" in sys.modules:
                 logger.warning(
                     "gunicorn's master stops, but its worker %d was not told, because %s handles SIGTERM. "
@@ -211,34 +223,25 @@ class MasterWatch:
         return not worker.alive
 
     def _master_stopped(self) -> bool:
-        """Never before the master was seen to listen: what cannot be seen is no sign."""
+        """Whether the master was seen to listen before, and was not at the last two looks."""
+        was_missing, self._is_missing = self._is_missing, False
         if self._seen is not None and _target(self._seen) in self._sockets:
-            self._missed = 0
             return False
         try:
-            now = next(
-                (
-                    file
-                    for file in Path(f"/proc/{self._worker.ppid}/fd").iterdir()
-                    if _target(file) in self._sockets
-                ),
-                None,
-            )
+            files = Path(f"/proc/{self._worker.ppid}/fd").iterdir()
+            now = next((file for file in files if _target(file) in self._sockets), None)
         except OSError:
             return False
-        if now is not None:
-            self._seen, self._missed = now, 0
-        elif self._seen is not None:
-            self._missed += 1
-        # Not at the first time: the master closes its sockets, and sends the signal a moment later.
-        return self._missed == 2
+        if now is not None or self._seen is None:
+            self._seen = now
+            return False
+        # Two looks, because the master closes its sockets a moment before it sends the signal.
+        self._is_missing = True
+        return was_missing
 
 
 def _has_left(worker: Any) -> bool:
-    """
-    Whether the worker's loop was left: gunicorn closes this file at the very end, while its threads still
-    run.
-    """
+    """Whether the worker has left its loop: then gunicorn closes this file, while its threads still run."""
     try:
         worker.tmp.fileno()
     except ValueError:

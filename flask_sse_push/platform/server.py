@@ -1,4 +1,6 @@
-"""What runs this process: which server, its capacity, whether it stops; and one request's connection to it."""
+"""
+What runs this process: which server, how much it can hold, whether it stops; and what it sends a response by.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .gunicorn import gunicorn_worker, plain_response
-from .sockets import client_socket, close_after_answer
+from .gunicorn import gunicorn_worker
+from .sockets import shut
 
-__all__ = ["Connection", "Server", "connect", "inspect_server", "is_gevent_patched"]
+__all__ = ["Connection", "Server", "close_after_answer", "connect", "inspect_server", "is_gevent_patched"]
 
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
 _STREAMS_SHARE = 0.8
@@ -25,17 +27,17 @@ class Server:
     """What is known of the server of this process."""
 
     name: str
-    """In words, for people."""
+    """What it is, for people."""
     worker: Any = None
     """gunicorn's worker object, or ``None``."""
     capacity: int | None = None
-    """Requests it holds at once, or ``None`` when unlimited or unknown."""
+    """How many requests it handles at once; ``None`` if that is unlimited or unknown."""
     several_processes: bool = False
-    """Whether other processes answer requests of the same app."""
+    """Whether other processes serve the same app."""
 
     @property
     def stopping(self) -> bool:
-        """Whether it was told to stop, and waits for its streams."""
+        """Whether it was told to stop, and waits for its requests to end."""
         return self.worker is not None and not self.worker.alive
 
     @property
@@ -49,7 +51,9 @@ class Server:
         return type(self.worker).__name__ if self.worker is not None else self.name.split()[0]
 
     def default_max_streams(self) -> int:
-        """Return how many streams leave room for ordinary pages, and for files."""
+        """
+        Return how many streams this process may have, so that requests for pages and open files have room.
+        """
         capacity = min(self.capacity or _UNKNOWN_CAPACITY, _most_files())
         return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1))
 
@@ -68,7 +72,7 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
     Return what runs this process.
 
     Args:
-        environ (dict | None): A request's, if there is one: without, only gunicorn is recognized.
+        environ (dict | None): A request's. Without one only gunicorn is recognized.
     """
     worker = gunicorn_worker()
     if worker is not None:
@@ -96,37 +100,86 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
 
 
 def is_gevent_patched() -> bool:
-    """Say whether gevent has replaced the standard library's sockets and threads."""
+    """Return whether gevent has replaced the standard library's sockets and threads."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and monkey.is_module_patched("socket") and monkey.is_module_patched("threading")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What one response is sent by."""
+    """What one response is sent by, as far as the server shows it."""
 
     server: Server
     """The server of this process."""
     sock: socket.socket | None
     """The client's socket, where the server shows it."""
-    response: Any
-    """gunicorn's response object where its socket may be written to beside it, see :func:`plain_response`; else ``None``."""
+    start_response: Any
+    """What the server gave; its owner is the server's own object for this response, where no middleware is between."""
     close_after_answer: Callable[[], None]
-    """Lets the connection end with the answer that is about to begin."""
+    """Lets the connection end with the answer that is about to begin, see ``sockets``."""
 
 
-def connect(
-    server: Server, environ: dict[str, Any], start_response: Callable[..., Any] | None, *, direct_write: bool
-) -> Connection:
+def connect(server: Server, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Connection:
     """
     Return what the response to a request is sent by.
 
     Args:
-        server (Server): Of this process.
+        server (Server): The server of this process.
         environ (dict): The request's.
         start_response (Callable | None): What the server gave.
-        direct_write (bool): Whether the client's socket may be written to beside the server.
     """
     sock = client_socket(environ, start_response)
-    response = plain_response(server.worker, start_response, sock) if direct_write else None
-    return Connection(server, sock, response, partial(close_after_answer, environ, start_response))
+    return Connection(server, sock, start_response, partial(close_after_answer, environ, start_response))
+
+
+def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> socket.socket | None:
+    """
+    Return the socket that a response goes to, or ``None`` where the server does not show it.
+
+    Args:
+        environ (dict): The request's.
+        start_response (Callable | None): What the server gave; the only way to pywsgi's socket.
+    """
+    if _is_http2(environ):
+        return None  # the socket of a whole connection, not of this stream
+    for key in ("gunicorn.socket", "gunicorn.sock", "werkzeug.socket"):
+        if key in environ:
+            return _usable(environ[key])
+    handler = getattr(start_response, "__self__", None)
+    if type(handler).__module__ == "gevent.pywsgi":
+        return _usable(getattr(handler, "socket", None))
+    return None
+
+
+def close_after_answer(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> None:
+    """
+    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and lets itself be told.
+
+    A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's server closes every connection.
+
+    Args:
+        environ (dict): The request's. A request with a body is left alone: to close before it was read resets the connection, and may take
+            the answer with it.
+        start_response (Callable | None): What the server gave; behind a middleware's own, nothing is known.
+    """
+    if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+        return
+    handler: Any = getattr(start_response, "__self__", None)
+    module = (
+        type(handler).__module__
+    )  # gunicorn's response over HTTP/2, whose connection carries others, is in a module of its own
+    if module == "gunicorn.http.wsgi" and hasattr(handler, "force_close"):
+        handler.force_close()
+        # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it sees that at once.
+        shut(handler.sock, socket.SHUT_RD)
+    elif module == "gevent.pywsgi":
+        handler.close_connection = True
+
+
+def _is_http2(environ: dict[str, Any]) -> bool:
+    # Not by gunicorn's HTTP_VERSION: a client that sends a header "Version" sets that too, and its stream would be watched by nobody.
+    return str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/2")
+
+
+def _usable(sock: Any) -> socket.socket | None:
+    return sock if hasattr(sock, "fileno") and hasattr(sock, "setsockopt") else None

@@ -11,7 +11,10 @@ from .fanout import Fanout
 __all__ = ["MAX_HOLD_SECONDS", "Backpressure"]
 
 MAX_HOLD_SECONDS = 0.1
-"""The longest that one publish waits for streams that have not come to read: on a busy machine a thread may need that."""
+"""
+The longest that one publish waits for streams that have not come to read: on a busy machine a thread may need
+that.
+"""
 
 
 class Backpressure:
@@ -24,8 +27,8 @@ class Backpressure:
         fanout (Fanout): Who listens, and what they have not been woken for.
         max_events (int): Half of a channel's history.
         max_bytes (int): Half of what the history may weigh.
-        followed_to (Callable): Returns the number of the last event that has come here, or ``None`` where nothing is
-            on its way, because the bus is away.
+        followed_to (Callable): Returns the number of the last event that has come here, or ``None`` where
+            nothing is on its way, because the bus is away.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """
 Direct delivery: who wakes a stream writes its bytes to the client's socket at once.
 
-To wake a greenlet per client and go through the server's response costs three times what the write itself does. The
-stream's greenlet is woken only where the write would wait. Imported only where gunicorn's gevent worker runs.
+To wake a greenlet per client and go through the server's response costs three times what the write itself
+does. The stream's greenlet is woken only where the write would wait. Imported only where gunicorn's gevent
+worker runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 
 from ..core.session import Action
-from ..platform.gunicorn import is_server_asking, sends_whole_body
+from ..platform.gunicorn import is_server_asking, plain_response, sends_whole_body
 from ..platform.waiting import Wakeup
 from .source import Source
 from .stream import Stream
@@ -39,7 +40,7 @@ class DirectStream(Stream):
     """What the socket did not take, framed: the greenlet sends it before anything else."""
 
     def __eq__(self, other: object) -> bool:
-        if self.connection.response is not None and is_server_asking(self):
+        if is_server_asking(self):
             self.is_direct = True
         return self is other
 
@@ -55,14 +56,19 @@ class DirectStream(Stream):
         super().look(now, looked_at, margin_seconds)
 
     def _listen(self, wakeup: Wakeup) -> Wakeup:
-        response = self.connection.response
+        connection = self.connection
+        response = None
+        if self.is_direct:
+            response = plain_response(connection.server.worker, connection.start_response, connection.sock)
         self.unsent = b""
-        self.is_direct = self.is_direct and sends_whole_body(response)
+        self.is_direct = response is not None and sends_whole_body(response)
         self._writer = DirectWriter(self, self._source, wakeup, response) if self.is_direct else None
         return self._writer or wakeup
 
     def _woken(self) -> None:
-        """Send what the socket did not take as the server itself would: waiting, and cut off by the heartbeat."""
+        """
+        Send what the socket did not take as the server itself would: waiting, and cut off by the heartbeat.
+        """
         if not self.unsent:
             return
         assert self.connection.sock is not None
@@ -76,19 +82,19 @@ class DirectWriter:
     """
     A wakeup that sends, when it is called while its greenlet waits, what the stream has to send.
 
-    What the socket does not take is left in ``stream.unsent`` for the greenlet. Everything but :meth:`wake` happens in
-    the stream's greenlet; ``wake`` may be called from anywhere, and writes in its own loop alone.
+    What the socket does not take is left in ``stream.unsent`` for the greenlet. Everything but :meth:`wake`
+    happens in the stream's greenlet; ``wake`` may be called from anywhere, and writes in its own loop alone.
 
-    A fan-out over thousands of streams finds each of them out of the processor's cache, and every object that it
-    touches costs as much as ten lines of code. So what a delivery needs is kept here: neither the stream nor the
-    server's response is touched.
+    A fan-out over thousands of streams finds each of them out of the processor's cache, and every object that
+    it touches costs as much as ten lines of code. So what a delivery needs is kept here: neither the stream
+    nor the server's response is touched.
 
     Args:
         stream (DirectStream): Who waits.
         source (Source): Whose bytes are sent. It never waits.
         wakeup (Wakeup): Wakes the stream's greenlet.
-        response (Any): gunicorn's, see :func:`platform.gunicorn.plain_response`. Its headers are set, and go out before
-            the first :meth:`wait`.
+        response (Any): gunicorn's, see :func:`platform.gunicorn.plain_response`. Its headers are set, and go
+            out before the first :meth:`wait`.
     """
 
     __slots__ = (
@@ -130,7 +136,8 @@ class DirectWriter:
         if self._state != _PARKED or get_hub_if_exists() is not self._hub:
             self._wakeup.wake()
             return
-        # A finalizer that runs in between may give way, and whoever wakes this stream then must not overtake us.
+        # A finalizer that runs in between may give way, and whoever wakes this stream then must not overtake
+        # us.
         self._state = _WRITING
         source = self._source
         try:
@@ -138,8 +145,8 @@ class DirectWriter:
             while chunk and self._send(chunk) and source.has_more:
                 chunk = source.read()
         except BaseException:
-            # Nobody knows how far it came, and what the server still has to say would stand in the middle of it. The
-            # client comes back, and resumes.
+            # Nobody knows how far it came, and what the server still has to say would stand in the middle of
+            # it. The client comes back, and resumes.
             self._state = _RUNNING
             self._stream.cut_off()
             raise
@@ -174,15 +181,16 @@ class DirectWriter:
         try:
             sent = self._sock.send(framed)
         except OSError:
-            sent = 0  # it is full; or it is broken, and the greenlet meets the same error, where the server expects it
+            # it is full; or it is broken, and the greenlet meets the same error, where the server expects it
+            sent = 0
         self._sent_bytes += len(chunk)
         self.has_sent = True
         if sent == len(framed):
             return True
         self._stream.unsent = framed[sent:]
         self._stream.session.writing_since = time.monotonic()
-        # Last: the greenlet may have been woken already, and then goes on from here. Until it does, nothing may come in
-        # between.
+        # Last: the greenlet may have been woken already, and then goes on from here. Until it does, nothing
+        # may come in between.
         self._state = _RUNNING
         self._wakeup.wake()
         return False

@@ -13,7 +13,9 @@ from ..platform.server import Server
 __all__ = ["DRAIN_SECONDS", "GRACE_SECONDS", "TICK_SECONDS", "Drain", "Drained"]
 
 TICK_SECONDS = 0.25
-"""How often it asks whether the server stops: so often that gunicorn's worker is gone 5 s after it was told to."""
+"""
+How often it asks whether the server stops: so often that gunicorn's worker is gone 5 s after it was told to.
+"""
 
 DRAIN_SECONDS = 1.0
 """Over this time the streams end, so that their clients do not all come back at once."""
@@ -46,23 +48,23 @@ class Drain:
         self._watch = MasterWatch(server.worker) if server.worker is not None else None
         if self._watch is not None:
             self._watch.look()  # the server may be told to stop before the first tick
-        self._looked_at = 0.0
+        self.due_at = 0.0
+        """When :meth:`go_on` has something to do next, on the monotonic clock."""
         self._parts: list[list[Drained]] | None = None
         self._cut_off_at = 0.0
 
     def go_on(self, streams: Sequence[Drained], now: float) -> None:
         """
-        Once a tick, end the next part if the server stops; after the last part, whatever is left or came meanwhile.
+        End the next part if the server stops; after the last part, whatever is left or came meanwhile.
 
         Args:
             streams (Sequence): All that there are.
             now (float): On the monotonic clock.
         """
-        # The heartbeat's waits end a moment early where its next look is due: that must not cost a whole tick.
-        if self._watch is None or now - self._looked_at < 0.9 * TICK_SECONDS:
-            return
-        self._looked_at = now
-        if not self._watch.look():
+        # The heartbeat's waits end a moment early where its next look is due: that must not cost a whole
+        # tick.
+        self.due_at = now + 0.9 * TICK_SECONDS
+        if self._watch is None or not self._watch.look():
             return
         if self._parts is None:
             count = round(DRAIN_SECONDS / TICK_SECONDS)

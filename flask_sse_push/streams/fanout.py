@@ -13,7 +13,9 @@ from ..platform.waiting import Backend, Wakeup
 __all__ = ["MAX_PAUSE_SECONDS", "Fanout"]
 
 MAX_PAUSE_SECONDS = 0.02
-"""The longest that news waits for the fan-out to rest: below what a person notices, and half of it on average."""
+"""
+The longest that news waits for the fan-out to rest: below what a person notices, and half of it on average.
+"""
 
 _GATHER_SECONDS = 0.002  # between two looks whether others still publish
 
@@ -24,12 +26,13 @@ class Fanout:
     """
     The listeners of one process, and one greenlet or thread that wakes them, alive while somebody listens.
 
-    It gathers news as long as others publish in a loop. When news came while it woke everybody, which took a time T,
-    it rests for T before it begins again. Both together take 20 ms at most. So a fan-out that keeps up adds no delay, and a
-    busy one puts many events into each write: a write costs as much as a publish, however much it carries.
+    It gathers news as long as others publish in a loop. When news came while it woke everybody, which took a
+    time T, it rests for T before it begins again. Both together take 20 ms at most. So a fan-out that keeps
+    up adds no delay, and a busy one puts many events into each write: a write costs as much as a publish,
+    however much it carries.
 
-    Its owner's lock guards who comes and goes. Noting and waking need none: a channel is noted before it is looked for,
-    and a listener that comes in between reads by itself.
+    Its owner's lock guards who comes and goes. Noting and waking need none: a channel is noted before it is
+    looked for, and a listener that comes in between reads by itself.
 
     Args:
         lock (ReentrantLock): Its owner's.
@@ -140,12 +143,17 @@ class Fanout:
             own.wake()
 
     def notify_everybody(self) -> None:
-        """Begin a fan-out to all listeners soon: each may have lost something, or has waited for a log to read."""
+        """
+        Begin a fan-out to all listeners soon: each may have lost something, or has waited for a log to read.
+        """
         self._everybody = True
         self.notify(urgent=True)
 
     def give_way(self) -> bool:
-        """Let the fan-out and the streams run. False when there are none, or the caller cannot make way for them."""
+        """
+        Let the fan-out and the streams run. False when there are none, or the caller cannot make way for
+        them.
+        """
         backend = self._backend
         return backend is not None and backend.give_way()
 
@@ -179,7 +187,8 @@ class Fanout:
                 except Exception:
                     logger.exception("A stream could not be woken; it reads at its next heartbeat.")
             self.current, self.current_bytes = {}, 0
-            backend.give_way()  # in greenlets this returns when all who were woken have written, or wait for a socket
+            # in greenlets this returns when all who were woken have written, or wait for a socket
+            backend.give_way()
             if self._is_notified:
                 now = time.monotonic()
                 wake_by = now + MAX_PAUSE_SECONDS
@@ -195,7 +204,8 @@ class Fanout:
 
     def _take(self) -> list[Wakeup]:
         """Return the listeners of all channels that have news, each once."""
-        # One by one: another thread may add the same channel meanwhile, and must find it in here, or have it looked at.
+        # One by one: another thread may add the same channel meanwhile, and must find it in here, or have it
+        # looked at.
         pending = self.pending
         taken: dict[str, int] = {}
         self.current_bytes, self.pending_bytes = self.pending_bytes, 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from ..bus.base import Bus, Report
@@ -21,7 +20,10 @@ from .fanout import Fanout
 __all__ = ["MAX_LAG", "Hub", "LogOptions"]
 
 MAX_LAG = 10_000
-"""By how many events this process may be behind another one, from which a client comes: no real position is further."""
+"""
+By how many events this process may be behind another one, from which a client comes: no real position is
+further.
+"""
 
 _LOOK_SECONDS = 0.005
 
@@ -41,8 +43,9 @@ class Hub:
     """
     The log of one process, fed by a bus, and read by its streams. Thread-safe.
 
-    It is the bus' one listener (:class:`flask_sse_push.bus.base.Listener`). What the bus hands over is posted to the
-    lock of the log: a finalizer or a signal handler that publishes in the middle of a read leaves its entry to that.
+    It is the bus' one listener (:class:`flask_sse_push.bus.base.Listener`). What the bus hands over is posted
+    to the lock of the log: a finalizer or a signal handler that publishes in the middle of a read leaves its
+    entry to that.
 
     Args:
         bus (Bus): Where the entries come from. A shared one is followed from the first stream on.
@@ -77,7 +80,7 @@ class Hub:
         log = Log(epoch, length=length, seconds=seconds, max_bytes=max_bytes, head=position)
         for entry in entries:  # in no lock: there may be many, and nobody knows of this log yet
             log.append(entry)
-        self._lock.post(partial(self._replace, log))
+        self._lock.post(self._replace, log)
 
     def entries_came(self, entries: Sequence[Entry]) -> None:
         """Add entries to the log; called by the bus, in their order."""
@@ -86,15 +89,18 @@ class Hub:
                 with self._lock:
                     self._append(entry)
             else:
-                # The bus of this process is in the middle of a publish(), which a finalizer may have called, and
-                # from which a signal handler may raise.
-                self._lock.post(partial(self._append, entry))
+                # The bus of this process is in the middle of a publish(), which a finalizer may have called,
+                # and from which a signal handler may raise.
+                self._lock.post(self._append, entry)
             if self._bus.shared and self.fanout.is_urgent:
-                # The bus brings what was published elsewhere, perhaps faster than a publisher here is allowed to.
+                # The bus brings what was published elsewhere, perhaps faster than a publisher here is allowed
+                # to.
                 self.backpressure.hold(entry.channels, entry.sequence)
 
     def caught_up(self) -> None:
-        """Wake those who began without a place in the log; called by the bus when everything stored has come."""
+        """
+        Wake those who began without a place in the log; called by the bus when everything stored has come.
+        """
         self.fanout.notify_everybody()
 
     def place(self, last_event_id: str | None, seconds: float = 0.0) -> Start | None:
@@ -160,7 +166,8 @@ class Hub:
         """
         Return what can be counted, JSON-able.
 
-        Also in a signal handler, whose own stack may be in the middle of the log: what it counts then is late by one.
+        Also in a signal handler, whose own stack may be in the middle of the log: what it counts then is late
+        by one.
         """
         if not self._lock.is_busy:
             with self._lock:

@@ -1,4 +1,6 @@
-"""A stream's source: an iterable that runs beside it, as the tokens of a model or the progress of a job do."""
+"""
+A stream's source: an iterable that runs beside it, as the tokens of a model or the progress of a job do.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,15 @@ logger = logging.getLogger("flask_sse_push")
 
 class IterableSource:
     """
-    Runs an iterable beside its stream, so that heartbeats go out while it thinks, and no further ahead than the client
-    reads.
+    Runs an iterable beside its stream, so that heartbeats go out while it thinks, and no further ahead than
+    the client reads.
 
-    It needs no lock. Blocks go through a deque. ``_result`` is set behind the last block and read before the blocks, and
-    ``_has_begun`` is set before ``_is_closed`` is read, on the one side as on the other.
+    It needs no lock. Blocks go through a deque. ``_result`` is set behind the last block and read before the
+    blocks, and ``_has_begun`` is set before ``_is_closed`` is read, on the one side as on the other.
 
     Args:
-        iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that ``dumps`` can encode.
+        iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that ``dumps``
+            can encode.
         dumps (Callable): Encodes values as JSON.
         max_event_bytes (int): Larger events fail the stream.
         last_event_id (str | None): Where the client stopped; anything at all.
@@ -76,7 +79,8 @@ class IterableSource:
 
     def close(self) -> None:
         """
-        Close the iterable: a greenlet is interrupted where it waits; a thread ends with the item that it is working on.
+        Close the iterable: a greenlet is interrupted where it waits; a thread ends with the item that it is
+        working on.
 
         A generator that waits in its own ``finally`` is interrupted there too, because nobody can tell.
         """
@@ -87,8 +91,8 @@ class IterableSource:
             close_iterable(self._iterable)  # it was never begun
             return
         self._room.wake()
-        # A greenlet that was spawned and has not begun would be forgotten, with the iterable open. It begins, sees that
-        # it is over, and closes the iterable.
+        # A greenlet that was spawned and has not begun would be forgotten, with the iterable open. It begins,
+        # sees that it is over, and closes the iterable.
         if self._has_begun and self._result is None:
             self._interrupt()
 
@@ -96,10 +100,10 @@ class IterableSource:
         """
         Return the id that the client came with, if an item of ours can have had it.
 
-        Items need no ids, and the first blank line on a connection without one lets a client that reads the standard by
-        the letter forget its own.
+        Items need no ids, and the first blank line on a connection without one lets a client that reads the
+        standard by the letter forget its own.
         """
-        return wire.id_block(self._last_event_id) if self._last_event_id is not None else b"\n"
+        return wire.ID_BLOCK % self._last_event_id.encode() if self._last_event_id is not None else b"\n"
 
     def read(self) -> bytes:
         """Return what the iterable has given since."""
@@ -163,7 +167,8 @@ class IterableSource:
         if not isinstance(item, Event):
             text = text_of(item)
             return self._encoded(Event(self._dumps(item) if text is None else text))
-        # Made anew: it may be of a subclass, or changed behind its back. What is checked must be what is sent.
+        # Made anew: it may be of a subclass, or changed behind its back. What is checked must be what is
+        # sent.
         item = Event(item.data, item.type, item.id, item.retry)
         if item.type in (DONE_TYPE, FAILED_TYPE) or item.id == FINAL_ID:
             raise InvalidEvent(

@@ -1,8 +1,9 @@
 """
 The open streams of one process, and the heartbeat that looks after them.
 
-The heartbeat is one greenlet or thread, alive while a stream is open. It has silent streams send a sign of life, ends
-those whose client hung up, cuts off those whose client takes nothing, and ends all when the server stops.
+The heartbeat is one greenlet or thread, alive while a stream is open. It has silent streams send a sign of
+life, ends those whose client hung up, cuts off those whose client takes nothing, and ends all when the server
+stops.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from ..platform.gunicorn import lost_master
 from ..platform.hangups import Hangups
 from ..platform.locks import ReentrantLock
 from ..platform.server import Connection
-from ..platform.sockets import bound_waits
 from ..platform.waiting import Backend
 from .drain import DRAIN_SECONDS, GRACE_SECONDS, TICK_SECONDS, Drain
 
 __all__ = ["MAX_LOOK_SECONDS", "StreamRegistry", "SupervisedStream", "process_registry"]
 
 MAX_LOOK_SECONDS = 1.0
-"""How often the heartbeat looks at each stream, at least: thousands cost a millisecond, and time-outs are in seconds."""
+"""
+How often the heartbeat looks at each stream, at least: thousands cost a millisecond, and time-outs are in
+seconds.
+"""
 
 logger = logging.getLogger("flask_sse_push")
 
@@ -87,10 +90,8 @@ class StreamRegistry:
             hangups = self._hangups = self._hangups or Hangups()
         if starts:
             self._start(stream, hangups)
-        sock = stream.connection.sock
-        if sock is not None:
-            bound_waits(sock, stream.write_timeout_seconds)
-            hangups.add(sock, stream)
+        if stream.connection.sock is not None:
+            hangups.add(stream.connection.sock, stream, stream.write_timeout_seconds)
         return True
 
     def remove(self, stream: SupervisedStream) -> None:
@@ -102,10 +103,11 @@ class StreamRegistry:
 
     def drain_at_exit(self) -> None:
         """
-        End the streams of a gunicorn worker whose process ends though nobody told it to stop, and wait for them.
+        End the streams of a gunicorn worker whose process ends though nobody told it to stop, and wait for
+        them.
 
-        So ends a worker whose app raised SystemExit from a signal handler of its own, or whose master was killed. One
-        that was told has ended its streams, or was not to wait.
+        So ends a worker whose app raised SystemExit from a signal handler of its own, or whose master was
+        killed. One that was told has ended its streams, or was not to wait.
         """
         with self._lock:
             worker = next(iter(self._streams)).connection.server.worker if self._streams else None
@@ -136,14 +138,15 @@ class StreamRegistry:
         looked_at = time.monotonic()
         while streams := self._streams_now():
             try:
-                # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come too late
-                # for some sign of life.
+                # Up to the next look: a hang-up ends the wait early, and a whole tick after that would come
+                # too late for some sign of life.
                 look_seconds = self._look_seconds
                 until_look = looked_at + look_seconds - time.monotonic()
                 for stream in hangups.wait(backend, max(0.0, min(TICK_SECONDS, until_look))):
                     stream.end(Cause.HANG_UP)
                 now = time.monotonic()
-                drain.go_on(streams, now)
+                if now >= drain.due_at:
+                    drain.go_on(streams, now)
                 if now - looked_at >= look_seconds:
                     before, looked_at = looked_at, now
                     for stream in backend.in_turns(streams):

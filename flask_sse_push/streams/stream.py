@@ -58,13 +58,19 @@ class Observer(Protocol):
     """Who is told of a stream's life. Called by the stream, from its thread or greenlet."""
 
     def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
-        """Its first byte is about to be sent; ``is_direct``: the client's socket is written to directly after it."""
+        """
+        Its first byte is about to be sent; ``is_direct``: the client's socket is written to directly after
+        it.
+        """
 
     def stream_closed(self, info: StreamInfo, reason: str, is_direct: bool) -> None:
         """It is over and holds nothing any more."""
 
     def stream_refused(self, reason: str) -> None:
-        """Its client was asked to come later: ``"full"``, ``"draining"``, ``"client"``, ``"unknown client"`` or ``"bus"``."""
+        """
+        Its client was asked to come later: ``"full"``, ``"draining"``, ``"client"``, ``"unknown client"`` or
+        ``"bus"``.
+        """
 
 
 class StreamOptions(NamedTuple):
@@ -104,8 +110,8 @@ class Stream:
     """
     The iterable that the server sends: it waits, reads its source when it is woken, and never holds a queue.
 
-    Nothing is taken before the server asks for the first chunk. A server may close what it never began to send (HEAD,
-    a client that left), and a generator that was not started runs no ``finally``.
+    Nothing is taken before the server asks for the first chunk. A server may close what it never began to
+    send (HEAD, a client that left), and a generator that was not started runs no ``finally``.
 
     What happens when is decided by the :class:`Session`; this class does it by way of the server's response.
 
@@ -146,7 +152,8 @@ class Stream:
         limit: int,
         place: Place | None = None,
     ) -> None:
-        # Streams that got an event together are silent together: they must not all get a heartbeat together too.
+        # Streams that got an event together are silent together: they must not all get a heartbeat together
+        # too.
         self.heartbeat_seconds = options.heartbeat_seconds * random.uniform(0.75, 1)
         """How long this client may hear nothing."""
         self.write_timeout_seconds = options.write_timeout_seconds
@@ -158,7 +165,10 @@ class Stream:
         self.is_direct = False
         """Whether the client's socket is written to beside the server."""
         self.is_bare = False
-        """Whether nothing of this package is around it: :meth:`close` is then the last that the server hears of it."""
+        """
+        Whether nothing of this package is around it: :meth:`close` is then the last that the server hears of
+        it.
+        """
         self._source = source
         self._options = options
         self._info = info
@@ -223,8 +233,6 @@ class Stream:
         Args:
             cause (Cause): :attr:`Cause.HANG_UP`, or :attr:`Cause.STOP`: then after what is ready was sent.
         """
-        if cause is Cause.HANG_UP and self.connection.sock is not None:
-            sockets.forget_error(self.connection.sock)
         self.session.happen(cause, time.monotonic())
         self._wake()
 
@@ -236,7 +244,9 @@ class Stream:
         self._wake()
 
     def take(self) -> tuple[Action, bytes]:
-        """Return what to do next, and what to send where that is to be done. Called by one thread at a time."""
+        """
+        Return what to do next, and what to send where that is to be done. Called by one thread at a time.
+        """
         session, source = self.session, self._source
         if session.is_over:
             return Action.END, b""
@@ -284,7 +294,10 @@ class Stream:
         return None if is_in else "full"
 
     def _refuse(self, reason: str) -> bytes:
-        """Return what is said to a client that is to come later. Its connection ends: it is of no use until then."""
+        """
+        Return what is said to a client that is to come later. Its connection ends: it is of no use until
+        then.
+        """
         self.session.happen(Cause.REFUSAL)
         self._source.close()
         self._observer.stream_refused(reason)
@@ -305,15 +318,21 @@ class Stream:
             raise BrokenPipeError(errno.EPIPE, "SSE_PUSH_ABRUPT_END: this stream ends without its last chunk")
 
     def _retry_range(self) -> tuple[int, int]:
-        """Within half of it, so that clients cut off together come back apart: browsers add nothing of their own."""
+        """
+        Within half of it, so that clients cut off together come back apart: browsers add nothing of their
+        own.
+        """
         milliseconds = self._options.retry_milliseconds
         return milliseconds // 2, milliseconds + milliseconds // 2
 
     def _retry_line(self) -> bytes:
-        return wire.retry_line(random.randint(*self._retry_range()))
+        return wire.RETRY_LINE % random.randint(*self._retry_range())
 
     def _run(self) -> Generator[bytes, None, None]:
-        registry, source = process_registry.get(), self._source
+        registry = process_registry.made.get(None)
+        if registry is None:
+            registry = process_registry.get()
+        source = self._source
         wakeup = self._wakeup = current_backend().wakeup()
         listener = self._listener = self._listen(wakeup)
         self.session.silent_since = time.monotonic()
@@ -324,8 +343,6 @@ class Stream:
                 yield self._refuse(refused)
                 return
             has_entered = True
-            if self.connection.sock is not None:
-                sockets.bound_buffer(self.connection.sock)
             source.open(listener)
             has_opened = True
             self._observer.stream_opened(self._info, self.is_direct)

@@ -18,7 +18,9 @@ _NOWHERE = ""  # no epoch: the bus is away
 
 @lru_cache(maxsize=512)
 def _shared(channels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return one tuple for thousands of streams of the same channels: it is found in the processor's cache."""
+    """
+    Return one tuple for thousands of streams of the same channels: it is found in the processor's cache.
+    """
     return channels
 
 
@@ -26,8 +28,8 @@ class Subscription(Cursor):
     """
     What a client reads of some channels: a position, and while it is open a place among the listeners.
 
-    Where the bus is away, there is no log yet to have a position in. The stream then begins without one, and finds its
-    place when the log is there.
+    Where the bus is away, there is no log yet to have a position in. The stream then begins without one, and
+    finds its place when the log is there.
 
     Args:
         hub (Hub): Where the events are.
@@ -78,17 +80,17 @@ class Subscription(Cursor):
         if self.epoch is _NOWHERE:
             if not self._last_event_id:
                 return b"\n"
-            # "Set the last event ID string of the event source to the value of the last event ID buffer" (WHATWG
-            # 9.2.6): a blank line alone would let a strict client forget where it stands, and come back as if it
-            # were new. An id that no log of ours has sent is not repeated: its client hears of the gap when the
-            # log is there, and no blank line comes before that.
+            # "Set the last event ID string of the event source to the value of the last event ID buffer"
+            # (WHATWG 9.2.6): a blank line alone would let a strict client forget where it stands, and come
+            # back as if it were new. An id that no log of ours has sent is not repeated: its client hears of
+            # the gap when the log is there, and no blank line comes before that.
             id = positions.parse(self._last_event_id)
-            return wire.id_block(str(id)) if id is not None else b""
+            return wire.ID_BLOCK % str(id).encode() if id is not None else b""
         if self._reason is not None:
-            # The reset follows at once, and says where it stands. A client that knew that before the reset would,
-            # cut off between the two, never hear of the gap.
+            # The reset follows at once, and says where it stands. A client that knew that before the reset
+            # would, cut off between the two, never hear of the gap.
             return b""
-        return wire.id_block(self._id(self._told))
+        return wire.ID_BLOCK % self._id(self._told).encode()
 
     def read(self) -> bytes:
         """Return the events that are ready, behind a reset if some are missing."""
@@ -102,7 +104,8 @@ class Subscription(Cursor):
             log = self._hub.log
             assert log is not None
         before, epoch = self.position, self.epoch
-        # Without the lock, which was a tenth of a delivery. An entry that comes meanwhile wakes this stream again.
+        # Without the lock, which was a tenth of a delivery. An entry that comes meanwhile wakes this stream
+        # again.
         if before >= log.head and epoch == log.epoch:
             batch = NOTHING
         else:
@@ -117,9 +120,9 @@ class Subscription(Cursor):
         self._reason = None
         # Nobody knows in which of its channels a client has lost something whose position means nothing here.
         lost = batch.lost if reason == "evicted" else self.channels
-        # While old events follow, the reset says where its client stands before them: a client that is cut off behind
-        # the reset comes back there. It says so in any case, for a blank line on a connection without an id would
-        # let a strict client forget its own.
+        # While old events follow, the reset says where its client stands before them: a client that is cut
+        # off behind the reset comes back there. It says so in any case, for a blank line on a connection
+        # without an id would let a strict client forget its own.
         if last:
             return wire.reset(reason, lost, self._id(before if epoch == self.epoch else 0)) + events
         self._told = self.position
@@ -129,14 +132,14 @@ class Subscription(Cursor):
         """
         Return the position when it has moved since the client last saw it, else a comment.
 
-        The position of a quiet stream would fall out of the history beside busy channels, and its client be told of a
-        gap that is none.
+        The position of a quiet stream would fall out of the history beside busy channels, and its client be
+        told of a gap that is none.
         """
         if self.epoch is _NOWHERE:
             return b":\n"  # no blank line: maybe no id was sent here, see prelude()
         if self.position > self._told:
             self._told = self.position
-            return wire.id_block(self._id(self._told))
+            return wire.ID_BLOCK % self._id(self._told).encode()
         return wire.COMMENT
 
     def farewell(self) -> bytes:

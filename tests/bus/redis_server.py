@@ -1,4 +1,7 @@
-"""A real Redis server of a test's own."""
+"""
+A real Redis server of a test's own, what may stand in its place or in the way, and what the tests ask of a
+bus on it.
+"""
 
 import os
 import shutil
@@ -6,11 +9,34 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
+import pytest
+
+from flask_sse_push import BusUnavailable
+from flask_sse_push.bus import BusOptions, Retention
+from flask_sse_push.core.positions import parse
 from tests.support import FACTOR
 
-__all__ = ["RedisServer"]
+__all__ = [
+    "LOG",
+    "META",
+    "ONE_SECOND",
+    "OPTIONS",
+    "REPORTS",
+    "Proxy",
+    "RedisServer",
+    "Toy",
+    "make_certificate",
+    "publish",
+    "refused",
+]
+
+LOG, META, REPORTS = "{sse_push}:log", "{sse_push}:meta", "{sse_push}:reports"
+
+OPTIONS = BusOptions(Retention(300, 1 << 24), 2.0)
+ONE_SECOND = OPTIONS._replace(publish_timeout_seconds=1.0)
 
 
 def _free_port():
@@ -114,3 +140,141 @@ class RedisServer:
         if self._process is not None and self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGCONT)
         self.stop()
+
+
+class Proxy:
+    """A TCP connection in the middle that can stop to forward without closing, or lead elsewhere."""
+
+    def __init__(self, port):
+        self.target = port
+        self.black_hole = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._sockets = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                client.close()
+                continue
+            self._sockets += [client, server]
+            for one, other in ((client, server), (server, client)):
+                thread = threading.Thread(target=self._forward, args=(one, other))
+                self._threads.append(thread)
+                thread.start()
+
+    def _forward(self, one, other):
+        try:
+            while data := one.recv(65_536):
+                if not self.black_hole:
+                    other.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for sock in (one, other):
+                try:
+                    sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def cut(self):
+        for sock in self._sockets:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(5)
+        for sock in self._sockets:
+            sock.close()
+
+
+class Toy:
+    """A server of the test's own: ``serve`` gets each connection."""
+
+    def __init__(self, serve):
+        self._serve = serve
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._connections, self._threads = [], [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            thread = threading.Thread(target=self._run, args=(connection,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self, connection):
+        try:
+            self._serve(connection)
+        except OSError:
+            pass
+
+    def hang_up(self):
+        """End the connections that there are."""
+        for connection in self._connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(5)
+        for connection in self._connections:
+            connection.close()
+
+
+def publish(bus, text="x", key=None):
+    """Publish an event, and return its id, taken apart."""
+    return parse(bus.publish(("a",), f"data: {text}\n\n".encode(), key).id)
+
+
+def refused(bus):
+    """Publish, which fails, and return the message and how long it took."""
+    begun = time.monotonic()
+    with pytest.raises(BusUnavailable) as caught:
+        publish(bus)
+    return str(caught.value), time.monotonic() - begun
+
+
+def make_certificate(folder, name="localhost", names="DNS:localhost,IP:127.0.0.1"):
+    """Make a certificate that has signed itself, and return the paths of its key and of itself."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name} -addext subjectAltName={names}"
+    )
+    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return key, certificate

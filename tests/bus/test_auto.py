@@ -11,7 +11,7 @@ import pytest
 
 from flask_sse_push import ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention
-from flask_sse_push.bus.auto import PrivateFolder, private_folder
+from flask_sse_push.bus.private_folder import PrivateFolder, private_folder
 from flask_sse_push.bus.sqlite import SqliteBus
 from tests.needs import needs
 from tests.support import FACTOR
@@ -62,7 +62,7 @@ def test_private_folder_name_is_shared_by_the_forks_of_one_process_alone(worker)
     code = """if True:
         import os, sys
         from types import SimpleNamespace as Some
-        from flask_sse_push.bus.auto import PrivateFolder
+        from flask_sse_push.bus.private_folder import PrivateFolder
         cfg = Some(worker_tmp_dir=sys.argv[2], reuse_port=False)
         print(PrivateFolder(Some(ppid=int(sys.argv[1]), sockets=[], cfg=cfg)).database("shop"))
     """

@@ -4,8 +4,8 @@ import pytest
 
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
-from flask_sse_push.core.positions import parse
 from flask_sse_push.core.decoder import Decoder
+from flask_sse_push.core.positions import parse
 from flask_sse_push.streams.subscription import Subscription
 from tests.bus.test_contract import block, events, make_hub
 from tests.support import MS, eventually

@@ -8,10 +8,10 @@ import pytest
 
 from flask_sse_push.bus import BusOptions, MemoryBus, Retention, open_bus
 from flask_sse_push.bus.follower import LINGER_SECONDS
-from flask_sse_push.core.positions import parse
 from flask_sse_push.core.decoder import decode
-from flask_sse_push.streams.hub import Hub
+from flask_sse_push.core.positions import parse
 from flask_sse_push.extension.settings import read_settings
+from flask_sse_push.streams.hub import Hub
 from flask_sse_push.streams.subscription import Subscription
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually, own_threads

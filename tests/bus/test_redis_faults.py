@@ -1,6 +1,8 @@
-"""What a Redis, its keys, its users and the path to it can do to a bus, and what publishing and following then promise."""
+"""
+What a Redis, its keys, its users and the path to it can do to a bus, and what publishing and following then
+promise.
+"""
 
-import logging
 import os
 import signal
 import socket
@@ -11,28 +13,30 @@ import time
 
 import pytest
 
-from flask_sse_push import BusUnavailable, ConfigurationError
-from flask_sse_push.bus import BusOptions, Retention, open_bus
-from tests.bus.test_contract import Follower, block
-from tests.bus.test_redis import OPTIONS, Proxy, make, publish, server  # noqa: F401 - fixtures
+from flask_sse_push.bus import Retention
+from tests.bus.redis_server import (
+    LOG,
+    META,
+    ONE_SECOND,
+    OPTIONS,
+    REPORTS,
+    RedisServer,
+    Toy,
+    make_certificate,
+    publish,
+    refused,
+)
+from tests.bus.test_contract import Follower
 from tests.needs import needs
 from tests.support import FACTOR, MS, alarms, eventually, own_threads
 
-LOG, META, REPORTS = "{sse_push}:log", "{sse_push}:meta", "{sse_push}:reports"
-ONE_SECOND = OPTIONS._replace(publish_timeout_seconds=1.0)
 
-
-def refused(bus):
-    """Publish, which fails, and return the message and how long it took."""
-    begun = time.monotonic()
-    with pytest.raises(BusUnavailable) as caught:
-        publish(bus)
-    return str(caught.value), time.monotonic() - begun
-
-
-def test_deleted_stream_leaves_no_ghosts(server, make):
-    """After DEL of the stream alone the numbers go on, history fills again, and the key of an event that is gone is new."""
-    bus = make(options=OPTIONS._replace(retention=Retention(300, 50_000)))
+def test_deleted_stream_leaves_no_ghosts(server, open_redis):
+    """
+    After DEL of the stream alone the numbers go on, history fills again, and the key of an event that is
+    gone is new.
+    """
+    bus = open_redis(options=OPTIONS._replace(retention=Retention(300, 50_000)))
     for number in range(200):
         publish(bus, number)
     first = publish(bus, "keyed", "key")
@@ -45,16 +49,19 @@ def test_deleted_stream_leaves_no_ghosts(server, make):
     assert bus.inspect().events == 51
 
 
-def test_users_with_and_without_info_share_an_epoch(server, make):
+def test_users_with_and_without_info_share_an_epoch(server, open_redis):
     """A user who may not ask for the server's id does not end the epoch of one who may."""
     server.client().execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all", "-info")
-    buses = [make(), make(f"redis://plain:secret@127.0.0.1:{server.port}/0")]
+    buses = [open_redis(), open_redis(f"redis://plain:secret@127.0.0.1:{server.port}/0")]
     assert [publish(buses[number % 2]).sequence for number in range(6)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_entry_of_a_later_version_is_left_out_once(server, make, caplog):
-    """What cannot be read is passed over: told once in the log, a hole in the numbers, and what comes behind it is read."""
-    bus = make()
+def test_entry_of_a_later_version_is_left_out_once(server, open_redis, caplog):
+    """
+    What cannot be read is passed over: told once in the log, a hole in the numbers, and what comes behind
+    it is read.
+    """
+    bus = open_redis()
     follower = Follower(bus).up()
     publish(bus)
     generation = server.client().hget(META, "generation").decode()
@@ -67,9 +74,12 @@ def test_entry_of_a_later_version_is_left_out_once(server, make, caplog):
     assert caplog.text.count("is left out") + caplog.text.count("are left out") == 1
 
 
-def test_entry_of_a_stranger_ends_the_epoch(server, make):
-    """An entry that somebody else added with a higher id is in the way: a new epoch begins, once, and publishing and following go on."""
-    bus = make()
+def test_entry_of_a_stranger_ends_the_epoch(server, open_redis):
+    """
+    An entry that somebody else added with a higher id is in the way: a new epoch begins, once, and
+    publishing and following go on.
+    """
+    bus = open_redis()
     follower = Follower(bus).up()
     old = publish(bus)
     server.client().xadd(LOG, {"a": "b"})
@@ -81,9 +91,9 @@ def test_entry_of_a_stranger_ends_the_epoch(server, make):
     assert len(follower.begun) <= 3
 
 
-def test_generation_rises_also_above_a_future_one(server, make):
+def test_generation_rises_also_above_a_future_one(server, open_redis):
     """Where the server's clock was ahead, the next epoch's ids are above those of the last all the same."""
-    bus = make()
+    bus = open_redis()
     publish(bus)
     server.client().hset(META, "generation", 9_000_000_000_000)
     server.client().hset(META, "server", "another")
@@ -92,24 +102,25 @@ def test_generation_rises_also_above_a_future_one(server, make):
     assert id == b"9000000000001-1"
 
 
-def test_report_that_is_none_disturbs_nobody(server, make):
+def test_report_that_is_none_disturbs_nobody(server, open_redis):
     """A field among the reports that cannot be read is left out of them."""
     server.client().hset(REPORTS, "other", "99999999999999 {")
-    bus = make()
+    bus = open_redis()
     Follower(bus, lambda: {"streams": 1}).up()
     eventually(lambda: bus.inspect().reports == [{"streams": 1}], 5000 * MS)
     assert bus.health().state == "up"
 
 
 def test_process_that_cannot_take_its_report_back_is_idle_and_comes_back_once(
-    server, make, monkeypatch, caplog
+    server, open_redis, monkeypatch, caplog
 ):
     """
-    When nobody listens any more and the report cannot be removed, the bus is idle and not away; who comes then is served by one follower.
+    When nobody listens any more and the report cannot be removed, the bus is idle and not away; who comes
+    then is served by one follower.
     """
     monkeypatch.setattr("flask_sse_push.bus.follower.LINGER_SECONDS", 0.01)
     server.client().execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all", "-hdel")
-    bus = make(f"redis://plain:secret@127.0.0.1:{server.port}/0")
+    bus = open_redis(f"redis://plain:secret@127.0.0.1:{server.port}/0")
     follower = Follower(bus).up()
     publish(bus, 1)
     follower.wait(1)
@@ -134,9 +145,10 @@ def test_process_that_cannot_take_its_report_back_is_idle_and_comes_back_once(
     [("CONFIG", "SET", "maxmemory", "1mb"), ("ACL", "SETUSER", "default", "-pexpire")],
     ids=["full", "forbidden"],
 )
-def test_server_that_refuses_reports_is_followed(server, make, caplog, refuse):
+def test_server_that_refuses_reports_is_followed(server, open_redis, caplog, refuse):
     """
-    A Redis that is full, or does not let this user write, can be read all the same: following goes on, and nobody is told that it was away.
+    A Redis that is full, or does not let this user write, can be read all the same: following goes on, and
+    nobody is told that it was away.
     """
     reports = []
 
@@ -144,7 +156,7 @@ def test_server_that_refuses_reports_is_followed(server, make, caplog, refuse):
         reports.append(server.client().execute_command(*refuse))
         return {"process": "one"}
 
-    bus = make()
+    bus = open_redis()
     follower = Follower(bus, report).up()
     eventually(lambda: len(reports) >= 2, 10_000 * MS, "it goes on to report")
     assert follower.ups == 1
@@ -152,11 +164,12 @@ def test_server_that_refuses_reports_is_followed(server, make, caplog, refuse):
     assert "is away" not in caplog.text
 
 
-def test_follower_that_is_stopped_while_it_hangs_can_be_started_again(server, make):
+def test_follower_that_is_stopped_while_it_hangs_can_be_started_again(server, open_redis):
     """
-    Closed while it waits for a Redis that does not answer, and used again before that wait is over, the bus is followed as before, once.
+    Closed while it waits for a Redis that does not answer, and used again before that wait is over, the bus
+    is followed as before, once.
     """
-    bus = make()
+    bus = open_redis()
     server.pause()
     follower = Follower(bus)
     bus.close()
@@ -171,10 +184,13 @@ def test_follower_that_is_stopped_while_it_hangs_can_be_started_again(server, ma
     assert len(follower.begun) == 1
 
 
-def test_retention_is_written_again_after_a_flush(server, make):
-    """After FLUSHALL what the serving app keeps holds again, also when a publisher with other wishes came first."""
-    Follower(make(options=OPTIONS._replace(retention=Retention(300, 1 << 24)))).up()
-    other = make(options=OPTIONS._replace(retention=Retention(10, 50_000)))
+def test_retention_is_written_again_after_a_flush(server, open_redis):
+    """
+    After FLUSHALL what the serving app keeps holds again, also when a publisher with other wishes came
+    first.
+    """
+    Follower(open_redis(options=OPTIONS._replace(retention=Retention(300, 1 << 24)))).up()
+    other = open_redis(options=OPTIONS._replace(retention=Retention(10, 50_000)))
     publish(other)
     server.client().flushall()
     publish(other)
@@ -191,9 +207,12 @@ def test_retention_is_written_again_after_a_flush(server, make):
         "retry_on_timeout=true",
     ],
 )
-def test_option_for_other_clients_has_no_effect(server, make, option):
-    """What a URL says of waiting, pools and decoding is for redis-py's own clients: publishing is bounded as ever."""
-    bus = make(server.url + "?" + option, ONE_SECOND)
+def test_option_for_other_clients_has_no_effect(server, open_redis, option):
+    """
+    What a URL says of waiting, pools and decoding is for redis-py's own clients: publishing is bounded as
+    ever.
+    """
+    bus = open_redis(server.url + "?" + option, ONE_SECOND)
     publish(bus)
     server.pause()
     try:
@@ -202,74 +221,6 @@ def test_option_for_other_clients_has_no_effect(server, make, option):
         server.go_on()
     assert message.startswith("The event may have been stored")
     assert 0.9 < seconds < 1 + 0.5 * FACTOR
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://:p/SECRET@host:6379/0",
-        "redis://:SECRET#x@host:6379/0",
-        "redis://:SE?CRET@host:6379/0",
-        "redis://host:port/0?password=SECRET",
-        "redis://user:SECRET@host/shop",
-        "redis://user:SECRET@host/0?nonsense=1",
-        "redis+sentinel://host:26379/?sentinel_password=SECRET",
-        "redis+sentinel://host/shop/0?sentinel_password=SECRET&x=1",
-        "rediss+cluster://:SECRET@host:1,:2",
-        "unix://?password=SECRET",
-    ],
-)
-def test_wrong_url_never_shows_a_password(url):
-    """Also where the password was not encoded and the URL cannot be taken apart, no part of it is in the message."""
-    needs(modules=["redis"])
-    with pytest.raises(ConfigurationError) as caught:
-        open_bus(url, OPTIONS)
-    assert "SECRET" not in str(caught.value)
-    assert "CRET@" not in str(caught.value)
-
-
-class Toy:
-    """A server of the test's own: ``serve`` gets each connection."""
-
-    def __init__(self, serve):
-        self._serve = serve
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._connections, self._threads = [], [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            thread = threading.Thread(target=self._run, args=(connection,))
-            self._threads.append(thread)
-            thread.start()
-
-    def _run(self, connection):
-        try:
-            self._serve(connection)
-        except OSError:
-            pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self._connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        for thread in self._threads:
-            thread.join(5)
-        for connection in self._connections:
-            connection.close()
 
 
 def _dribble(connection):
@@ -299,51 +250,59 @@ def _answer_slowly(connection):
         (_answer_slowly, ":pw@", "may have been"),
     ],
 )
-def test_publish_ends_in_time_whatever_is_slow(make, serve, login, stored):
-    """Connecting, logging in and the command have one time together; the message tells whether the command had gone out."""
+def test_publish_ends_in_time_whatever_is_slow(open_redis, serve, login, stored):
+    """
+    Connecting, logging in and the command have one time together; the message tells whether the command had
+    gone out.
+    """
     with Toy(serve) as toy:
         message, seconds = refused(
-            make(f"redis://{login}127.0.0.1:{toy.port}/{3 if login else 0}", ONE_SECOND)
+            open_redis(f"redis://{login}127.0.0.1:{toy.port}/{3 if login else 0}", ONE_SECOND)
         )
     assert message.startswith(f"The event {stored} stored")
     assert seconds < 1 + 0.5 * FACTOR
 
 
-def test_sentinels_that_hang_are_within_the_time(make):
-    """Three Sentinels that answer nothing are asked in turn, all within the time of one publish; refused ones fail at once."""
+def test_sentinels_that_hang_are_within_the_time(open_redis):
+    """
+    Three Sentinels that answer nothing are asked in turn, all within the time of one publish; refused ones
+    fail at once.
+    """
     with Toy(_swallow) as one, Toy(_swallow) as two, Toy(_swallow) as three:
         ports = [toy.port for toy in (one, two, three)]
         message, seconds = refused(
-            make(f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in ports)}/shop/0", ONE_SECOND)
+            open_redis(
+                f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in ports)}/shop/0", ONE_SECOND
+            )
         )
         assert message.startswith("The event was not stored")
         assert seconds < 1 + 0.5 * FACTOR
-    message, seconds = refused(make(f"redis+sentinel://127.0.0.1:{ports[0]}/shop/0", ONE_SECOND))
+    message, seconds = refused(open_redis(f"redis+sentinel://127.0.0.1:{ports[0]}/shop/0", ONE_SECOND))
     assert seconds < 0.5 * FACTOR
 
 
-def test_publisher_leaves_a_master_that_became_a_replica(server, make):
-    """Where the address leads to another master and the old one lives on as its replica, the next publish finds the new one."""
-    from tests.bus.redis_server import RedisServer
-
+def test_publisher_leaves_a_master_that_became_a_replica(server, proxy, open_redis):
+    """
+    Where the address leads to another master and the old one lives on as its replica, the next publish
+    finds the new one.
+    """
     with RedisServer() as other:
-        proxy = Proxy(server.port)
-        try:
-            bus = make(proxy.url)
-            old = publish(bus)
-            proxy.target = other.port
-            server.client().replicaof("127.0.0.1", other.port)
-            new = publish(bus)
-            assert (new.sequence, new.epoch == old.epoch) == (1, False)
-            assert other.client().exists(LOG)
-            bus.close()
-        finally:
-            proxy.close()
+        bus = open_redis(proxy.url)
+        old = publish(bus)
+        proxy.target = other.port
+        server.client().replicaof("127.0.0.1", other.port)
+        new = publish(bus)
+        assert (new.sequence, new.epoch == old.epoch) == (1, False)
+        assert other.client().exists(LOG)
+        bus.close()
 
 
-def test_full_server_changes_nothing(server, make):
-    """Over maxmemory the event is refused with the cure, and nothing is changed: the same epoch and the next number follow."""
-    bus = make()
+def test_full_server_changes_nothing(server, open_redis):
+    """
+    Over maxmemory the event is refused with the cure, and nothing is changed: the same epoch and the next
+    number follow.
+    """
+    bus = open_redis()
     first = publish(bus)
     server.client().config_set("maxmemory", "1kb")
     before = server.client().hgetall(META)
@@ -361,36 +320,39 @@ def test_full_server_changes_nothing(server, make):
     ("rule", "word"),
     [("-xadd", "Let its user run"), ("-evalsha", "Let its user run"), ("resetpass", "Correct the user")],
 )
-def test_refusal_of_a_user_is_told_with_its_cure(server, make, rule, word):
+def test_refusal_of_a_user_is_told_with_its_cure(server, open_redis, rule, word):
     """Who may not come in, or not do this, is told what to change."""
     server.client().execute_command("ACL", "SETUSER", "u", "on", ">secret", "~*", "&*", "+@all")
     server.client().execute_command("ACL", "SETUSER", "u", rule)
-    message, _ = refused(make(f"redis://u:secret@127.0.0.1:{server.port}/0"))
+    message, _ = refused(open_redis(f"redis://u:secret@127.0.0.1:{server.port}/0"))
     assert message.startswith("The event was not stored")
     assert word in message
 
 
-def test_password_that_is_missing_is_told(server, make):
+def test_password_that_is_missing_is_told(server, open_redis):
     """A server that wants a password says so, also to a request that it does not read to its end."""
     server.client().config_set("requirepass", "pw")
     try:
-        message, _ = refused(make())
+        message, _ = refused(open_redis())
     finally:
         server.client(password="pw").config_set("requirepass", "")
     assert "Put the password into SSE_PUSH_BUS_URL" in message
 
 
-def test_key_of_another_kind_is_told(server, make):
+def test_key_of_another_kind_is_told(server, open_redis):
     """A key that another program uses is left alone, and the cure is another prefix."""
     server.client().set(LOG, "mine")
-    message, _ = refused(make())
+    message, _ = refused(open_redis())
     assert "choose another prefix" in message
     assert server.client().get(LOG) == b"mine"
 
 
-def test_many_threads_share_sixteen_connections(server, make):
-    """However many threads publish at once, 16 connections are used, everybody comes to their turn, and they are kept."""
-    bus = make()
+def test_many_threads_share_sixteen_connections(server, open_redis):
+    """
+    However many threads publish at once, 16 connections are used, everybody comes to their turn, and they
+    are kept.
+    """
+    bus = open_redis()
     before = server.client().info("clients")["connected_clients"]
     done = []
     threads = [
@@ -404,9 +366,9 @@ def test_many_threads_share_sixteen_connections(server, make):
     assert server.client().info("clients")["connected_clients"] - before <= 16
 
 
-def test_publish_within_publish_takes_another_connection(server, make):
+def test_publish_within_publish_takes_another_connection(server, open_redis):
     """A signal handler that publishes in the middle of a publish is served too: nothing waits for itself."""
-    bus, inner, depth = make(), [], []
+    bus, inner, depth = open_redis(), [], []
 
     def handler(*_):
         if not depth:
@@ -421,9 +383,9 @@ def test_publish_within_publish_takes_another_connection(server, make):
     assert len({id.sequence for id in outer + inner}) == len(outer) + len(inner)
 
 
-def test_close_wakes_the_reader(server, make):
+def test_close_wakes_the_reader(server, open_redis):
     """A follower that waits for events ends at once when its bus is closed, and takes its report back."""
-    bus = make()
+    bus = open_redis()
     Follower(bus, lambda: {"streams": 1}).up()
     eventually(lambda: server.client().hlen(REPORTS) == 1, 5000 * MS)
     begun = time.monotonic()
@@ -433,60 +395,31 @@ def test_close_wakes_the_reader(server, make):
     publish(bus)
 
 
-def test_tls_is_spoken_by_url_and_by_client(make, tmp_path):
-    """rediss:// verifies the certificate and works for publishing and following, and so does what a TLS client knows; a stranger's certificate is refused."""
+def test_tls_is_spoken_by_url_and_by_client(open_redis, tmp_path):
+    """
+    rediss:// verifies the certificate and works for publishing and following, and so does what a TLS client
+    knows; a stranger's certificate is refused.
+    """
     needs("redis-server", "openssl", modules=["redis"])
     import redis
 
     from flask_sse_push.bus.redis import redis_bus
-    from tests.bus.redis_server import RedisServer
 
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-        ]
-        + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-        check=True,
-        capture_output=True,
-    )
+    key, certificate = make_certificate(tmp_path)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    options = [
-        "--tls-port",
-        port,
-        "--tls-cert-file",
-        certificate,
-        "--tls-key-file",
-        key,
-        "--tls-ca-cert-file",
-        certificate,
-        "--tls-auth-clients",
-        "no",
-    ]
+    files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate)
+    options = ("--tls-port", port, *files, "--tls-auth-clients", "no")
     with RedisServer(*options):
-        bus = make(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
+        bus = open_redis(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
         follower = Follower(bus).up()
         publish(bus)
         client = redis.Redis(host="localhost", port=port, ssl=True, ssl_ca_certs=str(certificate))
-        publish(make(redis_bus(client)))
+        publish(open_redis(redis_bus(client)))
         client.close()
         follower.wait(2)
-        message, _ = refused(make(f"rediss://localhost:{port}/0"))
+        message, _ = refused(open_redis(f"rediss://localhost:{port}/0"))
         assert message.startswith("The event was not stored")
         bus.close()
 
@@ -505,7 +438,8 @@ publish()
 done, native = [], monkey.get_original("_thread", "start_new_thread")
 for _ in range(2):
     native(lambda: done.append([publish() for _ in range(100)]), ())
-gevent.joinall([gevent.spawn(lambda: [publish() for _ in range(100)]) for _ in range(4)], raise_error=True, timeout=20)
+beside = [gevent.spawn(lambda: [publish() for _ in range(100)]) for _ in range(4)]
+gevent.joinall(beside, raise_error=True, timeout=20)
 while len(done) < 2:
     gevent.sleep(0.01)
 
@@ -540,7 +474,10 @@ print("ok")
 
 
 def test_gevent_waits_cooperatively_beside_native_threads(server):
-    """Under gevent a publish that waits for a stopped server holds up no greenlet, native threads publish beside the loop, and the loop itself is told no."""
+    """
+    Under gevent a publish that waits for a stopped server holds up no greenlet, native threads publish
+    beside the loop, and the loop itself is told no.
+    """
     needs(modules=["gevent"])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", IN_GEVENT, server.url, str(server._process.pid)],

@@ -11,21 +11,19 @@ import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
-from flask_sse_push.bus.follower import LogChanged
-from flask_sse_push.core.positions import parse
-from flask_sse_push.core.messages import check_stored
-from flask_sse_push.core.decoder import Decoder
-from flask_sse_push.streams.hub import Hub
+from flask_sse_push.bus.reader import LogChanged
 from flask_sse_push.bus.reports import summarize
+from flask_sse_push.core.decoder import Decoder
+from flask_sse_push.core.messages import check_stored
+from flask_sse_push.core.positions import parse
 from flask_sse_push.extension.settings import read_settings
+from flask_sse_push.streams.hub import Hub
 from flask_sse_push.streams.subscription import Subscription
+from tests.bus.redis_server import LOG, META, OPTIONS, REPORTS, Toy, publish
 from tests.bus.test_contract import Follower, block
-from tests.bus.test_redis import OPTIONS, make, publish, server  # noqa: F401 - fixtures
-from tests.bus.test_redis_faults import META, REPORTS, Toy
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually
 
-LOG = "{sse_push}:log"
 GOOD = {"v": "1", "c": "a", "b": "data: x\n\n", "t": "1700000000000", "s": "500"}
 
 
@@ -65,9 +63,9 @@ POISON = {
 }
 
 
-def test_entry_with_the_number_zero_is_none(server, make):
+def test_entry_with_the_number_zero_is_none(server, open_redis):
     """0 is the place before the first event: an entry that somebody put there is left out."""
-    bus = make()
+    bus = open_redis()
     publish(bus)
     client = server.client()
     client.delete(LOG)
@@ -80,9 +78,12 @@ def test_entry_with_the_number_zero_is_none(server, make):
 
 
 @pytest.mark.parametrize("where", ["before the follower", "while it follows"])
-def test_poison_is_a_hole_and_no_outage(server, make, caplog, where):
-    """Entries that publish() cannot have made are left out, told once, and everything before, between and behind them is read."""
-    bus = make()
+def test_poison_is_a_hole_and_no_outage(server, open_redis, caplog, where):
+    """
+    Entries that publish() cannot have made are left out, told once, and everything before, between and
+    behind them is read.
+    """
+    bus = open_redis()
     follower = Follower(bus).up() if where == "while it follows" else None
     good = [publish(bus).sequence]
     for fields in POISON.values():
@@ -99,9 +100,11 @@ def test_poison_is_a_hole_and_no_outage(server, make, caplog, where):
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def test_poison_that_keeps_coming_ends_a_read_in_time(server, make):
-    """What cannot be read begins no wait anew: a follower reports, and sees that it is to stop, all the same."""
-    bus = make()
+def test_poison_that_keeps_coming_ends_a_read_in_time(server, open_redis):
+    """
+    What cannot be read begins no wait anew: a follower reports, and sees that it is to stop, all the same.
+    """
+    bus = open_redis()
     position = publish(bus).sequence
     is_over = threading.Event()
 
@@ -125,11 +128,11 @@ def test_poison_that_keeps_coming_ends_a_read_in_time(server, make):
             thread.join()
 
 
-def test_hole_is_told_to_streams(server, make):
+def test_hole_is_told_to_streams(server, open_redis):
     """A stream that waits gets sse.reset in the place of what cannot be read, and then the next event."""
-    bus = make()
-    hub = Hub(bus, read_settings({"SSE_PUSH_BUS_URL": "memory://"}).log_options(), dict)
-    hub.place(None, 5 * FACTOR)
+    bus = open_redis()
+    hub = Hub(bus, read_settings({"SSE_PUSH_BUS_URL": "memory://"}), dict)
+    hub.wait_until_ready(5 * FACTOR)
     eventually(lambda: bus.health().state == "up", 5000 * MS)
     subscription = Subscription(hub, ("a",), None)
     decoder, bell = Decoder(), threading.Event()
@@ -176,9 +179,12 @@ META_POISON = {
 
 
 @pytest.mark.parametrize("fields", META_POISON.values(), ids=META_POISON)
-def test_overwritten_record_of_the_log_heals(server, make, fields):
-    """Whatever somebody writes beside the log, the next publish is stored and read, in this log or a new one, under an id that is one."""
-    bus = make()
+def test_overwritten_record_of_the_log_heals(server, open_redis, fields):
+    """
+    Whatever somebody writes beside the log, the next publish is stored and read, in this log or a new one,
+    under an id that is one.
+    """
+    bus = open_redis()
     follower = Follower(bus).up()
     publish(bus, "before")
     client = server.client()
@@ -192,22 +198,25 @@ def test_overwritten_record_of_the_log_heals(server, make, fields):
     )
     assert bus.health().state == "up"
     assert bus.inspect().head == id.sequence
-    late = Follower(make()).up()
+    late = Follower(open_redis()).up()
     eventually(lambda: late.entries[-1:] and late.entries[-1].wire.endswith(b"after\n\n"), 5000 * MS)
 
 
-def test_stream_key_at_the_end_of_its_numbers_begins_anew(server, make):
+def test_stream_key_at_the_end_of_its_numbers_begins_anew(server, open_redis):
     """A stranger's entry with the highest id there can be does not end publishing."""
-    bus = make()
+    bus = open_redis()
     publish(bus)
     server.client().xadd(LOG, {"a": "b"}, id=f"{(1 << 64) - 1}-{(1 << 64) - 1}")
     assert publish(bus).sequence == 1
     assert publish(bus).sequence == 2
 
 
-def test_absurd_size_and_time_of_an_entry_do_not_stop_the_clearing(server, make):
-    """What the oldest entry says of its size and its time, nobody has to believe: history stays within its bounds."""
-    bus = make(options=BusOptions(Retention(300, 1 << 24, 20), 5 * FACTOR))
+def test_absurd_size_and_time_of_an_entry_do_not_stop_the_clearing(server, open_redis):
+    """
+    What the oldest entry says of its size and its time, nobody has to believe: history stays within its
+    bounds.
+    """
+    bus = open_redis(options=BusOptions(Retention(300, 1 << 24, 20), 5 * FACTOR))
     Follower(bus).up()
     publish(bus)
     add(server, s="nan", t="9" * 30)
@@ -218,9 +227,12 @@ def test_absurd_size_and_time_of_an_entry_do_not_stop_the_clearing(server, make)
     assert 20 * 400 < bus.inspect().size_bytes < 20 * 1000
 
 
-def test_entry_from_the_far_future_does_not_stop_the_clearing(server, make):
-    """The oldest entry goes when its time is one that no server's clock can have had, and what is too old behind it goes too."""
-    bus = make()
+def test_entry_from_the_far_future_does_not_stop_the_clearing(server, open_redis):
+    """
+    The oldest entry goes when its time is one that no server's clock can have had, and what is too old
+    behind it goes too.
+    """
+    bus = open_redis()
     publish(bus)
     server.client().delete(LOG)
     add(server, t="99999999999999")
@@ -229,15 +241,18 @@ def test_entry_from_the_far_future_does_not_stop_the_clearing(server, make):
     assert bus.inspect().events == 1
 
 
-def test_log_that_somebody_filled_is_read_within_the_bounds(server, make):
-    """A log with more than anybody publishes is read to its end, and no more of it is kept than the settings say."""
-    bus = make(options=BusOptions(Retention(300, 1 << 24, 50), 5 * FACTOR))
+def test_log_that_somebody_filled_is_read_within_the_bounds(server, open_redis):
+    """
+    A log with more than anybody publishes is read to its end, and no more of it is kept than the settings
+    say.
+    """
+    bus = open_redis(options=BusOptions(Retention(300, 1 << 24, 50), 5 * FACTOR))
     publish(bus)
     for _ in range(200):
         add(server)
     follower = Follower(bus).up()
     assert follower.numbers() == list(range(152, 202))
-    small = Follower(make(options=BusOptions(Retention(300, 10 * 500), 5 * FACTOR))).up()
+    small = Follower(open_redis(options=BusOptions(Retention(300, 10 * 500), 5 * FACTOR))).up()
     assert 5 <= len(small.numbers()) <= 12 and small.numbers()[-1] == 201
 
 
@@ -266,9 +281,12 @@ REPORTS_POISON = [
 ]
 
 
-def test_reports_that_are_none_are_left_out(server, make):
-    """Reports that are nested, huge, of other kinds, or end at no time are left out; what is left can be summed up and written as JSON."""
-    client, bus = server.client(), make()
+def test_reports_that_are_none_are_left_out(server, open_redis):
+    """
+    Reports that are nested, huge, of other kinds, or end at no time are left out; what is left can be
+    summed up and written as JSON.
+    """
+    client, bus = server.client(), open_redis()
     for number, report in enumerate(REPORTS_POISON):
         client.hset(
             REPORTS,
@@ -289,9 +307,12 @@ def test_reports_that_are_none_are_left_out(server, make):
 
 
 @pytest.mark.parametrize("key", ["log", "meta", "keys", "reports"])
-def test_keys_of_another_kind_are_told_by_whoever_needs_them(server, make, key):
-    """A key that is no stream or no hash makes publish and inspect raise BusUnavailable with the cure, or does not matter."""
-    bus = make()
+def test_keys_of_another_kind_are_told_by_whoever_needs_them(server, open_redis, key):
+    """
+    A key that is no stream or no hash makes publish and inspect raise BusUnavailable with the cure, or does
+    not matter.
+    """
+    bus = open_redis()
     server.client().set(f"{{sse_push}}:{key}", "x")
     for call in (lambda: publish(bus, "x", "key"), bus.inspect):
         try:
@@ -466,7 +487,10 @@ def fuzzed():
 
 @pytest.mark.parametrize("epoch", [b"x\nid: forged", b"", b"x" * 41, b"\xff", b"a-b", 7, [b"x"]])
 def test_epoch_that_is_none_is_refused_wherever_it_comes_from(fuzzed, epoch):
-    """An epoch is copied into every id: one that would begin another line, or that no client could send back, is no answer."""
+    """
+    An epoch is copied into every id: one that would begin another line, or that no client could send back,
+    is no answer.
+    """
     from flask_sse_push.bus.redis.faults import FAULTS
 
     bus = fuzzed(
@@ -513,7 +537,10 @@ def _page(*ids):
     ],
 )
 def test_entries_in_no_order_are_a_fault(fuzzed, entries):
-    """Entries that do not rise, repeat themselves or belong to another log each time are told as a fault, and end every loop."""
+    """
+    Entries that do not rise, repeat themselves or belong to another log each time are told as a fault, and
+    end every loop.
+    """
     from flask_sse_push.bus.redis.faults import FAULTS
 
     bus = fuzzed(
@@ -531,7 +558,10 @@ def test_entries_in_no_order_are_a_fault(fuzzed, entries):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_answers_of_every_shape_are_answers_or_bus_unavailable(fuzzed, seed):
-    """publish() and inspect() return what is one, or raise BusUnavailable (or that the log is another app's), whatever the server says."""
+    """
+    publish() and inspect() return what is one, or raise BusUnavailable (or that the log is another app's),
+    whatever the server says.
+    """
     bus = fuzzed(seed, 0.6, identity=(lambda: Identity("shop", frozenset())) if seed % 2 else None)
     came = {"right": 0, "wrong": 0}
     end = time.monotonic() + 0.8
@@ -590,12 +620,7 @@ def test_reader_meets_faults_and_nothing_else(fuzzed, seed):
 def test_sentinel_and_cluster_that_answer_anything_are_faults(fuzzed, command):
     """What a Sentinel or a node says of the master's address is an address, or the bus is not available."""
     needs(modules=["redis"])
-    answers = [
-        [b"h"], [b"\xff", b"1"], [b"h", b"x"], [b"h", b"0"], [b"h", b"99999999"], [b"h", b"9" * 400], 7, b"x", [], [[[]]], [b"a\nb", b"6379"],
-        [[0, 16383]], [[0, 16383, b"x"]], [[0, 16383, []]], [[b"a", 1, [b"h", 1]]], [[0, 16383, [b"h", 1 << 70]]], [[0, 16383, [7, 7]]], [None, None],
-    ]  # fmt: skip
-
-    for answer in answers:
+    for answer in ([b"h"], [b"a\nb", b"6379"], [[0, 16383, [b"h", 1 << 70]]], [None, None], 7):
 
         def serve(connection, answer=answer):
             while connection.recv(65_536):
@@ -615,7 +640,7 @@ class TimeLimitError(Exception):
     """What a task queue raises out of a signal handler."""
 
 
-def test_exceptions_of_others_are_not_taken_for_answers(make):
+def test_exceptions_of_others_are_not_taken_for_answers(open_redis):
     """An exception that a signal handler raises in the middle of an answer comes out as it is."""
     import signal
 
@@ -625,7 +650,7 @@ def test_exceptions_of_others_are_not_taken_for_answers(make):
         raise TimeLimitError
 
     with Toy(lambda connection: connection.recv(65_536) and threading.Event().wait(1)) as toy:
-        bus = make(f"redis://127.0.0.1:{toy.port}/0", OPTIONS._replace(publish_timeout_seconds=5))
+        bus = open_redis(f"redis://127.0.0.1:{toy.port}/0", OPTIONS._replace(publish_timeout_seconds=5))
         with alarms(strike):
             signal.setitimer(signal.ITIMER_REAL, 0.1)
             with pytest.raises(TimeLimitError):

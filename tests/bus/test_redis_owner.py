@@ -12,20 +12,18 @@ from flask import Flask
 from flask_sse_push import ConfigurationError, Publisher, SSEPush
 from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
 from flask_sse_push.testing import StreamTimeout, open_stream
+from tests.bus.redis_server import LOG, META, RedisServer
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.servers.harness import ROOT, Server
 from tests.support import FACTOR, MS, eventually
 
-LOG, META = "{sse_push}:log", "{sse_push}:meta"
 CURE = "?prefix=shop"
 
 
 @pytest.fixture(scope="module")
 def redis_server():
     needs("redis-server", modules=["redis"])
-    from tests.bus.redis_server import RedisServer
-
     with RedisServer() as server:
         yield server
 
@@ -98,7 +96,10 @@ def is_let_in(bus):
 
 
 def test_second_app_neither_reads_nor_writes(server, make_app, caplog):
-    """An app that meets the log of another is refused in publishing, streaming and looking, with both names and the cure, and gets nothing."""
+    """
+    An app that meets the log of another is refused in publishing, streaming and looking, with both names
+    and the cure, and gets nothing.
+    """
     shop, chat = make_app("shop", ["cart"]), make_app("chat", ["room"])
     with open_stream(shop.test_client(), "/events?channel=orders") as stream:
         publish(shop, "secret")
@@ -116,19 +117,22 @@ def test_second_app_neither_reads_nor_writes(server, make_app, caplog):
     assert CURE in record.getMessage()
 
 
+def _come_at_once(bus, start, let_in):
+    start.wait()
+    if is_let_in(bus):
+        let_in.append(bus)
+
+
 def test_apps_that_start_at_once_are_told_apart(server, make_bus):
-    """However many apps come to an empty log in the same moment, one of them gets it and all others are refused."""
+    """
+    However many apps come to an empty log in the same moment, one of them gets it and all others are
+    refused.
+    """
     for _ in range(5):
         server.client().flushall()
         buses = [make_bus(f"app{number}") for number in range(6)]
         start, let_in = threading.Barrier(6), []
-
-        def come(bus):
-            start.wait()
-            if is_let_in(bus):
-                let_in.append(bus)
-
-        threads = [threading.Thread(target=come, args=(bus,)) for bus in buses]
+        threads = [threading.Thread(target=_come_at_once, args=(bus, start, let_in)) for bus in buses]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -161,7 +165,10 @@ ROUTES = [f"/page{number} page{number}" for number in range(20)]
     ],
 )
 def test_app_is_known_by_its_name_and_its_routes(server, make_bus, first, second, is_same):
-    """Versions, servers and machines of one app are the same app; another name, or a name with mostly other routes, is another app."""
+    """
+    Versions, servers and machines of one app are the same app; another name, or a name with mostly other
+    routes, is another app.
+    """
     assert is_let_in(make_bus(*first))
     assert is_let_in(make_bus(*second)) is is_same
     assert is_let_in(make_bus(*first))
@@ -211,7 +218,10 @@ def test_log_with_a_name_belongs_to_all_who_name_it(server, make_bus, prefix):
 
 
 def test_log_of_a_client_without_a_prefix_has_an_owner_too(server, make_bus):
-    """redis_bus(client) is the same log as a URL without a prefix, and redis_bus(client, prefix) is one with a name."""
+    """
+    redis_bus(client) is the same log as a URL without a prefix, and redis_bus(client, prefix) is one with a
+    name.
+    """
     from flask_sse_push.bus.redis import redis_bus
 
     client = server.client()
@@ -222,7 +232,10 @@ def test_log_of_a_client_without_a_prefix_has_an_owner_too(server, make_bus):
 
 
 def test_publisher_without_an_app_says_once_where_it_writes(server, make_app, caplog):
-    """A Publisher asks for no owner, reaches the app, and says in one warning per process and log what nobody checks; with a name it says nothing."""
+    """
+    A Publisher asks for no owner, reaches the app, and says in one warning per process and log what nobody
+    checks; with a name it says nothing.
+    """
     shop = make_app("shop", ["cart"])
     url = f"unix://{server.socket_path}"  # no other test has told of this one
     with open_stream(shop.test_client(), "/events?channel=orders") as stream:
@@ -260,7 +273,10 @@ def make_absent(server):
 
 
 def test_owner_that_is_gone_for_long_gives_way(server, make_app):
-    """The next app gets a new log: it reads nothing of the old owner, who is refused from then on, in both directions."""
+    """
+    The next app gets a new log: it reads nothing of the old owner, who is refused from then on, in both
+    directions.
+    """
     shop, chat = make_app("shop"), make_app("chat")
     old = publish(shop, "secret")
     make_absent(server)
@@ -274,7 +290,10 @@ def test_owner_that_is_gone_for_long_gives_way(server, make_app):
 
 
 def test_owner_that_was_seen_in_the_future_gives_way(server, make_bus):
-    """A clock that was ahead and was put right keeps nobody out for years, and the owner that is there goes on."""
+    """
+    A clock that was ahead and was put right keeps nobody out for years, and the owner that is there goes
+    on.
+    """
     shop, chat = make_bus("shop"), make_bus("chat")
     for bus in (shop, chat):
         seconds, _ = server.client().time()
@@ -302,7 +321,10 @@ def test_owner_that_only_looks_is_refused_without_taking_over(server, make_app):
 
 
 def test_owner_that_wakes_up_late_gets_nothing_of_its_successor(server, make_bus):
-    """A follower whose log was given away meanwhile hands on none of the new owner's events, and says what is wrong."""
+    """
+    A follower whose log was given away meanwhile hands on none of the new owner's events, and says what is
+    wrong.
+    """
     shop, chat = make_bus("shop"), make_bus("chat")
     follower = Follower(shop).up()
     shop.publish(("a",), block("mine"))
@@ -321,7 +343,10 @@ def test_owner_that_wakes_up_late_gets_nothing_of_its_successor(server, make_bus
 
 
 def test_serving_and_publishing_keep_a_log(server, make_bus):
-    """An app that has listeners and publishes nothing, and one that publishes and has no listeners, both are there."""
+    """
+    An app that has listeners and publishes nothing, and one that publishes and has no listeners, both are
+    there.
+    """
     shop, chat = make_bus("shop"), make_bus("chat")
     shop.publish(("a",), block("x"))
     make_absent(server)
@@ -338,7 +363,10 @@ def test_serving_and_publishing_keep_a_log(server, make_bus):
 
 
 def test_log_is_free_after_a_flush_and_not_after_a_failover(server, make_bus):
-    """After FLUSHALL the log belongs to the first who comes, its follower; the new epoch of a server that was promoted leaves it its owner."""
+    """
+    After FLUSHALL the log belongs to the first who comes, its follower; the new epoch of a server that was
+    promoted leaves it its owner.
+    """
     shop, chat = make_bus("shop"), make_bus("chat")
     follower = Follower(shop).up()
     server.client().flushall()
@@ -363,20 +391,25 @@ def run(*arguments, **environment):
 
 
 def test_same_app_is_known_under_every_server_and_shell(server, tmp_path):
-    """gunicorn's workers, ``flask sse`` and a plain Python script are one app; another app's ``flask sse`` is told in one sentence."""
+    """
+    gunicorn's workers, ``flask sse`` and a plain Python script are one app; another app's ``flask sse`` is
+    told in one sentence.
+    """
     needs(modules=["gunicorn", "gevent"])
     with Server("gunicorn-gevent", "-w", "2", bus_url=server.url, public_channels=["*"]) as site:
         site.post("/publish", data="x")
         mine = {"TEST_APP_SSE_PUSH_BUS_URL": f'"{server.url}"'}
         code, said = run("-m", "flask", "--app", "tests.servers.app", "sse", "publish", "sse", "y", **mine)
         assert code == 0, said
-        script = (
-            tmp_path / "app.py"
-        )  # the module that gunicorn calls tests.servers.app, run as a file: its name is "app" then
+        # The module that gunicorn calls tests.servers.app, run as a file: its name is "app" then.
+        script = tmp_path / "app.py"
         script.write_text(
-            "from tests.servers import app as module\n__file__ = module.__file__\nexec(open(__file__).read())\n"
+            "from tests.servers import app as module\n"
+            "__file__ = module.__file__\n"
+            "exec(open(__file__).read())\n"
+            "with create_app().app_context():\n"
+            "    publish('z')\n"
         )
-        script.write_text(script.read_text() + "with create_app().app_context():\n    publish('z')\n")
         code, said = run(str(script), **mine, PYTHONPATH=str(ROOT))
         assert code == 0, said
         for command in (["publish", "sse", "y"], ["listen", "sse"], ["stats"]):

@@ -10,24 +10,24 @@ import time
 import pytest
 
 from flask_sse_push import BusUnavailable
-from flask_sse_push.bus import follower as followers
-from flask_sse_push.bus import open_bus
-from tests.bus.test_contract import Follower
-from tests.bus.test_redis import OPTIONS, make, publish, server  # noqa: F401 - fixtures
-from tests.bus.test_redis_faults import ONE_SECOND, Toy, refused
+from flask_sse_push.platform import backoff as pauses
+from tests.bus.redis_server import LOG, ONE_SECOND, Toy, make_certificate, publish
+from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.servers.harness import ROOT
 from tests.support import FACTOR, MS, eventually
 
 
-def test_publish_to_a_stopped_server_ends_in_time_on_a_busy_machine(server, make):
+def test_publish_to_a_stopped_server_ends_in_time_on_a_busy_machine(server, open_redis):
     """
-    Thirty publishes at once to a server that stands still, with four busy processes for each core: each ends with its time.
+    Thirty publishes at once to a server that stands still, with four busy processes for each core: each
+    ends with its time.
 
-    The rest is the scheduler's: a thread whose time is over runs when its turn comes, behind four others that use theirs up, and waits
-    for the interpreter like thirty more. Half a second holds many such turns, and none of the package's own waits.
+    The rest is the scheduler's: a thread whose time is over runs when its turn comes, behind four others
+    that use theirs up, and waits for the interpreter like thirty more. Half a second holds many such turns,
+    and none of the package's own waits.
     """
-    bus = make(options=ONE_SECOND)
+    bus = open_redis(options=ONE_SECOND)
     publish(bus)
     took = []
 
@@ -57,6 +57,28 @@ def test_publish_to_a_stopped_server_ends_in_time_on_a_busy_machine(server, make
     assert max(took) < 1 + 0.5 * FACTOR
 
 
+def _take_slowly(connection):
+    while connection.recv(1 << 17):
+        threading.Event().wait(0.05)
+
+
+def test_publish_of_a_large_event_is_sent_whole_or_ends_in_time(server, open_redis):
+    """
+    An event that is larger than all buffers is stored as it is, and one that a server takes too slowly was
+    not stored: Redis runs no command of which a part is missing.
+    """
+    large = block("x" * (16 << 20))
+    open_redis().publish(("a",), large)
+    ((_, fields),) = server.client().xrange(LOG)
+    assert fields[b"b"] == large
+    with Toy(_take_slowly) as toy:
+        bus = open_redis(f"redis://127.0.0.1:{toy.port}/0", ONE_SECOND)
+        begun = time.monotonic()
+        with pytest.raises(BusUnavailable, match="^The event was not stored"):
+            bus.publish(("a",), large)
+        assert time.monotonic() - begun < 1 + 0.5 * FACTOR
+
+
 def _dribble_tls(connection):
     """Begin a TLS record of 16,000 bytes, and send a byte of it now and then."""
     connection.recv(65_536)
@@ -66,10 +88,10 @@ def _dribble_tls(connection):
         connection.sendall(b"\x03")
 
 
-def _dribble_answer(certificate):
+def _dribble_answer(certificate, key):
     """Return what shakes hands well, and then begins a TLS record and sends a byte of it now and then."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(certificate, key)
 
     def serve(connection):
         coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -121,28 +143,13 @@ TROUBLES = [
 
 @pytest.mark.parametrize(("backend", "trouble"), TROUBLES)
 def test_publish_has_one_time_for_all_of_it(backend, trouble, tmp_path):
-    """TLS that comes byte by byte is within the time of the publish, and under gevent so is the look for the host's name."""
+    """
+    TLS that comes byte by byte is within the time of the publish, and under gevent so is the look for the
+    host's name.
+    """
     needs("openssl", modules=["redis", "gevent"])
-    pem = tmp_path / "server.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        pem,
-        "-out",
-        tmp_path / "cert.pem",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=x",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    pem.write_text(pem.read_text() + (tmp_path / "cert.pem").read_text())
-    with Toy(_dribble_answer(pem) if trouble == "slow answer" else _dribble_tls) as toy:
+    key, certificate = make_certificate(tmp_path)
+    with Toy(_dribble_answer(certificate, key) if trouble == "slow answer" else _dribble_tls) as toy:
         arguments = [f"rediss://localhost:{toy.port}/0?ssl_cert_reqs=none", backend, trouble]
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", ONE_PUBLISH, *arguments],
@@ -156,10 +163,12 @@ def test_publish_has_one_time_for_all_of_it(backend, trouble, tmp_path):
     assert 0.9 < float(done.stdout) < 1 + 0.5 * FACTOR
 
 
-def test_publish_that_works_again_wakes_the_follower(server, make, monkeypatch):
-    """A process whose publishing works again reads on at once, however long its follower was about to pause."""
-    monkeypatch.setattr(followers, "_FIRST_PAUSE_SECONDS", 120.0)
-    bus = make()
+def test_publish_that_works_again_wakes_the_follower(server, open_redis, monkeypatch):
+    """
+    A process whose publishing works again reads on at once, however long its follower was about to pause.
+    """
+    monkeypatch.setattr(pauses, "_FIRST_SECONDS", 120.0)
+    bus = open_redis()
     follower = Follower(bus).up()
     server.kill()
     eventually(lambda: bus.health().state == "down", 5000 * MS)
@@ -169,10 +178,13 @@ def test_publish_that_works_again_wakes_the_follower(server, make, monkeypatch):
     assert bus.health().state == "up"
 
 
-def test_follower_that_cannot_read_is_not_hurried_by_each_publish(server, make):
-    """Where this user may write and not read, many publishes make the follower try about twice a second, not each time."""
+def test_follower_that_cannot_read_is_not_hurried_by_each_publish(server, open_redis):
+    """
+    Where this user may write and not read, many publishes make the follower try about twice a second, not
+    each time.
+    """
     server.client().execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all")
-    bus = make(f"redis://plain:secret@127.0.0.1:{server.port}/0")
+    bus = open_redis(f"redis://plain:secret@127.0.0.1:{server.port}/0")
     Follower(bus).up()
     server.client().execute_command("ACL", "SETUSER", "plain", "-xread")
     eventually(lambda: bus.health().state == "down", 5000 * MS)

@@ -8,88 +8,37 @@ import pytest
 
 from flask_sse_push import BusUnavailable
 from flask_sse_push.bus import open_bus
-from tests.bus.test_redis import OPTIONS, publish
+from tests.bus.redis_server import OPTIONS, RedisServer, publish
 from tests.needs import needs
 from tests.support import FACTOR
 
 
-def _run(*arguments):
-    subprocess.run([str(argument) for argument in arguments], check=True, capture_output=True)
+def _run(command):
+    subprocess.run(command.split(), check=True, capture_output=True)
 
 
 class Secured:
-    """A Redis whose certificate is good, and for another host: ``localhost`` and ``127.0.0.1`` are not in it."""
+    """
+    A Redis whose certificate is good, and for another host: ``localhost`` and ``127.0.0.1`` are not in it.
+    """
 
     def __init__(self, folder):
-        from tests.bus.redis_server import RedisServer
-
         ca, ca_key, key, request = (folder / name for name in ("ca.pem", "ca.key", "key.pem", "request.pem"))
         certificate, names = folder / "certificate.pem", folder / "names"
         names.write_text("subjectAltName=DNS:elsewhere.example\n")
+        new = "openssl req -newkey rsa:2048 -nodes"
+        _run(f"{new} -x509 -keyout {ca_key} -out {ca} -days 2 -subj /CN=CA")
+        _run(f"{new} -keyout {key} -out {request} -subj /CN=elsewhere.example")
         _run(
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            ca_key,
-            "-out",
-            ca,
-            "-days",
-            "2",
-            "-subj",
-            "/CN=CA",
-        )
-        _run(
-            "openssl",
-            "req",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            key,
-            "-out",
-            request,
-            "-subj",
-            "/CN=elsewhere.example",
-        )
-        _run(
-            "openssl",
-            "x509",
-            "-req",
-            "-in",
-            request,
-            "-CA",
-            ca,
-            "-CAkey",
-            ca_key,
-            "-CAcreateserial",
-            "-out",
-            certificate,
-            "-days",
-            "2",
-            "-extfile",
-            names,
+            f"openssl x509 -req -in {request} -CA {ca} -CAkey {ca_key} -CAcreateserial -out {certificate} "
+            f"-days 2 -extfile {names}"
         )
         self.ca = str(ca)
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             self.port = sock.getsockname()[1]
-        tls = [
-            "--tls-port",
-            self.port,
-            "--tls-cert-file",
-            certificate,
-            "--tls-key-file",
-            key,
-            "--tls-ca-cert-file",
-            ca,
-            "--tls-auth-clients",
-            "no",
-        ]
-        self.server = RedisServer(*tls)
+        files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", ca)
+        self.server = RedisServer("--tls-port", self.port, *files, "--tls-auth-clients", "no")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +66,9 @@ def tried(target):
     [("rediss", "/0"), ("rediss+sentinel", "/shop/0"), ("rediss+cluster", "/0")],
 )
 def test_certificate_of_another_host_is_refused(secured, scheme, path):
-    """Signed by the right CA is not enough, whether the server is named, a Sentinel or a node of a Cluster."""
+    """
+    Signed by the right CA is not enough, whether the server is named, a Sentinel or a node of a Cluster.
+    """
     message = tried(f"{scheme}://localhost:{secured.port}{path}?ssl_ca_certs={secured.ca}")
     assert "not valid for 'localhost'" in message
     assert message.startswith("The event was not stored")

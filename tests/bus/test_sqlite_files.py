@@ -18,33 +18,14 @@ import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention
-from flask_sse_push.bus.sqlite.doorbell import Doorbells, doorbell_folder
 from flask_sse_push.bus.sqlite.bus import MAX_PATH_BYTES, SqliteBus
+from flask_sse_push.bus.sqlite.doorbell import Doorbells, doorbell_folder
 from tests.bus.test_contract import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-def make(path):
-    opened = []
-
-    def make(where=None):
-        bus = SqliteBus(str(where or path), BusOptions(Retention(300, 1 << 24), 0.5 * FACTOR))
-        opened.append(bus)
-        return bus
-
-    yield make
-    for bus in opened:
-        bus.close()
 
 
 @pytest.fixture

@@ -238,7 +238,9 @@ def test_module_lists_its_names(module):
     ):
         return
     lists = [
-        node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
     ]
     assert len(lists) == 1
     names = ast.literal_eval(lists[0])

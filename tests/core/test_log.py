@@ -313,6 +313,21 @@ def test_holes_leave_nothing_behind():
     assert kept < 50_000
 
 
+def test_dropped_entries_leave_nothing_behind():
+    """However many entries of several channels were dropped for their age, the log holds what came last."""
+    log = make_log(seconds=1)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for second in range(0, 10_000, 2):
+            append(log, "a", "b", at=float(second))
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(log) == 1
+    assert kept < 50_000
+
+
 def test_loss_is_told_once():
     """A gap is told with the first read and not again on the way through what is left of it."""
     log = make_log(length=4, batch_bytes=1)
@@ -343,6 +358,25 @@ def test_loss_in_one_channel_is_forgiven_on_the_way_through_another():
     cursor = Cursor(("slow", "busy"), 0, "e")
     told = read_all(log, cursor)
     assert told == ["busy", 1, 2, 3, 4, 5, 21, 22, 23, 24, 25]
+
+
+def test_cursors_at_one_place_share_nothing_when_one_was_told_of_a_loss():
+    """
+    Who was told gets the entries without the loss, and who was not gets them with it, in whatever order they
+    read.
+    """
+    log = make_log(length=5, batch_bytes=1)
+    for _ in range(5):
+        append(log, "slow")
+    for _ in range(20):
+        append(log, "busy")
+    told, told_too = (Cursor(("slow", "busy"), 0, "e") for _ in range(2))
+    for cursor in (told, told_too):
+        assert log.read(cursor) == Batch(b"1;", 1, ("busy",), "evicted", True)
+    assert log.read(told) == Batch(b"2;", 2, (), None, True)
+    assert log.read(Cursor(("slow", "busy"), 1, "e")) == Batch(b"2;", 2, ("busy",), "evicted", True)
+    assert log.read_shared(told_too) is None
+    assert log.read(told_too) == Batch(b"2;", 2, (), None, True)
 
 
 def test_second_loss_is_told_again():
@@ -568,6 +602,33 @@ def test_cursor_of_another_log_is_not_told_twice_of_what_this_one_lost():
     for _ in range(2):
         append(log, "a")
     assert log.read(cursor) == Batch(b"5;", 5, ("a",), "evicted", True)
+
+
+def test_cursor_of_another_log_hears_of_all_that_this_one_loses():
+    """What was reported of the other log, under higher numbers, hides no loss of this one."""
+    other = Log("gone", length=2, seconds=1000.0, max_bytes=1 << 30, batch_bytes=2, head=100)
+    for _ in range(5):
+        append(other, "a")
+    cursor = Cursor(("a",), 0, "gone")
+    assert other.read(cursor).lost == ("a",)
+    log = make_log(length=2)
+    append(log, "a")
+    assert log.read(cursor) == Batch(b"1;", 1, ("a",), "epoch")
+    for _ in range(4):
+        append(log, "a")
+    assert log.read(cursor) == Batch(b"4;5;", 5, ("a",), "evicted")
+
+
+def test_cursor_that_was_told_of_a_loss_shares_reads_again():
+    """Behind the entries that were lost, it gets what other streams at its place have read."""
+    log = make_log(length=2, batch_bytes=1)
+    for _ in range(4):
+        append(log, "a")
+    late, early = Cursor(("a",), 0, "e"), Cursor(("a",), 3, "e")
+    assert log.read(late) == Batch(b"3;", 3, ("a",), "evicted", True)
+    batch = log.read(early)
+    assert log.read_shared(late) is batch
+    assert (late.position, numbers(batch)) == (4, [4])
 
 
 def test_cursor_of_another_log_reads_nothing_from_an_empty_one():

@@ -3,7 +3,7 @@
 import json
 
 from flask_sse_push.core.decoder import DecodedEvent, Decoder, decode
-from flask_sse_push.core.wire import COMMENT, RESET_TYPE, come_back, id_block, reset, retry_line
+from flask_sse_push.core.wire import COMMENT, ID_BLOCK, RESET_TYPE, RETRY_LINE, come_back, reset
 
 
 def test_reset_is_an_event_with_reason_and_channels():
@@ -17,7 +17,7 @@ def test_reset_is_an_event_with_reason_and_channels():
 def test_id_block_moves_the_client_and_dispatches_nothing():
     """A client keeps the id of a block without data."""
     decoder = Decoder()
-    assert decoder.feed(id_block("e-7")) == []
+    assert decoder.feed(ID_BLOCK % b"e-7") == []
     assert decoder.last_event_id == "e-7"
     decoder.close()
 
@@ -25,14 +25,14 @@ def test_id_block_moves_the_client_and_dispatches_nothing():
 def test_comment_is_no_event():
     """A heartbeat without news is a comment and leaves the id alone."""
     decoder = Decoder()
-    assert decoder.feed(id_block("e-7") + COMMENT) == []
+    assert decoder.feed(ID_BLOCK % b"e-7" + COMMENT) == []
     assert (decoder.comments, decoder.last_event_id) == ([""], "e-7")
 
 
 def test_retry_line_may_begin_a_block():
     """The time to reconnect counts at once, and an event may follow in the same block."""
     decoder = Decoder()
-    decoder.feed(retry_line(2500))
+    decoder.feed(RETRY_LINE % 2500)
     assert decoder.retry == 2500
     assert [event.data for event in decoder.feed(b"data: x\n\n")] == ["x"]
 

@@ -10,7 +10,7 @@ __all__ = ["ROOT", "TAKEN", "Block", "Page", "all_pages", "page"]
 ROOT = Path(__file__).parents[2]
 
 TAKEN = set()
-"""The blocks that tests have asked for. They ask when they are imported, so that a block without a test is seen."""
+"""The blocks that tests have asked for: at import, so that a block without a test is seen."""
 
 
 class Block(NamedTuple):
@@ -52,7 +52,7 @@ class Page:
         assert language is None, f"a block of {self.path} has no end: {lines[:1]}"
 
     def block(self, section, language, begins=""):
-        """Return the code of the one block of a section, in a language, that begins so; it counts as tested."""
+        """Return the code of a section's one block in a language that begins so; it counts as tested."""
         [found] = [
             block
             for block in self.blocks

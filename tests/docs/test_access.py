@@ -42,7 +42,7 @@ def status(client, url, **options):
 
 @pytest.fixture
 def own_blueprint(monkeypatch):
-    """A blueprint of this test in place of the ready one: the page's apps are of one process, and its rules are not."""
+    """A blueprint of this test in place of the ready one, whose rules would meet those of other tests."""
     own = SSEPush()
     monkeypatch.setattr("flask_sse_push.sse", own)
     monkeypatch.setattr("flask_sse_push.publish", own.publish)
@@ -51,7 +51,7 @@ def own_blueprint(monkeypatch):
 
 
 def test_docs_access_application_streams_to_who_is_logged_in(own_blueprint, monkeypatch):
-    """The application refuses nobody's channel with 401, another's with 403, and streams the own one and the public one."""
+    """A visitor gets 401 before the login, 403 for another's channel, and streams his own and public ones."""
     monkeypatch.setenv("SECRET_KEY", "a key for the tests of the page")
     app = run("A whole application")["app"]
     client = app.test_client()
@@ -92,7 +92,7 @@ def test_docs_access_rule_of_a_library(section, library, channel):
 
 
 def test_docs_access_own_view_and_closed_default_channel():
-    """The view streams to who is logged in; the setting closes the channel that is read where none is named."""
+    """The view streams to who is logged in; the setting closes the channel sse."""
     blueprint, app = SSEPush(), Flask("shop")
     app.secret_key = "a key for the tests of the page"
     app.register_blueprint(blueprint, url_prefix="/events")

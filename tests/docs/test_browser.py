@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from flask_sse_push.core.log import Log
 from tests.docs.pages import page
 from tests.docs.served import APPLICATION, Served, listening
 from tests.support import MS, eventually
@@ -20,8 +19,8 @@ def wait_for(window, expression, seconds=15):
 
 def test_browser_script_survives_refusals_and_restarts(serve, window):
     """
-    The script listens again after a 502, loads when the stream opens, shows what follows, and loads again when
-    a restart lost the history.
+    The script listens again after a 502, loads when the stream opens, shows what follows, and loads again
+    when a restart lost the history.
     """
     served = serve(APPLICATION, script=LISTEN)
     refused, loaded = [], []

@@ -4,7 +4,9 @@ import json
 import sys
 
 import pytest
+from flask import Flask
 
+from flask_sse_push import SSEPush
 from tests.docs.pages import page
 from tests.docs.served import APPLICATION, SERVE, listening, run
 from tests.needs import needs
@@ -13,6 +15,7 @@ PAGE = page("docs/buses.md")
 TWO_MACHINES = PAGE.block("A whole deployment", "sh")
 SCRIPT = PAGE.block("Publish from anywhere", "python", "from flask_sse_push import Publisher\n\nwith")
 TASK = PAGE.block("Publish from anywhere", "python", "from flask_sse_push import Publisher\n\npublisher")
+WATCH = PAGE.block("Watch the bus in its process", "python")
 
 
 def replaced(text, old, new):
@@ -31,7 +34,7 @@ def redis_server():
 
 
 def test_two_machines_share_a_redis(serve, redis_server):
-    """Two gunicorns with the page's command and one Redis: an order at either reaches the listeners of both."""
+    """With two gunicorns and one Redis, an order at either reaches the listeners of both."""
     assert TWO_MACHINES.strip().endswith(SERVE)
     url = redis_server.url + "?prefix=buses"
     command = replaced(TWO_MACHINES.strip(), "redis://127.0.0.1:6379/0?prefix=shop", url)
@@ -82,3 +85,14 @@ def test_task_that_is_repeated_in_forks_publishes_once(shop, tmp_path):
         events = read(4)
     assert sorted(json.loads(event.data)["id"] for event in events[:3]) == [1, 2, 3]
     assert {event.type for event in events[:3]} == {"shipped"}
+
+
+def test_observer_sees_each_entry(capsys):
+    """The function that is connected to the memory bus hears of each event, with its number and channels."""
+    app, sse = Flask("shop"), SSEPush()
+    names = {"app": app}
+    exec(WATCH, names)
+    app.register_blueprint(sse)
+    for channel in ("orders", "news"):
+        sse.publish("tea", channel=channel)
+    assert capsys.readouterr().out == "1 ('orders',)\n2 ('news',)\n"

@@ -1,7 +1,6 @@
 """What CONTRIBUTING.md and the pre-commit file tell a contributor to run."""
 
 import re
-import shlex
 import subprocess
 import sys
 

@@ -102,8 +102,11 @@ def test_nginx_with_tls_is_valid(tmp_path):
     """The block with TLS and HTTP/2 is one that nginx takes."""
     needs("nginx", "openssl")
     key, certificate = tmp_path / "orders.key", tmp_path / "orders.pem"
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=orders.example.com"
-    run([*make.split(), "-keyout", str(key), "-out", str(certificate)], tmp_path)
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    run(
+        [*make.split(), "-subj", "/CN=orders.example.com", "-keyout", str(key), "-out", str(certificate)],
+        tmp_path,
+    )
     configuration = replaced(
         TLS,
         listen=("listen 443 ssl http2;", f"listen 127.0.0.1:{free_port()} ssl http2;"),

@@ -83,7 +83,7 @@ def test_readme_application_resumes(application):
 
 
 def test_readme_four_workers_share_events(application):
-    """An order that any of the command's four workers takes reaches listeners of all of them, in one order."""
+    """An order that any of the four workers takes reaches listeners of all of them, in one order."""
     assert " -w 4 " in SERVE
     url = f"{application.url}/events?channel=orders"
     with contextlib.ExitStack() as stack:

@@ -20,7 +20,7 @@ OTHERS = [
 
 
 def test_shell_commands_publish_and_listen(serve, tmp_path):
-    """`flask sse listen` follows the bus of the running server, and shows what `flask sse publish` says there."""
+    """`flask sse listen` shows what `flask sse publish` publishes on the bus of the running server."""
     bus = {"SSE_PUSH_BUS_URL": f"sqlite:///{tmp_path}/events.db"}
     shop = serve(APPLICATION, **bus)
     with Process(["bash", "-c", f"exec {LISTEN}"], tmp_path, "listener", **bus) as listener:

@@ -1,7 +1,5 @@
-"""The wheel, and one clean environment in which it is installed, for all tests of the package."""
+"""The wheel, and one clean environment with it, for all tests of the package: they run in one process."""
 
-import contextlib
-import fcntl
 import os
 import subprocess
 import sys
@@ -30,7 +28,7 @@ def run(*argv, cwd=None):
 
 
 def copy_of_the_checkout(folder):
-    """Copy what git knows, so that no build folder is left in the checkout, and none of an earlier build gets in."""
+    """Copy what git knows: no build folder is left in the checkout, and none of an earlier build gets in."""
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     for name in listed.splitlines():
         if (ROOT / name).is_file():
@@ -40,41 +38,20 @@ def copy_of_the_checkout(folder):
 
 
 @pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory):
-    """A folder of this run alone, which the workers of pytest-xdist share."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "package"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-@contextlib.contextmanager
-def only_once(folder, name):
-    """Yield whether the block is the first to run here; others wait for it."""
-    with (folder / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = folder / f"{name}.done"
-        yield not done.exists()
-        done.touch()
-
-
-@pytest.fixture(scope="session")
-def wheel(shared_folder):
+def wheel(tmp_path_factory):
     """The wheel that users would install."""
-    with only_once(shared_folder, "wheel") as is_first:
-        if is_first:
-            source = copy_of_the_checkout(shared_folder / "source")
-            run(sys.executable, "-m", "build", "--wheel", "--outdir", shared_folder, source)
-    [wheel] = shared_folder.glob("*.whl")
+    folder = tmp_path_factory.mktemp("wheel")
+    source = copy_of_the_checkout(folder / "source")
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, source)
+    [wheel] = folder.glob("*.whl")
     return wheel
 
 
 @pytest.fixture(scope="session")
-def installed(shared_folder, wheel):
+def installed(tmp_path_factory, wheel):
     """The Python of a clean environment with the wheel, its extra for Redis, and nothing of the checkout."""
-    python = shared_folder / "venv/bin/python"
-    with only_once(shared_folder, "venv") as is_first:
-        if is_first:
-            run(sys.executable, "-m", "venv", python.parents[1])
-            run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{wheel}[redis]")
+    folder = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", folder)
+    python = folder / "bin/python"
+    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{wheel}[redis]")
     return python

@@ -11,7 +11,7 @@ from tests.package.conftest import ROOT, run
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The built pages. A warning of Sphinx is an error: a link that leads nowhere, a docstring that is no markup."""
+    """The built pages. A warning of Sphinx is an error, for instance a link that leads nowhere."""
     needs(modules=["sphinx", "myst_parser", "pallets_sphinx_themes"])
     folder = tmp_path_factory.mktemp("html")
     run(
@@ -57,3 +57,12 @@ def test_documentation_links_between_pages(built):
     }
     assert len(links) > 100
     assert {link for link in links if f'id="{link[2]}"' not in pages[link[1]]} == set()
+
+
+def test_documentation_fits_a_phone(built, browser):
+    """No page is wider than a small screen: tables and code scroll by themselves."""
+    window = browser.new_page(viewport={"width": 390, "height": 800})
+    for file in sorted(built.glob("*.html")):
+        window.goto(file.as_uri())
+        assert window.evaluate("document.documentElement.scrollWidth") <= 390, file.name
+    window.close()

@@ -45,7 +45,7 @@ def test_wheel_streams_from_a_clean_environment(installed, tmp_path):
 
 
 def test_readme_of_the_wheel_is_as_it_is(wheel):
-    """While the repository has no address, the package index shows the README with relative links, and no others."""
+    """While the repository has no address, the package index shows the README as it is."""
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = Parser().parsestr(archive.read(name).decode())

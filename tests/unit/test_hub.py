@@ -112,12 +112,11 @@ def test_event_that_comes_in_the_middle_of_a_section_waits_for_its_end(script, s
 def test_event_that_was_left_comes_before_the_next_one(script, bus, hub):
     """What was left to a section is added before what is handed over behind it, though the section has not got to it."""
     lock = hub._lock
-    lock._lock.acquire()
-    lock.is_busy = True  # somebody is inside, further up
+    lock.__enter__()  # somebody is inside, further up
     bus.give("one")
-    lock.is_busy = False  # has left, and was interrupted before it looked for what was left to it
+    lock._holder = None  # has left, and was interrupted before it looked for what was left to it
+    lock._release()
     bus.give("two")
-    lock._lock.release()
     assert hub.log.head == 2
     assert len(hub.log) == 2
 

@@ -18,7 +18,7 @@ from ...core.messages import check_stored
 from ...platform.backends import current_backend
 from ...platform.fork import keep_from_children
 from ..base import BusOptions, Report
-from ..follower import MAX_READ_SECONDS, LogChanged, Tail
+from ..reader import MAX_READ_SECONDS, LogChanged, Tail
 from . import answers
 from .connection import Connection
 from .faults import FAULTS, is_refusal
@@ -53,7 +53,7 @@ class RedisReader:
         self._epoch, self._prefix = "", b""
         self._clock_offset = 0.0  # seconds from the monotonic clock to the server's
         self._reports = 0
-        self._is_waiting = self._is_woken = False
+        self._is_reading = self._is_woken = False
         self._has_warned = False
         self._connection = open(time.monotonic() + _MARGIN_SECONDS)
         self._connection.set_patience(_MARGIN_SECONDS)
@@ -110,9 +110,11 @@ class RedisReader:
         try:
             return self._read(epoch, position, seconds)
         except FAULTS:
-            if self._is_woken:
-                return []  # wake() has cut the connection
-            raise
+            if not self._is_woken:
+                raise
+            return []  # wake() has cut the connection
+        finally:
+            self._is_reading = False
 
     def _read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
         changes, until = 0, time.monotonic() + seconds
@@ -152,10 +154,9 @@ class RedisReader:
             "XREAD", "COUNT", _MAX_READ_ENTRIES, *block, "STREAMS", self._log.keys.log, after
         )
         if seconds:
-            self._is_waiting = True  # set before _is_woken is read; wake() does it the other way round
+            self._is_reading = True  # set before _is_woken is read; wake() does it the other way round
             if not self._is_woken:
                 current_backend().wait_readable(self._connection.fileno(), MAX_READ_SECONDS)
-            self._is_waiting = False
             if self._is_woken:
                 return None
         return answers.xread(self._connection.answer())
@@ -164,10 +165,10 @@ class RedisReader:
         """
         End a wait; see :meth:`Reader.wake`.
 
-        The connection ends with it: it would have to be waited for until the answer has come.
+        It also ends the connection, on which the answer to the read may be up to a second away.
         """
         self._is_woken = True
-        if self._is_waiting:
+        if self._is_reading:
             self._connection.cut()
 
     def report(self, report: Report) -> None:

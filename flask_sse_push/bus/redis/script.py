@@ -37,7 +37,7 @@ def _script(text: str) -> Script:
 # can be read, a new log begins, and clients are told; otherwise one wrong field would stop publishing until
 # somebody finds it.
 _ENSURE = """
-local proposal, seconds, max_bytes, max_events, who = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local proposal, seconds, max_bytes, max_events, digest = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local function count(text)
     local number = tonumber(text)
     if number and number >= 0 and number < 9007199254740992 and number == math.floor(number) then
@@ -92,7 +92,7 @@ local horizon = tonumber(seconds) * 1000
 TOUCH = _script(
     _ENSURE
     + """
-local name, routes, wanted, lease = ARGV[6], ARGV[7], ARGV[8] == '1', tonumber(ARGV[9])
+local name, routes, is_writing, lease = ARGV[6], ARGV[7], ARGV[8] == '1', tonumber(ARGV[9])
 local function ends(text, ending)
     return #text > #ending and string.sub(text, -#ending - 1) == '.' .. ending
 end
@@ -111,39 +111,40 @@ local function is_same(owner, known)
     end
     return #known == 0 or #routes == 0 or 16 * common >= math.max(#known, #routes)
 end
-if who ~= '' and not string.find(apps, who, 1, true) then
+if digest ~= '' and not string.find(apps, digest, 1, true) then
     local known = redis.call('HMGET', KEYS[2], 'owner', 'routes', 'served_at')
     local owner, served_at = known[1], count(known[3]) or 0
     if owner == '' then
-        owner = false -- no app has this name: there would be nobody to tell of
+        owner = false -- no app has this name, so a refusal could name none
     end
-    -- Where the clock was put back, the owner that lives says within seconds when it was seen.
+    -- A time in the future counts as absence too, if it is far: the clock was put back. A living owner renews
+    -- its time within seconds.
     local absent = math.abs(now - served_at)
     if owner and is_same(owner, known[2] or '') then
         if ends(owner, name) then
-            name = owner -- the longer one says more: else "shop.app" and "chat.app" would meet as "app"
+            name = owner -- keep the longer name: else "shop.app" and "chat.app" would meet as "app"
         end
     elseif owner then
-        if not wanted or absent <= math.max(horizon, lease) then
+        if not is_writing or absent <= math.max(horizon, lease) then
             return {'', '', 0, now, owner}
         end
         apps = ''
         begin() -- the owner was absent for longer than the history: nothing of theirs could still be read
     end
-    if wanted then
-        apps = who .. string.sub(apps, 1, 15 * #who)
+    if is_writing then
+        apps = digest .. string.sub(apps, 1, 15 * #digest)
         local stamp = string.format('%.0f', now)
         redis.call('HSET', KEYS[2], 'apps', apps, 'owner', name, 'routes', routes, 'served_at', stamp)
     end
 end
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if top and (string.sub(top[1], 1, #prefix) ~= prefix or tonumber(string.match(top[1], '%d+$')) > head) then
-    begin() -- a stranger's entry: nothing could be added behind it
+    begin() -- a stranger's entry, behind which no entry of ours could be added
 end
-if wanted and (meta[6] ~= ARGV[2] or meta[7] ~= ARGV[3] or meta[8] ~= ARGV[4]) then
+if is_writing and (meta[6] ~= ARGV[2] or meta[7] ~= ARGV[3] or meta[8] ~= ARGV[4]) then
     redis.call('HSET', KEYS[2], 'seconds', ARGV[2], 'max_bytes', ARGV[3], 'max_events', ARGV[4])
 elseif server == '' then
-    redis.call('HSET', KEYS[2], 'epoch', epoch) -- who may not ask for the role finds out so
+    redis.call('HSET', KEYS[2], 'epoch', epoch) -- a replica refuses it: this user may not ask
 end
 return {epoch, prefix, head, now, ''}
 """
@@ -159,7 +160,7 @@ of the app that owns the log, '' if that is the caller.
 PUBLISH = _script(
     _ENSURE
     + """
-if who ~= '' and not string.find(apps, who, 1, true) then
+if digest ~= '' and not string.find(apps, digest, 1, true) then
     return false
 end
 local channels, block, size, key = ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]
@@ -194,7 +195,7 @@ end
 head = head + 1
 local events = redis.call('XLEN', KEYS[1])
 if events == 1 then
-    size_bytes = 0 -- who deletes the stream takes with it what was counted
+    size_bytes = 0 -- somebody deleted the stream, and all that was counted
     redis.call('UNLINK', KEYS[3])
 end
 size_bytes = size_bytes + size
@@ -226,7 +227,7 @@ for _ = 1, 8 do
     end
 end
 local bytes = string.format('%.0f', size_bytes)
-if who ~= '' then
+if digest ~= '' then
     redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes, 'served_at', stamp)
 else
     redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes)

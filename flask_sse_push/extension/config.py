@@ -1,0 +1,128 @@
+"""The keys of this package in ``app.config``, each checked by itself."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..core.channels import Pattern
+from ..errors import ConfigurationError, InvalidChannel
+
+__all__ = ["PREFIX", "ConfigReader"]
+
+PREFIX = "SSE_PUSH_"
+
+
+class ConfigReader:
+    """
+    Reads keys that begin with ``SSE_PUSH_``, and checks the type and range of each.
+
+    Each method takes the name of a key without its prefix, and raises :class:`ConfigurationError` for a value
+    that is wrong.
+
+    Args:
+        config (Mapping[str, Any]): ``app.config``.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+        self._known: set[str] = set()
+
+    def _get(self, name: str, default: Any) -> Any:
+        self._known.add(PREFIX + name)
+        return self._config.get(PREFIX + name, default)
+
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        """Return a number within a range, as a ``float``."""
+        value = self._get(name, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+            raise _wrong(name, f"a number from {least:g} to {most:g}", value, repr(default))
+        return float(value)
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        """Return a whole number within a range."""
+        return self._integer(name, default, least, most, repr(default))
+
+    def optional_integer(self, name: str, least: int, most: int, usual: str) -> int | None:
+        """Return a whole number within a range, or ``None``; ``usual`` says in words what ``None`` means."""
+        return None if self._get(name, None) is None else self._integer(name, None, least, most, usual)
+
+    def optional_function(self, name: str, wanted: str, usual: str) -> Any:
+        """Return a function, or ``None``; ``wanted`` and ``usual`` are words for the message."""
+        value = self._get(name, None)
+        if value is not None and not callable(value):
+            raise _wrong(name, wanted, value, usual)
+        return value
+
+    def boolean(self, name: str, default: bool) -> bool:
+        """Return a ``bool``."""
+        value = self._get(name, default)
+        if not isinstance(value, bool):
+            raise _wrong(name, "True or False", value, repr(default))
+        return value
+
+    def text_or_function(self, name: str, default: str) -> Any:
+        """Return a URL, or a function that makes a bus."""
+        value = self._get(name, default)
+        if not callable(value) and (not isinstance(value, str) or not value):
+            raise _wrong(name, "a URL, or a function that makes a bus", value, repr(default))
+        return value
+
+    def _integer(self, name: str, default: int | None, least: int, most: int, usual: str) -> int:
+        value = self._get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise _wrong(name, f"a whole number from {least} to {most}", value, usual)
+        return value
+
+    def _texts(self, name: str, example: str) -> list[str]:
+        value = self._get(name, [])
+        if not isinstance(value, list | tuple | set | frozenset) or not all(
+            isinstance(text, str) for text in value
+        ):
+            raise ConfigurationError(
+                f"{PREFIX}{name} must be a list, got {value!r}. "
+                f"Write it as {example} (from the environment: as JSON)."
+            )
+        return list(value)
+
+    def patterns(self, name: str) -> tuple[Pattern, ...]:
+        """Return a list of patterns over names of channels."""
+        try:
+            return tuple(Pattern(text) for text in self._texts(name, '["news", "orders.*"]'))
+        except InvalidChannel as error:
+            raise ConfigurationError(f"{PREFIX}{name}: {error}") from None
+
+    def origins(self, name: str) -> frozenset[str]:
+        """Return a set of exact origins."""
+        example = '["https://app.example.com"]'
+        origins = self._texts(name, example)
+        for origin in origins:
+            try:
+                parts = urlsplit(origin)
+            except ValueError:
+                parts = urlsplit("")
+            if (
+                parts.scheme not in ("http", "https")
+                or not parts.netloc
+                or "*" in parts.netloc
+                or origin != f"{parts.scheme}://{parts.netloc}".lower()
+            ):
+                raise ConfigurationError(
+                    f"{PREFIX}{name} must list exact origins in lower case, without a path, got {origin!r}. "
+                    f"Write them as {example}."
+                )
+        return frozenset(origins)
+
+    def refuse_unknown(self) -> None:
+        """Refuse keys that no other method has read, and suggest the key that was meant."""
+        for key in self._config:
+            if isinstance(key, str) and key.startswith(PREFIX) and key not in self._known:
+                near = difflib.get_close_matches(key, self._known, 1)
+                cure = f"Did you mean {near[0]}?" if near else f"There are {', '.join(sorted(self._known))}."
+                raise ConfigurationError(f"{key} is not a setting of flask_sse_push. {cure}")
+
+
+def _wrong(name: str, wanted: str, value: object, usual: str) -> ConfigurationError:
+    return ConfigurationError(f"{PREFIX}{name} must be {wanted}, got {value!r}. Leave it out for {usual}.")
