@@ -1,4 +1,6 @@
-"""Who listens to which channel, and who wakes them: what is gathered, when it rests, what it is told twice."""
+"""
+Who listens to which channel, and who wakes them: what is gathered, when it rests, what it is told twice.
+"""
 
 import pytest
 
@@ -212,7 +214,10 @@ def test_burst_that_comes_while_the_fanout_rests_ends_the_rest(threads_script):
 
 
 def test_bytes_that_nobody_hears_count_too(script):
-    """They push out of the history what somebody has not heard yet; where nobody listens at all, nothing is urgent."""
+    """
+    They push out of the history what somebody has not heard yet; where nobody listens at all, nothing is
+    urgent.
+    """
     fanout, lock = make_fanout(max_bytes=1_000)
     with attached(fanout, lock, "news", wakeup=script.backend.wakeup()):
         assert not fanout.add(("orders",), 2_000)
@@ -280,7 +285,9 @@ def test_fanout_makes_way_between_its_listeners(script):
 
 
 def test_writing_counts_as_the_time_that_a_fanout_takes(script):
-    """In greenlets who was woken writes before the next fan-out begins, and it rests for as long as that took."""
+    """
+    In greenlets who was woken writes before the next fan-out begins, and it rests for as long as that took.
+    """
     fanout, lock = make_fanout()
     wakeup = script.backend.wakeup()
 
@@ -329,8 +336,8 @@ def test_listener_that_cannot_be_woken_keeps_nobody_else_from_it(script, caplog)
 
 def test_fanout_goes_on_behind_a_failure(script, caplog):
     """
-    When it cannot be told whom to wake (a signal handler may raise anywhere), that is logged, and what is noted next wakes
-    its listeners.
+    When it cannot be told whom to wake (a signal handler may raise anywhere), that is logged, and what is
+    noted next wakes its listeners.
     """
     fanout, lock = make_fanout()
     with attached(fanout, lock, "news", wakeup=script.backend.wakeup()) as wakeup:
