@@ -33,6 +33,7 @@ _ROWS = {
     "bus/test_redis_endpoints.py": "quick",
     "bus/test_redis_targets.py": "quick",
     "bus/test_reports.py": "quick",
+    "bus/test_streams.py": "quick",
     "docs": "server",
     "docs/test_browser.py": "browser",
     "operations": "server",
