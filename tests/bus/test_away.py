@@ -40,7 +40,10 @@ def test_new_client_is_told_that_nobody_knows_what_it_missed(bus, tmp_path):
 
 
 def test_client_that_resumes_keeps_its_id_meanwhile(bus, tmp_path):
-    """Its id is repeated, so that it does not forget it at the first blank line; a made-up one is not, and no blank line comes before it is told of the gap."""
+    """
+    Its id is repeated, so that it does not forget it at the first blank line; a made-up one is not, and no
+    blank line comes before it is told of the gap.
+    """
     hub = make_hub(bus)
     decoder = Decoder()
     decoder.feed(b"retry: 500\n" + Subscription(hub, ("a",), "0badcafe-7").prelude())

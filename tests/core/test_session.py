@@ -53,7 +53,9 @@ def session_in(state, now=100.0):
 @pytest.mark.parametrize("cause", Cause, ids=lambda cause: cause.name)
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 def test_cause_changes_the_state_by_the_table(state, cause):
-    """Each cause leads from each state to the one in the table, and what is not in the table changes nothing."""
+    """
+    Each cause leads from each state to the one in the table, and what is not in the table changes nothing.
+    """
     session = session_in(state)
     session.happen(cause, 100.0)
     assert session.state is CHANGES.get((state, cause), state)
@@ -187,7 +189,9 @@ def test_handing_over_ends_the_silence():
     ids=str,
 )
 def test_close_says_why_the_stream_ended(state, is_writing, outcome, reason):
-    """What came first is the reason: a client that left heard no end, and a source's own end says how it was."""
+    """
+    What came first is the reason: a client that left heard no end, and a source's own end says how it was.
+    """
     session = session_in(state)
     session.writing_since = 100.0 if is_writing else None
     assert session.close(outcome) == reason
@@ -210,7 +214,8 @@ REASONS = {"closed", "gone", "stalled", "draining", "finished", "failed", "refus
 )
 def test_stream_whose_client_is_lost_never_sends_again(events, source, outcome):
     """
-    Whatever happens in whatever order: behind STALLED and GONE nothing is sent, a stream that was told to stop ends, and
+    Whatever happens in whatever order: behind STALLED and GONE nothing is sent, a stream that was told to
+    stop ends, and
     closing gives one reason, the same when it is asked for again.
     """
     session, now, given_ = Session(8, 10), 100.0, list(source)

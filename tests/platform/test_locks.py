@@ -33,7 +33,10 @@ def run_script(script):
 
 
 def leave_open(lock):
-    """End a section as Python 3.14 may do it: an exception comes right behind ``__enter__``, and no ``__exit__``."""
+    """
+    End a section as Python 3.14 may do it: an exception comes right behind ``__enter__``, and no
+    ``__exit__``.
+    """
     lock.__enter__()
     raise InterruptedError
 
@@ -213,7 +216,8 @@ def test_thread_waits_for_a_section_left_open_until_the_lock_is_used_again(lock)
 
 def test_signal_handler_that_raises_anywhere_breaks_nothing():
     """
-    Thousands of exceptions at any place: the next caller goes on, what was posted is done once and in order, and in
+    Thousands of exceptions at any place: the next caller goes on, what was posted is done once and in order,
+    and in
     the end another thread gets in.
     """
     run_script(
@@ -294,7 +298,8 @@ print("fine")
 
 def test_greenlets_meet_in_a_section():
     """
-    A finalizer that switches greenlets in the middle of a section: another greenlet waits for its end, leaves its
+    A finalizer that switches greenlets in the middle of a section: another greenlet waits for its end, leaves
+    its
     work to it, or is refused; a callback of the loop, which cannot wait, is refused.
     """
     needs(modules=["gevent"])

@@ -149,7 +149,9 @@ def test_body_without_chunks_is_written_as_it_is(site):
 
 @pytest.mark.parametrize("options", [{"asks": False}, {"length": 1_000}], ids=["middleware", "length"])
 def test_stream_is_sent_by_the_server_where_it_must_see_the_bytes(site, options):
-    """A body that something stands before, or whose length was announced, is never written beside the server."""
+    """
+    A body that something stands before, or whose length was announced, is never written beside the server.
+    """
 
     def test(make):
         site = make(**options)
@@ -190,7 +192,10 @@ def test_what_the_socket_does_not_take_is_sent_before_anything_else(site):
 
 
 def test_nobody_overtakes_a_write(site):
-    """A finalizer may give way in the middle of a read, and what another greenlet then has for this stream comes behind."""
+    """
+    A finalizer may give way in the middle of a read, and what another greenlet then has for this stream comes
+    behind.
+    """
 
     class Slow(HandSource):
         """Its first chunk comes while others run."""

@@ -1,4 +1,6 @@
-"""Who listens to which channel, and who wakes them: what is gathered, when it rests, what it is told twice."""
+"""
+Who listens to which channel, and who wakes them: what is gathered, when it rests, what it is told twice.
+"""
 
 import pytest
 
@@ -212,7 +214,10 @@ def test_burst_that_comes_while_the_fanout_rests_ends_the_rest(threads_script):
 
 
 def test_bytes_that_nobody_hears_count_too(script):
-    """They push out of the history what somebody has not heard yet; where nobody listens at all, nothing is urgent."""
+    """
+    They push out of the history what somebody has not heard yet; where nobody listens at all, nothing is
+    urgent.
+    """
     fanout, lock = make_fanout(max_bytes=1_000)
     with attached(fanout, lock, "news", wakeup=script.backend.wakeup()):
         assert not fanout.add(("orders",), 2_000)
@@ -280,7 +285,10 @@ def test_fanout_makes_way_between_its_listeners(script):
 
 
 def test_fanout_makes_way_behind_its_listeners(script):
-    """Who was woken has had its turn before the next fan-out begins, and what it was woken for is no longer current."""
+    """
+    Who was woken has had its turn before the next fan-out begins, and what it was woken for is no longer
+    current.
+    """
     fanout, lock = make_fanout()
     read = []
     wakeup = script.backend.wakeup()
@@ -326,7 +334,8 @@ def test_listener_that_cannot_be_woken_keeps_nobody_else_from_it(script, caplog)
 
 def test_fanout_goes_on_behind_a_failure(script, caplog):
     """
-    When it cannot be told whom to wake (a signal handler may raise anywhere), that is logged, and what is noted next wakes
+    When it cannot be told whom to wake (a signal handler may raise anywhere), that is logged, and what is
+    noted next wakes
     its listeners.
     """
     fanout, lock = make_fanout()

@@ -69,7 +69,10 @@ def test_event_wakes_the_stream(script, site):
 
 
 def test_silent_streams_send_heartbeats_apart(script, site):
-    """Streams that were opened together are each silent for at most the heartbeat's time, and do not all speak together."""
+    """
+    Streams that were opened together are each silent for at most the heartbeat's time, and do not all speak
+    together.
+    """
     site = site(heartbeat_seconds=8)
     readers = [site.open() for _ in range(20)]
     heard = [len(reader.chunks) for reader in readers]
@@ -132,7 +135,9 @@ def test_burst_waits_for_streams_that_can_read(script, site):
 
 
 def test_stream_whose_server_forgot_it_is_reclaimed(script, site):
-    """A stream that was cut off and never closed gives back its place, though its server never comes for it."""
+    """
+    A stream that was cut off and never closed gives back its place, though its server never comes for it.
+    """
     site = site(write_timeout_seconds=2)
     reader = site.open()
     reader.is_writing = False

@@ -55,7 +55,8 @@ def together(*works, seconds=20_000 * MS):
 
 def test_entries_keep_their_order_beside_readers():
     """
-    The hub asks whether its lock is free before it takes it: entries that a bus hands on one by one are appended in their
+    The hub asks whether its lock is free before it takes it: entries that a bus hands on one by one are
+    appended in their
     order, and none is lost, while other threads hold the lock all the time.
     """
     count, bus = 5_000, HandBus(now=time.monotonic())
@@ -81,7 +82,9 @@ def test_entries_keep_their_order_beside_readers():
 
 
 def test_each_stream_reads_everything_once_beside_a_publisher():
-    """A subscription looks at the log without its lock, and reads each event once and in order all the same."""
+    """
+    A subscription looks at the log without its lock, and reads each event once and in order all the same.
+    """
     count, readers = 3_000, 4
     bus = MemoryBus(BusOptions(Retention(3_600, 1 << 30), 1))
     hub = make_hub(bus, length=count, max_bytes=1 << 30)
@@ -112,7 +115,9 @@ def test_each_stream_reads_everything_once_beside_a_publisher():
 
 
 def test_each_gap_is_told_where_the_history_is_short():
-    """Whatever is dropped while streams look without the lock: what comes behind a gap comes behind its reset."""
+    """
+    Whatever is dropped while streams look without the lock: what comes behind a gap comes behind its reset.
+    """
     count = 20_000
     bus = HandBus(shared=False, now=time.monotonic())
     hub = make_hub(bus, length=5)
@@ -144,7 +149,10 @@ def test_each_gap_is_told_where_the_history_is_short():
 
 
 def test_no_wakeup_is_lost_between_who_notes_and_who_wakes():
-    """The fan-out takes what was noted without a lock: whoever listens is woken for each event that is noted behind its last wake."""
+    """
+    The fan-out takes what was noted without a lock: whoever listens is woken for each event that is noted
+    behind its last wake.
+    """
     rounds = 400
     fanout, lock = make_fanout(max_events=1_000, max_bytes=1 << 30)
     noted = [0, 0]
@@ -169,7 +177,9 @@ def test_no_wakeup_is_lost_between_who_notes_and_who_wakes():
             with attached(fanout, lock, "a", "b", wakeup=THREADS.wakeup()):
                 time.sleep(0.001)
 
-    together(*(lambda w=w: publish(w) for w in (0, 1)), *(lambda w=w: listen(w) for w in (0, 1, 0)), come_and_go)
+    together(
+        *(lambda w=w: publish(w) for w in (0, 1)), *(lambda w=w: listen(w) for w in (0, 1, 0)), come_and_go
+    )
     with attached(fanout, lock, "a", wakeup=THREADS.wakeup()) as wakeup:
         note(fanout, "a")
         assert wakeup.wait(10_000 * MS)
@@ -177,7 +187,10 @@ def test_no_wakeup_is_lost_between_who_notes_and_who_wakes():
 
 @pytest.mark.parametrize("size", [1, 3_000])
 def test_iterable_gives_each_item_once_and_waits_for_its_reader(size):
-    """The iterable's thread and the stream's share no lock: every item arrives once and in order, and neither waits for ever."""
+    """
+    The iterable's thread and the stream's share no lock: every item arrives once and in order, and neither
+    waits for ever.
+    """
     count, body = 3_000, bytearray()
     source = IterableSource((f"{number}." + "x" * size for number in range(count)), json.dumps, 1 << 20)
 
@@ -230,7 +243,8 @@ class Publishes:
 
 def test_finalizer_that_publishes_stops_no_thread():
     """
-    The collector may run a finalizer in the middle of a read, while another thread publishes: each of the two has a lock that
+    The collector may run a finalizer in the middle of a read, while another thread publishes: each of the two
+    has a lock that
     the other one wants, and neither waits for ever.
     """
     count = 100
@@ -268,7 +282,9 @@ def test_finalizer_that_publishes_stops_no_thread():
 
 
 def test_posted_work_runs_in_order_and_before_later_sections():
-    """A lock that another thread has takes work without waiting, and whoever has the lock next finds it done."""
+    """
+    A lock that another thread has takes work without waiting, and whoever has the lock next finds it done.
+    """
     lock, done, inside, leave = ReentrantLock(), [], threading.Event(), threading.Event()
 
     def hold():
@@ -305,7 +321,10 @@ def test_posted_work_of_many_threads_is_not_lost():
 
 
 def test_posted_work_that_raises_leaves_the_lock_free():
-    """Work is not to raise; where it does all the same, whoever came for the lock learns of it, and the next one gets it."""
+    """
+    Work is not to raise; where it does all the same, whoever came for the lock learns of it, and the next one
+    gets it.
+    """
     lock = ReentrantLock()
     with pytest.raises(ZeroDivisionError):
         lock.post(lambda: 1 / 0)
