@@ -1,4 +1,4 @@
-"""What every bus can do, and what it is told."""
+"""What every bus does, what it is told, and what it tells."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ __all__ = [
 ]
 
 REPORT_SECONDS = 2.0
-"""How often a process that has listeners says how it is."""
+"""How often a process that has listeners stores its report."""
 
 LEASE_SECONDS = 7.0
-"""How long that is believed: three reports may be late before a process counts as gone."""
+"""How long a report counts: three may be late before its process counts as gone."""
 
 MAX_STORED_EVENTS = 100_000
-"""The most that a shared bus keeps, unless one channel's history is to be longer: a process that starts reads all of it, in about a second."""
+"""
+The most that a shared bus keeps, unless the history of one channel is longer. A process that starts reads all
+of it, in about a second.
+"""
 
 Report = dict[str, Any]
 """What a process says of itself, JSON-able; see :meth:`SSEPush.stats`."""
@@ -43,7 +46,7 @@ class Retention(NamedTuple):
     seconds: float
     """How long."""
     max_bytes: int
-    """Bytes, with :data:`core.entry.ENTRY_OVERHEAD_BYTES` for each event."""
+    """Bytes, as :func:`stored_size` counts them."""
     max_events: int = MAX_STORED_EVENTS
     """Events."""
 
@@ -54,22 +57,29 @@ class Identity(NamedTuple):
     name: str
     """``app.name``."""
     routes: frozenset[str]
-    """Its routes, except static files and this package's own."""
+    """The routes of the app, except those of static files and of this package."""
 
 
 class BusOptions(NamedTuple):
     """What a bus is told when it is made."""
 
     retention: Retention
-    """How much to keep. A shared bus writes it beside its log when it begins to be followed, and publishers obey what is written there."""
+    """
+    How much to keep. A shared bus writes it beside its log when it begins to be followed, and publishers obey
+    what is written there.
+    """
     publish_timeout_seconds: float
     """When ``publish`` gives up."""
     max_event_bytes: int = 64 * 1024
-    """The largest event on the wire. A stored one that is larger was not published with this setting: it is left out, and told as a gap."""
+    """
+    The largest event on the wire. A stored event that is larger was not published with this setting: it is
+    left out, and clients are told of a gap.
+    """
     identity: Callable[[], Identity] | None = None
     """
-    Says which app uses the bus; ``None`` for a publisher without an app. Asked late and again: an app gets routes after it has
-    got this package. A bus that several apps may meet in without having said so refuses all but one of them.
+    Returns which app uses the bus; ``None`` for a publisher without an app. Called late and again, because an
+    app gets routes after it got this package. Where several apps may meet by accident, the bus refuses all
+    but one.
     """
 
 
@@ -77,24 +87,30 @@ class PublishResult(NamedTuple):
     """What publishing gave."""
 
     id: str
-    """The event's position, ``epoch-sequence``."""
+    """The position of the event, ``epoch-sequence``."""
     sequence: int
-    """The number in it."""
+    """The number in ``id``."""
     is_repeated: bool = False
-    """Whether an earlier event had the same idempotency key: this is its id, and nothing was stored now."""
+    """Whether an earlier event had the same idempotency key: ``id`` is its id, and nothing was stored now."""
 
 
 class Health(NamedTuple):
-    """How a bus is, as this process sees it."""
+    """How following a bus goes in this process."""
 
     state: str
-    """``"idle"`` (nobody listens here), ``"starting"`` (the tail is being read), ``"up"``, or ``"down"``."""
+    """
+    ``"idle"`` (nobody listens here), ``"starting"`` (what the bus keeps is being read), ``"up"``, or
+    ``"down"``.
+    """
     since: float
     """When that began, in seconds on the monotonic clock."""
     error: str | None = None
     """Why it is down."""
     is_refused: bool = False
-    """Whether it is down because this app may not use it, see :attr:`BusOptions.identity`: ``error`` is a whole sentence then."""
+    """
+    Whether it is down because this app may not use the bus, see :attr:`BusOptions.identity`. Then ``error``
+    is a whole sentence.
+    """
 
 
 class Snapshot(NamedTuple):
@@ -103,13 +119,13 @@ class Snapshot(NamedTuple):
     epoch: str
     """The life of its log; empty when it has none yet."""
     head: int
-    """The number it gave last."""
+    """The number that it gave last."""
     events: int
-    """How many it keeps."""
+    """How many events it keeps."""
     size_bytes: int
-    """What they count for."""
+    """What they count for; see :func:`stored_size`."""
     reports: list[Report]
-    """What each process that has listeners said last, younger than :data:`LEASE_SECONDS`."""
+    """The last report of each process that has listeners, younger than :data:`LEASE_SECONDS`."""
 
 
 def stored_size(channels: tuple[str, ...], block: bytes) -> int:
@@ -119,35 +135,35 @@ def stored_size(channels: tuple[str, ...], block: bytes) -> int:
 
 class Listener(Protocol):
     """
-    What a bus hands its entries to: one object per bus. (The hub is it.)
+    What a bus hands its entries to; the hub is one. A bus object has one listener.
 
-    The bus calls the first three methods one at a time, and in the order of the log. None of them raises. Where
-    the bus is shared they may wait a tenth of a second, to give streams a turn.
+    The bus calls ``log_begun``, ``entries_came`` and ``caught_up`` one at a time, in the order of the log.
+    None of them raises. Those of a shared bus may wait a tenth of a second, to give streams a turn.
     """
 
     def log_begun(self, epoch: str, position: int, entries: Sequence[Entry]) -> None:
         """
-        A log begins, before any of its entries is handed on.
+        A log begins. None of its entries was handed on before.
 
         Args:
-            epoch (str): Its life, ``[A-Za-z0-9._~]``, at most 40 characters.
+            epoch (str): Names this life of the log; ``[A-Za-z0-9._~]``, at most 40 characters.
             position (int): The number before the first of ``entries``.
             entries (Sequence[Entry]): All that the bus still keeps, in order.
         """
 
     def entries_came(self, entries: Sequence[Entry]) -> None:
         """
-        Later entries came.
+        Entries were added to the log.
 
         Args:
-            entries (Sequence[Entry]): One or more, in the order of their numbers. A number that is left out was
-                lost.
+            entries (Sequence[Entry]): One or more, in the order of their numbers. Where a number is left out,
+                an event was lost.
         """
 
     def caught_up(self) -> None:
         """
-        The bus is up: everything that was stored until now was handed on. Called at the start, and again after
-        each fault.
+        Everything that was stored until now was handed on. Called when following begins, and after each
+        fault.
         """
 
     def report(self) -> Report:
@@ -160,18 +176,21 @@ class Listener(Protocol):
 
 class Bus(Protocol):
     """
-    One order of events for everybody who listens.
+    Gives events their numbers, and brings them to every process in that order.
 
-    A bus object belongs to one process: it is made there on first use, and made anew after a fork. Making one opens nothing. All
-    methods are thread-safe, and wait as gevent wants it where the standard library is patched.
+    A bus object belongs to one process: it is made there on first use, and made anew after a fork. Making one
+    opens nothing. All methods are thread-safe; where gevent has patched the standard library, they let other
+    greenlets run while they wait.
 
-    To bring a bus of your own, implement this and give ``SSE_PUSH_BUS_URL`` (or :class:`Publisher`) a function that takes
-    :class:`BusOptions` and returns it. The rules that all the package rests on:
+    To bring a bus of your own, implement this and give ``SSE_PUSH_BUS_URL`` (or :class:`Publisher`) a
+    function that takes :class:`BusOptions` and returns it. All of the package rests on these rules:
 
-    - Numbers begin at 1 in each epoch and have no holes; their order is the order in which events are handed on, in every process.
-    - An epoch names one life of the numbers, and no number is ever given twice in it. A store that may have lost
+    - Numbers begin at 1 in each epoch and have no holes. Their order is the order in which events are handed
+      on, in every process.
+    - An epoch names one life of the log, and no number is given twice in it. A store that may have lost
       events that it had accepted begins a new epoch.
-    - What cannot be proved to be complete shows as a hole in the numbers, or as a new epoch: both are told to clients.
+    - What cannot be proved to be complete shows as a hole in the numbers or as a new epoch. Clients are told
+      of both.
     """
 
     name: str
@@ -187,10 +206,12 @@ class Bus(Protocol):
         Args:
             channels (tuple[str, ...]): Checked names, each once.
             block (bytes): The encoded event without its ``id:`` line, blank line included.
-            key (str | None): An idempotency key. When an event that is still kept had the same, its id is returned and nothing is stored.
+            key (str | None): An idempotency key. When an event that is still kept had the same one, its id is
+                returned and nothing is stored.
 
         Raises:
-            BusUnavailable: It was not stored, or the message says that this is unknown. Within ``publish_timeout_seconds``.
+            BusUnavailable: The event was not stored, or the message says that this is not known. Raised
+                within ``publish_timeout_seconds``.
             ConfigurationError: The log belongs to another app; nothing was stored.
         """
 
@@ -198,27 +219,31 @@ class Bus(Protocol):
         """
         Begin to follow, from a greenlet or thread of the bus. Returns at once; once more is harmless.
 
-        After any fault it goes on where it was. It ends by itself when nobody has wanted it for a while, and can be started again.
+        After any fault the bus reads on from its place. It stops by itself when nobody has listened for a
+        while, and can be started again.
 
         Args:
-            listener (Listener): Who gets the entries: the same object each time.
+            listener (Listener): Gets the entries. The same object each time.
         """
 
     def close(self) -> None:
-        """Stop to follow, and let go of everything. Once more is harmless; a later call of another method opens it anew."""
+        """
+        Stop following, and let go of everything. Once more is harmless; a later call of another method opens
+        the bus anew.
+        """
 
     def health(self) -> Health:
-        """Return how it is. Never waits."""
+        """Return how following goes. Never waits."""
 
     def inspect(self) -> Snapshot:
         """
         Return what there is in all processes.
 
         Raises:
-            BusUnavailable: It cannot be reached.
+            BusUnavailable: The bus cannot be reached.
             ConfigurationError: The log belongs to another app.
         """
 
 
 BusFactory = Callable[[BusOptions], Bus]
-"""What makes a bus in the process that uses it."""
+"""Makes a bus in the process that uses it."""

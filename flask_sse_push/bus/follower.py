@@ -1,4 +1,4 @@
-"""How the entries of a shared bus come into a process: one greenlet or thread reads them, and goes on after any fault."""
+"""How the entries of a shared bus come into a process: one greenlet or thread reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
 from ..core.entry import Entry
 from ..core.values import printable
@@ -18,76 +17,21 @@ from ..platform.backoff import backoff
 from ..platform.locks import ReentrantLock
 from ..platform.threads import THREADS
 from ..platform.waiting import Wakeup
-from .base import REPORT_SECONDS, Health, Listener, Report
+from .base import REPORT_SECONDS, Health, Listener
+from .reader import MAX_READ_SECONDS, LogChanged, Reader
 
-__all__ = ["LINGER_SECONDS", "MAX_READ_SECONDS", "FollowedBus", "LogChanged", "Reader", "Tail"]
+__all__ = ["LINGER_SECONDS", "FollowedBus"]
 
 LINGER_SECONDS = 30.0
-"""How long it goes on when nobody listens: a page that is left for the next one closes its stream and opens another."""
+"""
+How long a bus is followed when nobody listens: who goes to the next page closes a stream and opens another.
+"""
 
-MAX_READ_SECONDS = 1.0
-"""The longest that one read waits: so often it looks whether it is to stop, and whether the log is still the same."""
-
-# Where publishing works and following does not, each publish ends a pause.
+# Each publish ends the pause before the next try, also where publishing works and following does not.
 _SHORTEST_RETRY_SECONDS = 0.5
 _LOOK_SECONDS = 0.005
 
 logger = logging.getLogger("flask_sse_push")
-
-
-class Tail(NamedTuple):
-    """All that a bus keeps, when a process begins to follow it."""
-
-    epoch: str
-    """The life of the log."""
-    position: int
-    """The number before the first entry."""
-    entries: list[Entry]
-    """Everything after it, in order."""
-
-
-class LogChanged(Exception):
-    """The log that was followed is gone, and another is in its place. Raised by :meth:`Reader.read`."""
-
-
-class Reader(Protocol):
-    """
-    One connection to the store.
-
-    Its methods raise the faults of its bus (:attr:`FollowedBus.faults`) when the store cannot be used. It is
-    closed then, and another one is opened.
-    """
-
-    def epoch(self) -> str:
-        """Return the life of the log that is there now, after beginning one where there was none."""
-
-    def tail(self) -> Tail:
-        """Return everything that is kept."""
-
-    def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
-        """
-        Return some entries behind a position, in order.
-
-        Args:
-            epoch (str): The life of the log that is followed.
-            position (int): The number of the last entry that was read.
-            seconds (float): How long to wait when there is none, up to :data:`MAX_READ_SECONDS`; 0 not at all.
-
-        Raises:
-            LogChanged: The log there is another one.
-        """
-
-    def wake(self) -> None:
-        """Let a read that waits return soon. From any thread; never raises."""
-
-    def report(self, report: Report) -> None:
-        """Store what this process says of itself for :data:`base.LEASE_SECONDS`."""
-
-    def withdraw(self) -> None:
-        """Take the report back: this process stops to follow."""
-
-    def close(self) -> None:
-        """Let go of everything. Never raises."""
 
 
 class _Run:
@@ -101,7 +45,7 @@ class _Run:
         self._pid = os.getpid()
 
     def stop(self) -> None:
-        """Ask it to end, and wait a moment for that: by then its report is taken back."""
+        """Ask the follower to end, and wait a moment for that, so that its report is removed by then."""
         if self._pid != os.getpid():
             return  # a forked child inherits its parent's atexit functions, and not the thread
         self.is_stopping = True
@@ -117,10 +61,10 @@ class _Run:
 
 class FollowedBus(ABC):
     """
-    The half of a shared bus that follows its store. Thread-safe.
+    The half of a shared bus that follows its store: the base of each one. Thread-safe.
 
-    It reads on from its place after whatever happened, and logs once when the store goes and once when it is
-    back.
+    After any fault it opens another reader and reads on from its position. It logs once when the store goes
+    away, and once when it is back.
 
     Args:
         address (str): Where the store is, for people, without passwords.
@@ -129,7 +73,7 @@ class FollowedBus(ABC):
     name: str
     shared = True
     faults: tuple[type[Exception], ...]
-    """What is raised when the store cannot be used."""
+    """What a reader raises when the store cannot be used."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -168,7 +112,8 @@ class FollowedBus(ABC):
             self._health = Health("starting", time.monotonic())
         atexit.register(run.stop)
         try:
-            # A thread is a greenlet where gevent has patched; where it has not, a read would stop a loop that it ran in.
+            # A real thread where gevent has not patched threading: a read in a greenlet would stop the whole
+            # loop there.
             THREADS.spawn(lambda: self._follow_to_the_end(run, listener), "flask_sse_push.follower")
         except RuntimeError:
             self._end(run)
@@ -181,7 +126,7 @@ class FollowedBus(ABC):
             run.stop()
 
     def _retry_soon(self) -> None:
-        """End the pause between two tries: the store was away, and has just taken an event. From any thread."""
+        """End the pause between two tries. From any thread."""
         run = self._run_now
         wakeup = run.wakeup if run is not None else None
         if wakeup is not None:
@@ -192,7 +137,7 @@ class FollowedBus(ABC):
         run.wakeup = wakeup = current_backend().wakeup()
         try:
             while run.before is not None and not run.before.has_ended:
-                wakeup.wait(_LOOK_SECONDS)  # it was stopped and still reads: two would bring everything twice
+                wakeup.wait(_LOOK_SECONDS)  # it still reads: two readers would bring everything twice
             run.before = None
             while not self._is_over(run, listener):
                 tried_at = time.monotonic()
@@ -218,9 +163,9 @@ class FollowedBus(ABC):
             self._end(run)
 
     def _is_over(self, run: _Run, listener: Listener) -> bool:
-        """Say whether this run is to end: it was asked to, or nobody has listened for long."""
+        """Say whether this run is to end: it was asked to, or nobody has listened for a while."""
         if self._run_now is not run:
-            return True  # also where listeners came since: they have another run
+            return True  # listeners that came since have another run
         if not run.is_stopping:
             if listener.is_wanted:
                 self._idle_since = None
@@ -228,7 +173,8 @@ class FollowedBus(ABC):
             if self._idle_since is None:
                 self._idle_since = time.monotonic()
         with self._lock:
-            # Decided under the lock: who starts it a moment later gets a new run, and not one that is about to end.
+            # Under the lock, so that a start() a moment later makes a new run, and does not count on this
+            # one.
             idle_since = self._idle_since
             if not run.is_stopping and (
                 idle_since is None or time.monotonic() - idle_since <= LINGER_SECONDS
@@ -249,7 +195,7 @@ class FollowedBus(ABC):
             self._health = Health("idle", time.monotonic())
 
     def _follow(self, run: _Run, listener: Listener, reader: Reader) -> None:
-        """Read until it is to stop. Raises a fault when there is one."""
+        """Read until the run is over, or raise a fault."""
         if reader.epoch() == self._epoch:
             self._catch_up(listener, reader)
         else:
@@ -272,8 +218,8 @@ class FollowedBus(ABC):
         try:
             reader.withdraw()
         except self.faults as error:
-            # It runs out by itself. How the bus is, only a run says that goes on: another may have begun by now.
-            logger.debug("A report could not be taken back: %s", error)
+            # It expires by itself. The health of the bus stays: another run may have begun.
+            logger.debug("A report could not be removed: %s", error)
 
     def _catch_up(self, listener: Listener, reader: Reader) -> None:
         try:
@@ -289,7 +235,7 @@ class FollowedBus(ABC):
         self._position = tail.entries[-1].sequence if tail.entries else tail.position
 
     def _hand_on(self, listener: Listener, entries: Sequence[Entry]) -> None:
-        # The place first: were it the other way round, a fault between the two would bring the entries twice.
+        # The position first: else an exception of the listener would bring these entries twice.
         self._position = entries[-1].sequence
         listener.entries_came(entries)
 
@@ -304,7 +250,7 @@ class FollowedBus(ABC):
             )
 
     def _set_down(self, error: Exception) -> bool:
-        """Say it once. True when it was up until now."""
+        """Log that the store is away, once. Return whether it was up until now."""
         was = self._health
         text = printable(f"{type(error).__name__}: {error}")  # the store may be anybody's
         self._health = Health("down", was.since if was.state == "down" else time.monotonic(), text)
@@ -318,7 +264,7 @@ class FollowedBus(ABC):
         return was.state == "up"
 
     def _set_refused(self, error: ConfigurationError) -> None:
-        """Say it once, and louder: it does not pass by itself."""
+        """Log that this app may not use the bus, once; as an error, because it does not pass by itself."""
         was = self._health
         self._health = Health(
             "down", was.since if was.state == "down" else time.monotonic(), str(error), is_refused=True

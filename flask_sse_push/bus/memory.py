@@ -1,4 +1,4 @@
-"""The bus of a lone process: a counter, a lock that keeps its order, and a signal."""
+"""The bus of a lone process: a counter, and a signal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import secrets
 import time
 from collections import OrderedDict, deque
-from functools import partial
 from heapq import heappop, heappush
 
 from blinker import Signal
@@ -23,9 +22,9 @@ logger = logging.getLogger("flask_sse_push")
 
 class MemoryBus:
     """
-    Events live in this process and end with it. Thread-safe, and safe in finalizers and signal handlers.
+    Keeps events in this process alone. Thread-safe, and safe in finalizers and signal handlers.
 
-    The listener holds the only copy of the log, so it listens from the start and not with the first stream.
+    The listener holds the only copy of the log, so it listens from the start, not from the first stream on.
 
     Args:
         options (BusOptions): Idempotency keys are kept as long as events, and as many as events at most.
@@ -37,11 +36,10 @@ class MemoryBus:
     def __init__(self, options: BusOptions) -> None:
         self.entry_numbered = Signal("an entry was numbered")
         """
-        Sent by the bus for each entry, in the order of the numbers, with ``entry`` (:class:`core.log.Entry`): to
-        whoever wants to watch. Connect before the bus is used.
+        Sent by the bus for each entry, with ``entry`` (:class:`core.log.Entry`), in the order of the numbers.
 
-        Receivers are called one after the other, by a thread or greenlet that publishes. One that waits delays
-        publishers and no stream; what one raises is logged.
+        Observers connect before the bus is used. They are called one at a time, in a thread or greenlet that
+        publishes. An observer that waits delays publishers, and no stream; its exceptions are logged.
         """
         self._epoch = secrets.token_hex(6)
         self._head = 0
@@ -58,9 +56,10 @@ class MemoryBus:
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """Number an event and hand it on; see :meth:`Bus.publish`. Never fails."""
         try:
-            result = self._lock.run(partial(self._publish, channels, block, key))
+            result = self._lock.run(self._publish, channels, block, key)
         except Busy:
-            # A finalizer or a signal handler publishes in the middle of a publish, which hands this one on too.
+            # A finalizer or a signal handler publishes in the middle of a publish, which hands on both
+            # events.
             result = self._publish(channels, block, key, is_within=True)
             self._lock.post(self._hand_on_unsent)
         if self._unobserved:
@@ -69,7 +68,7 @@ class MemoryBus:
 
     def start(self, listener: Listener) -> None:
         """Say where the log begins; see :meth:`Bus.start`."""
-        self._lock.run(partial(self._start, listener))
+        self._lock.run(self._start, listener)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -107,14 +106,13 @@ class MemoryBus:
         if key is not None:
             self._keys[key] = (result, now)
         entry = Entry(number, channels, f"id: {id}\n".encode() + block, now)
-        if is_within:
-            heappush(self._unsent, (number, entry))
-        elif self._unsent:
-            # One that came within this one may have a lower number.
-            heappush(self._unsent, (number, entry))
-            self._hand_on_unsent()
-        else:
+        if not is_within and not self._unsent:
             self._hand_on(entry)
+        else:
+            heappush(self._unsent, (number, entry))
+            if not is_within:
+                # An event that was published within this publish may have a lower number.
+                self._hand_on_unsent()
         return result
 
     def _hand_on_unsent(self) -> None:

@@ -1,10 +1,10 @@
 """
 The folder of one server, private to its user, in which its workers share events when nobody named a bus.
 
-The folder lives as long as gunicorn's master. A worker that takes the place of one that was reloaded, recycled
-or killed finds the events there. The last worker of a server that stops removes the folder; what a killed
-server left, the next server removes. Where somebody removes the folder of a running server, the history is
-lost, and the next worker that publishes or reads makes the folder again.
+The folder lives as long as gunicorn's master. A worker that takes the place of one that was reloaded,
+recycled or killed finds the events there. The last worker of a server that stops removes the folder; what a
+killed server left, the next server removes. Where somebody removes the folder of a running server, the
+history is lost, and the next worker that publishes or reads makes the folder again.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class PrivateFolder:
         self._master, self._sockets = worker.ppid, listening_sockets(worker)
         parent = Path(worker.cfg.worker_tmp_dir or _temporary_folder()).absolute()
         self._prefix = f"{_PREFIX}-{os.geteuid()}-{_namespace()}"
-        # Workers are forks of one master and inherit the secret by which Python hashes text. So all of them come
-        # to the same number, and nobody else does.
+        # Workers are forks of one master and inherit the secret by which Python hashes text. So all of them
+        # come to the same number, and nobody else does.
         secret = hash("flask_sse_push: the private folder of this server") & 0xFFFFFFFF
         self._path = parent / f"{self._prefix}-{self._master}-{_started_at(self._master)}-{secret:08x}"
         self.presence = self._path / str(os.getpid())
@@ -143,8 +143,8 @@ class PrivateFolder:
 
     def _hold(self) -> None:
         """
-        Lock the folder as long as this process lives. systemd-tmpfiles, which removes what was not used for ten
-        days, then leaves it alone.
+        Lock the folder as long as this process lives. systemd-tmpfiles, which removes what was not used for
+        ten days, then leaves it alone.
 
         Other workers may hold the lock too: it is shared, and nobody waits for it.
         """
@@ -171,12 +171,14 @@ class PrivateFolder:
             shutil.rmtree(self._path, ignore_errors=True)
 
     def _goes_on(self) -> bool:
-        """Say whether the server goes on: a master that stops closes its sockets before it stops its workers."""
+        """
+        Say whether the server goes on: a master that stops closes its sockets before it stops its workers.
+        """
         try:
             os.scandir(f"/proc/{self._master}/fd").close()
         except PermissionError:
-            # The master is another user's, often root's: nobody but its workers listens then. A worker that was
-            # stopped by SIGQUIT still does, and leaves the folder to the next server.
+            # The master is another user's, often root's: nobody but its workers listens then. A worker that
+            # was stopped by SIGQUIT still does, and leaves the folder to the next server.
             return _are_listened_on(self._sockets)
         except OSError:
             pass  # the master is gone, or this is not Linux: master_listens() knows both

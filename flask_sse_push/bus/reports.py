@@ -1,4 +1,4 @@
-"""What processes say of themselves, and what that makes together."""
+"""What processes say of themselves, and the sum of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from .base import Report, Snapshot
 __all__ = ["MAX_REPORTED_CHANNELS", "Reporter", "summarize"]
 
 MAX_REPORTED_CHANNELS = 1_000
-"""A report names the channels with the most listeners, and counts the others: it is written every two seconds."""
+"""
+A report names so many channels, those with the most listeners, and counts the others: it is written every two
+seconds.
+"""
 
 
 class Reporter:
@@ -49,10 +52,10 @@ class Reporter:
         """
         now = time.monotonic()
         end = positions.parse(last_event_id or "")
-        # In one step: the bus of a lone process is asked by any thread.
+        # In one step: any thread may ask the bus of a lone process.
         (before, at), self._last = self._last, (end, now)
         if now > at:
-            # The numbers of another log begin anew: between it and the one before there is nothing to count.
+            # The numbers of another log begin anew: between the two logs there is nothing to count.
             came = (
                 end.sequence - before.sequence
                 if before is not None and end is not None and end.epoch == before.epoch
@@ -83,7 +86,8 @@ def summarize(bus: str, snapshot: Snapshot) -> dict[str, Any]:
         bus (str): Its name.
         snapshot (Snapshot): What it says now.
     """
-    # One whose connection broke reports under a new lease, before the old one has run out: the later of its reports counts.
+    # A process whose connection broke reports under a new lease before the old one has ended: its later
+    # report counts.
     said_last = {
         report.get("process"): report
         for report in sorted(snapshot.reports, key=lambda report: report.get("uptime_seconds", 0.0))
@@ -98,7 +102,7 @@ def summarize(bus: str, snapshot: Snapshot) -> dict[str, Any]:
         "last_event_id": f"{snapshot.epoch}-{snapshot.head}" if snapshot.epoch else None,
         "history": {"events": snapshot.events, "bytes": snapshot.size_bytes},
         "streams": sum(report.get("streams", 0) for report in processes),
-        # Every process sees all events of the bus, whoever published them: the one that looked last knows best.
+        # Every process sees all events of the bus, whoever published them: the highest rate is the latest.
         "events_per_second": max((report.get("events_per_second", 0.0) for report in processes), default=0.0),
         "lag": max((report["lag"] for report in processes if report["lag"] is not None), default=0),
         "channels": dict(sorted(listeners.items())),
@@ -108,6 +112,9 @@ def summarize(bus: str, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _lag(snapshot: Snapshot, last_event_id: str | None) -> int | None:
-    """How many events a process has not got yet, when it said so; ``None`` when it follows another log or none."""
+    """
+    Return by how many events a process was behind at its report; ``None`` when it follows another log or
+    none.
+    """
     id = positions.parse(last_event_id or "")
     return max(0, snapshot.head - id.sequence) if id is not None and id.epoch == snapshot.epoch else None

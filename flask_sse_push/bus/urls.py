@@ -20,8 +20,9 @@ def open_bus(url: str | BusFactory, options: BusOptions) -> Bus:
     Return the bus that a URL names. Opens nothing yet.
 
     Args:
-        url (str | BusFactory): ``"memory://"``, ``"sqlite:///events.db"`` (four slashes for a path from the root), ``"redis://host:6379/0"``
-            and its kin (:mod:`flask_sse_push.bus.redis`), or a function that makes a bus.
+        url (str | BusFactory): ``"memory://"``, ``"sqlite:///events.db"`` (four slashes for a path from the
+            root), ``"redis://host:6379/0"`` or another scheme of :mod:`flask_sse_push.bus.redis`, or a
+            function that makes a bus.
         options (BusOptions): What the bus is told.
 
     Raises:
@@ -41,7 +42,8 @@ def open_bus(url: str | BusFactory, options: BusOptions) -> Bus:
 
         return RedisBus(url, options)
     raise ConfigurationError(
-        f'SSE_PUSH_BUS_URL must be "auto", or begin with memory://, sqlite://, redis://, rediss:// or unix://, got {_hidden(url)!r}. Leave it out for "auto".'
+        'SSE_PUSH_BUS_URL must be "auto", or begin with memory://, sqlite://, redis://, rediss:// or '
+        f'unix://, got {_hidden(url)!r}. Leave it out for "auto".'
     )
 
 
@@ -51,12 +53,13 @@ def _database_path(url: str) -> str:
     if parts.netloc or not path or parts.query or parts.fragment or path.endswith("/") or "\0" in path:
         raise ConfigurationError(
             f'SSE_PUSH_BUS_URL must name a file and nothing else behind "sqlite:///", got {url!r}. '
-            'Set it to something like "sqlite:////var/lib/shop/events.db" (four slashes: from the root) or "sqlite:///events.db" (from the working directory).'
+            'Set it to something like "sqlite:////var/lib/shop/events.db" (four slashes: from the root) '
+            'or "sqlite:///events.db" (from the working directory).'
         )
     return path
 
 
 def _hidden(url: str) -> str:
-    """Without what may be a password."""
+    """Return a URL without what may be a password."""
     scheme, found, rest = url.partition("://")
     return f"{scheme}://...@{rest.rpartition('@')[2]}" if found and "@" in rest else url

@@ -60,7 +60,7 @@ class ReentrantLock:
         # Kept, because looking a method up costs a tenth of a section.
         self._acquire, self._release = lock.acquire, lock.release
         self._is_owned = lock._is_owned  # noqa: SLF001  # as threading.Condition does
-        self._posted: deque[Callable[[], object]] = deque()
+        self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         # The frame that runs a section. Kept in no local variable of that frame: it would refer to itself.
         self._holder: FrameType | None = None
 
@@ -92,12 +92,13 @@ class ReentrantLock:
         if self._posted:
             self._run_posted()
 
-    def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
+    def run(self, work: Callable[..., T], *arguments: Any, seconds: float | None = None) -> T:
         """
         Run a section and return what it returns.
 
         Args:
             work (Callable): The section.
+            *arguments (Any): What the section is given.
             seconds (float | None): How long to wait for another thread at most; ``None`` without end.
 
         Raises:
@@ -114,22 +115,23 @@ class ReentrantLock:
             self._undo()
             raise
         try:
-            return work()
+            return work(*arguments)
         finally:
             self._holder = None
             self._release()
             if self._posted:
                 self._run_posted()
 
-    def post(self, work: Callable[[], object]) -> None:
+    def post(self, work: Callable[..., object], *arguments: Any) -> None:
         """
         Run a section now, or let the section that runs do so at its end. Never waits.
 
         Args:
             work (Callable): The section; it does not raise by itself. Sections are run in the order in which
                 they are posted, each once. One that an exception of a signal handler ends is not run again.
+            *arguments (Any): What the section is given.
         """
-        self._posted.append(work)
+        self._posted.append((work, arguments))
         self._run_posted()
 
     def _run_posted(self) -> None:
@@ -156,7 +158,8 @@ class ReentrantLock:
     def _run_all(self) -> None:
         posted = self._posted
         while posted:
-            posted.popleft()()
+            work, arguments = posted.popleft()
+            work(*arguments)
 
     def _wait_for_greenlets(self, frame: FrameType) -> None:
         """Return when no other greenlet of this thread, which holds the lock, runs a section."""

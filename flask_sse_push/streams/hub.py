@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from ..bus.base import Bus, Report
@@ -81,7 +80,7 @@ class Hub:
         log = Log(epoch, length=length, seconds=seconds, max_bytes=max_bytes, head=position)
         for entry in entries:  # in no lock: there may be many, and nobody knows of this log yet
             log.append(entry)
-        self._lock.post(partial(self._replace, log))
+        self._lock.post(self._replace, log)
 
     def entries_came(self, entries: Sequence[Entry]) -> None:
         """Add entries to the log; called by the bus, in their order."""
@@ -92,7 +91,7 @@ class Hub:
             else:
                 # The bus of this process is in the middle of a publish(), which a finalizer may have called,
                 # and from which a signal handler may raise.
-                self._lock.post(partial(self._append, entry))
+                self._lock.post(self._append, entry)
             if self._bus.shared and self.fanout.is_urgent:
                 # The bus brings what was published elsewhere, perhaps faster than a publisher here is allowed
                 # to.

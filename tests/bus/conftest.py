@@ -2,9 +2,10 @@
 
 import pytest
 
-from flask_sse_push.bus import open_bus
+from flask_sse_push.bus import BusOptions, Retention, open_bus
 from tests.bus.redis_server import OPTIONS, Proxy, RedisServer
 from tests.needs import needs
+from tests.support import FACTOR
 
 
 @pytest.fixture
@@ -34,5 +35,28 @@ def open_redis(request):
         return bus
 
     yield open_redis
+    for bus in opened:
+        bus.close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where the database of this test is."""
+    return tmp_path / "events.db"
+
+
+@pytest.fixture
+def make(path):
+    """Return buses on that database or another one, each as a process has it."""
+    from flask_sse_push.bus.sqlite import SqliteBus  # not on every machine
+
+    opened = []
+
+    def make(where=None, timeout=5 * FACTOR, retention=Retention(300, 1 << 24), max_event_bytes=64 * 1024):
+        bus = SqliteBus(str(where or path), BusOptions(retention, timeout, max_event_bytes))
+        opened.append(bus)
+        return bus
+
+    yield make
     for bus in opened:
         bus.close()

@@ -11,7 +11,7 @@ import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
-from flask_sse_push.bus.follower import LogChanged
+from flask_sse_push.bus.reader import LogChanged
 from flask_sse_push.bus.reports import summarize
 from flask_sse_push.core.decoder import Decoder
 from flask_sse_push.core.messages import check_stored

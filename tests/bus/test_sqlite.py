@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from flask_sse_push import BusUnavailable
-from flask_sse_push.bus import BusOptions, Retention
-from flask_sse_push.bus.sqlite import SqliteBus
 from flask_sse_push.bus.sqlite.doorbell import doorbell_folder
 from flask_sse_push.core.positions import parse
 from tests.bus.test_contract import Follower, block
@@ -23,26 +21,6 @@ from tests.needs import needs
 from tests.support import FACTOR, MS, alarms, eventually
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-def make(path):
-    """Return buses on one file, each as a process has it."""
-    opened = []
-
-    def make(timeout=5 * FACTOR, where=None, retention=Retention(300, 1 << 24)):
-        bus = SqliteBus(str(where or path), BusOptions(retention, timeout))
-        opened.append(bus)
-        return bus
-
-    yield make
-    for bus in opened:
-        bus.close()
 
 
 def run(code, *arguments, **options):

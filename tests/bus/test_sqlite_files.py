@@ -29,25 +29,6 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-def make(path):
-    opened = []
-
-    def make(where=None):
-        bus = SqliteBus(str(where or path), BusOptions(Retention(300, 1 << 24), 0.5 * FACTOR))
-        opened.append(bus)
-        return bus
-
-    yield make
-    for bus in opened:
-        bus.close()
-
-
-@pytest.fixture
 def common():
     """A folder like /tmp: everybody may write, and nobody may take what another has put there."""
     needs(root=True)

@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 import time
+from functools import partial
 
 import pytest
 
@@ -13,28 +14,15 @@ from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
 from flask_sse_push.core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from tests.bus.test_contract import Follower, block
-from tests.support import FACTOR, MS, eventually
+from tests.support import MS, eventually
 
 MAX_EVENT_BYTES = 4096
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-def make(path):
-    opened = []
-
-    def make(retention=Retention(300, 1 << 24), timeout=5 * FACTOR):
-        bus = SqliteBus(str(path), BusOptions(retention, timeout, MAX_EVENT_BYTES))
-        opened.append(bus)
-        return bus
-
-    yield make
-    for bus in opened:
-        bus.close()
+def make(make):
+    """Return buses with a limit that a test can exceed."""
+    return partial(make, max_event_bytes=MAX_EVENT_BYTES)
 
 
 def publish(bus, text="x", key=None):
@@ -190,7 +178,7 @@ def test_entry_at_a_number_that_was_not_given_is_never_handed_on(make, path, seq
 @pytest.mark.parametrize("size", ["large", -(1 << 62), 1 << 62, b"\xff", 1.5e300])
 def test_size_that_is_none_does_not_stop_the_trimming(make, path, size):
     """What counts for nonsense is removed in its turn, and what is counted is right again behind it."""
-    bus = make(Retention(300, 1 << 24, 10))
+    bus = make(retention=Retention(300, 1 << 24, 10))
     Follower(bus).up()
     for number in range(10):
         publish(bus, number)

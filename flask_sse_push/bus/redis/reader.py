@@ -18,7 +18,7 @@ from ...core.messages import check_stored
 from ...platform.backends import current_backend
 from ...platform.fork import keep_from_children
 from ..base import BusOptions, Report
-from ..follower import MAX_READ_SECONDS, LogChanged, Tail
+from ..reader import MAX_READ_SECONDS, LogChanged, Tail
 from . import answers
 from .connection import Connection
 from .faults import FAULTS, is_refusal

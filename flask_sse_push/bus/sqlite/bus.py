@@ -1,8 +1,9 @@
 """
 The bus of all processes of a machine: a table as the log, and a doorbell for each process that listens.
 
-Numbers are given under SQLite's write lock, so their order is the order of the commits, and a number that is seen was stored. All times
-in the file are of the machine's monotonic clock, which its processes share: a wall clock that jumps does nothing.
+Numbers are given under SQLite's write lock, so their order is the order of the commits, and a number that
+anybody sees was stored. All times in the file are of the machine's monotonic clock, which all processes
+share, so a wall clock that jumps does no harm.
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ from .write_lock import PATIENCE_SECONDS, WriteLock, is_busy
 __all__ = ["SqliteBus"]
 
 MAX_PATH_BYTES = 504
-"""SQLite opens no longer path, and says only that it is unable to."""
+"""SQLite opens no longer path, and does not say why."""
 
 
 class SqliteBus(FollowedBus):
     """
-    Events live in a file, and reach every process of the machine that opens it. Thread-safe.
+    Keeps events in a file, and brings them to every process of the machine that opens it. Thread-safe.
 
-    Publishing from within publishing on the same thread (a finalizer, a signal handler) is refused at once: its own transaction is in the way.
+    A publish in the middle of another one of the same thread (by a finalizer or a signal handler) is refused
+    at once: it would wait for the transaction that it interrupted.
 
     Args:
-        path (str): The file; made when it is missing, in a folder that is there. Nobody else's database.
-        options (BusOptions): See there.
+        path (str): The file. It is made when it is missing, in a folder that is there.
+        options (BusOptions): What the bus is told.
         volatile (bool): Whether the file ends with the server: then nothing is forced to the disk.
-        make_folder (Callable | None): Called each time before the file is opened: makes its folder where
+        make_folder (Callable | None): Called each time before the file is opened, to make its folder where
             somebody has removed it.
 
     Raises:
@@ -61,8 +63,9 @@ class SqliteBus(FollowedBus):
         self._path = Path(path).absolute()
         if (size := len(os.fsencode(self._path))) > MAX_PATH_BYTES:
             raise ConfigurationError(
-                f"The path of a SQLite bus must have at most {MAX_PATH_BYTES} bytes, got {size}: {str(self._path)!r}. "
-                'Name a shorter one in SSE_PUSH_BUS_URL; with "auto" give gunicorn a shorter --worker-tmp-dir.'
+                f"The path of a SQLite bus must have at most {MAX_PATH_BYTES} bytes, got {size}: "
+                f"{str(self._path)!r}. Name a shorter one in SSE_PUSH_BUS_URL; "
+                'with "auto" give gunicorn a shorter --worker-tmp-dir.'
             )
         super().__init__(str(self._path))
         self._options = options
@@ -77,9 +80,9 @@ class SqliteBus(FollowedBus):
         """
         Number an event, store it and wake the others; see :meth:`Bus.publish`.
 
-        The time-out bounds how long it waits for other writers. What no process can bound comes on top: its
-        own write to the disk, which waits for the disk once in about a thousand events, and the time until
-        the system or gevent's loop runs it again.
+        The time-out bounds the wait for other writers. What no process can bound comes on top: the write to
+        the disk, which once in about a thousand events waits for the disk, and the time until the system or
+        gevent's loop runs the caller again.
         """
         seconds = self._options.publish_timeout_seconds
         try:
@@ -88,8 +91,8 @@ class SqliteBus(FollowedBus):
             if not is_busy(error):
                 raise BusUnavailable(f"The event was not stored: {_say(self._path, error)}") from error
             raise BusUnavailable(
-                f"The event was not stored: {str(self._path)!r} was locked by another process or thread for {seconds:g} s. "
-                "Find out which holds a transaction open or waits for the disk, "
+                f"The event was not stored: {str(self._path)!r} was locked by another process or thread for "
+                f"{seconds:g} s. Find out which holds a transaction open or waits for the disk, "
                 "or raise SSE_PUSH_PUBLISH_TIMEOUT_SECONDS."
             ) from error
         if self._health.state == "down":
@@ -104,7 +107,8 @@ class SqliteBus(FollowedBus):
             result = self._database.append(channels, block, key)
         except BaseException as error:
             if not is_busy(error):
-                # Closed on the spot also behind an interruption: a transaction that waits for the collector locks every process out.
+                # At once, also when a signal handler has raised: a transaction that stays open until the
+                # garbage collector comes locks out every process.
                 self._close_database()
             raise
         if not result.is_repeated:
@@ -114,7 +118,8 @@ class SqliteBus(FollowedBus):
     def close(self) -> None:
         """Stop to follow and close the file; see :meth:`Bus.close`."""
         self._stop_following()
-        # Called in the middle of publish(), or while another thread stands still in there, it leaves the connection to the end of the process.
+        # In the middle of a publish, or while another thread is stuck in one, the connection stays open until
+        # the process ends.
         with suppress(BusUnavailable, sqlite3.Error):
             self._write_lock.run(PATIENCE_SECONDS, self._let_go)
 

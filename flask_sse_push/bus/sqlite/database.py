@@ -1,4 +1,4 @@
-"""One connection to the database, and what is written by it, each in one transaction."""
+"""One connection to the database, and what is read and written by it, each in one transaction."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .rows import CLOCK_TOLERANCE_SECONDS, is_time
 __all__ = ["MAX_TRIMMED", "Database"]
 
 MAX_TRIMMED = 8
-"""How many old events one publish removes at most: more than it adds, and never a long wait."""
+"""The most old events that one publish removes: more than it adds, and not so many that it takes long."""
 
 _LOG = "SELECT epoch, history_seconds, history_bytes, history_events, head, events, bytes FROM log LIMIT 1"
 
-# SQLite's integers end at twice that, and nothing that is added to one of these reaches it.
+# SQLite's integers end at twice that: nothing that is added to such a number reaches the end.
 _MAX_NUMBER = 1 << 62
 
 # SQLite quotes what it cannot parse, and the standard library fails where that is no UTF-8.
 _DAMAGED_SCHEMA = "malformed: its schema is damaged"
 
-_AGE_LOOK_SECONDS = 1.0  # how often a publish looks for what is too old
+_AGE_LOOK_SECONDS = 1.0  # how often a publish looks for events that are too old
 
 
 class _Transaction:
@@ -38,8 +38,8 @@ class _Transaction:
     Commits at the end of a ``with`` block, or undoes all of it.
 
     Args:
-        connection (sqlite3.Connection): Of which it is, one at a time and again and again.
-        kind (str): SQLite's: ``"IMMEDIATE"`` writes, ``"DEFERRED"`` reads.
+        connection (sqlite3.Connection): What the transactions run on, one after the other.
+        kind (str): ``"IMMEDIATE"`` to write, ``"DEFERRED"`` to read.
     """
 
     __slots__ = ("_begin", "_connection")
@@ -69,17 +69,17 @@ class Database:
     """
     One connection to the file. Not thread-safe; nothing in it waits.
 
-    What it reads, anybody may have written who could: a value that is none of ours raises
-    ``sqlite3.DatabaseError``.
+    Other programs may have written to the file: a value in the log's row that this package does not write
+    raises ``sqlite3.DatabaseError``.
 
     Args:
-        path (Path): Where the file is, or is made.
-        options (BusOptions): See there.
+        path (Path): The file, which is made when it is missing.
+        options (BusOptions): What the bus is told.
         volatile (bool): Whether the file ends with the server: then nothing is forced to the disk.
 
     Raises:
-        sqlite3.Error: It cannot be used.
-        OSError: It cannot be used, or belongs to others.
+        sqlite3.Error: The file cannot be used.
+        OSError: The file cannot be used, or others could write it.
     """
 
     def __init__(self, path: Path, options: BusOptions, *, volatile: bool) -> None:
@@ -88,15 +88,15 @@ class Database:
         self._look_at_age = 0.0
         self._settled: tuple[object, ...] = ()
         self.epoch = ""
-        """The life of the log, when :meth:`look` looked last."""
+        """The epoch of the log, when :meth:`look` was called last."""
         self.retention = options.retention
-        """How much the log keeps, when :meth:`look` looked last."""
+        """How much the log keeps, when :meth:`look` was called last."""
         file = DatabaseFile(path)
         file.prepare()
-        # "timeout" would wait within SQLite, and hold up a whole loop.
+        # With a timeout SQLite itself would wait, and stop a whole loop of greenlets.
         connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        # Bytes that are no UTF-8 would raise in the middle of a read, and take the good entries of that read
-        # with them.
+        # As text, bytes that are no UTF-8 would raise in the middle of a read, and the good entries of that
+        # read would be lost.
         connection.text_factory = bytes
         self._connection, self.execute = connection, connection.execute
         self.reading = _Transaction(connection, "DEFERRED")
@@ -114,11 +114,11 @@ class Database:
 
     def _prepare(self, *, volatile: bool) -> None:
         execute = self.execute
-        # A schema is code: what it calls may do no more than compute, until it is known to be ours.
+        # A schema is code. Until it is known to be ours, it may call only functions that do no harm.
         execute("PRAGMA trusted_schema = OFF")
-        execute("PRAGMA cell_size_check = ON")  # a damaged page is met as such, and not by what it looks like
+        execute("PRAGMA cell_size_check = ON")  # else a damaged page may be taken for data
         boot = schema.boot_id()
-        # First: to turn the write-ahead log on would already wait for the disk.
+        # Before the write-ahead log is turned on, which would already wait for the disk.
         execute(f"PRAGMA synchronous = {'OFF' if volatile else 'NORMAL' if boot else 'FULL'}")
         with self.reading:
             is_there = schema.is_there(execute)
@@ -127,16 +127,16 @@ class Database:
         if is_there and schema.is_current(execute, boot):
             return
         with self.writing:
-            # Looked at again: another process may have been here first.
+            # Asked again: another process may have been faster.
             if not (schema.is_there(execute) and schema.is_current(execute, boot)):
-                # With synchronous = NORMAL the last commits may be lost when the machine stops: its next run
-                # begins another log.
+                # When the machine stops, the last commits may be lost (synchronous = NORMAL). So each run of
+                # the machine has a log of its own.
                 schema.begin_log(execute, boot, self.retention)
 
     def is_replaced(self) -> bool:
         """
-        Say whether the file was deleted, and perhaps another made, or opened up to others: then it has to be
-        opened anew.
+        Say whether the file was deleted or replaced, or others may write it now: then it has to be opened
+        anew.
         """
         try:
             return identity(os.lstat(self._path)) != self._identity
@@ -145,10 +145,11 @@ class Database:
 
     def look(self) -> tuple[int, int, int]:
         """
-        Return the number given last, how many entries there are and what they count for; in a transaction.
+        Read the log's row: return the number that was given last, how many entries are kept, and their size.
+        Call it in a transaction.
 
         Raises:
-            sqlite3.DatabaseError: The row of the log is none of ours.
+            sqlite3.DatabaseError: The row holds something that this package does not write.
         """
         row = self.execute(_LOG).fetchone()
         if row is not None:
@@ -165,7 +166,7 @@ class Database:
         raise sqlite3.DatabaseError("malformed: its row of the log is damaged")
 
     def _settle(self, settled: tuple[object, ...]) -> bool:
-        """Take over what of the log's row seldom changes, so that it is checked once. False where it is none."""
+        """Check and remember the columns that seldom change. Return False where they are damaged."""
         epoch, *numbers = settled
         epoch = schema.text_of(epoch) if isinstance(epoch, bytes) else ""
         if not is_epoch(epoch) or not all(
@@ -185,8 +186,7 @@ class Database:
             if key is not None and (known := self._find(key, head, now)):
                 return PublishResult(f"{self.epoch}-{known}", known, is_repeated=True)
             head, events, size = head + 1, events + 1, size + (added := stored_size(channels, block))
-            # Replaced: an entry beyond the head is none of ours, and must not keep the number from who is
-            # given it.
+            # OR REPLACE: a row behind the head was written by another program, and must not be in the way.
             execute(
                 "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)",
                 (head, "\n".join(channels), block, added, now, key),
@@ -198,7 +198,7 @@ class Database:
         return PublishResult(f"{self.epoch}-{head}", head)
 
     def _find(self, key: str, head: int, now: float) -> int:
-        """Return the number of the event with an idempotency key; 0 when none is kept."""
+        """Return the number of the event with an idempotency key; 0 when no such event is kept."""
         row = self.execute(
             "SELECT sequence, appended_at FROM entries WHERE idempotency_key = ?", (key,)
         ).fetchone()
@@ -211,7 +211,10 @@ class Database:
         return 0
 
     def _trim(self, head: int, now: float, events: int, size: int) -> tuple[int, int]:
-        """Remove some of what is too old or too much, never the newest; return how much is left."""
+        """
+        Remove some events that are too old or too many, never the newest; return how many are left, and their
+        size.
+        """
         seconds, most_bytes, most_events = self.retention
         trimmed, is_damaged = None, False
         self._look_at_age = now + _AGE_LOOK_SECONDS
@@ -229,10 +232,10 @@ class Database:
                     break
                 size -= weight
             else:
-                is_damaged = True  # in nobody's counts, or counted for what it was
+                is_damaged = True  # the log's row may count it with another size, or not at all
             trimmed, events = sequence, events - 1
         else:
-            self._look_at_age = 0.0  # there may be more
+            self._look_at_age = 0.0  # there may be more: the next publish looks again
         if trimmed is not None:
             self.execute("DELETE FROM entries WHERE sequence <= ?", (trimmed,))
         if is_damaged or events < 1 or size < 0:
@@ -240,7 +243,7 @@ class Database:
         return events, size
 
     def _count(self, head: int) -> tuple[int, int]:
-        """Return how much there is by looking at all of it: the row of the log said what cannot be."""
+        """Count all entries and add up their sizes: the numbers in the log's row cannot be right."""
         ((events, size),) = self.execute(
             "SELECT count(*), total(size) FROM entries "
             "WHERE sequence BETWEEN 1 AND ? AND typeof(size) = 'integer' AND size BETWEEN 0 AND ?",
@@ -249,7 +252,7 @@ class Database:
         return events, int(min(size, _MAX_NUMBER))
 
     def set_retention(self) -> None:
-        """Write how much is to be kept, for all who publish."""
+        """Store how much is to be kept. Publishers obey that."""
         with self.reading:
             self.look()
         if self.retention != self._options_retention:
@@ -260,7 +263,7 @@ class Database:
                 )
 
     def report(self, process: str, report: Report | None) -> None:
-        """Store what a process says of itself; ``None`` takes it back."""
+        """Store the report of a process; ``None`` removes it."""
         now = time.monotonic()
         with self.writing:
             self.execute(
@@ -278,7 +281,8 @@ class Database:
         with self.reading:
             head, events, size = self.look()
             rows = self.execute(
-                "SELECT CAST(report AS BLOB) FROM reports WHERE expires_at BETWEEN ? AND ? AND length(report) <= ?",
+                "SELECT CAST(report AS BLOB) FROM reports "
+                "WHERE expires_at BETWEEN ? AND ? AND length(report) <= ?",
                 (now, now + LEASE_SECONDS + CLOCK_TOLERANCE_SECONDS, MAX_REPORT_BYTES),
             ).fetchall()
         reports = [report for (text,) in rows if (report := check_report(text)) is not None]

@@ -1,4 +1,7 @@
-"""How one process wakes the others of a machine: a datagram to the socket of each, in a folder beside the log."""
+"""
+How one process wakes the others of a machine: by a datagram to the socket of each, in a folder beside the
+database.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ from ...platform.ownership import check_private_folder, is_private_folder
 __all__ = ["Doorbell", "Doorbells", "doorbell_folder"]
 
 MAX_ADDRESS_BYTES = 107
-"""What fits into ``sun_path`` on Linux, beside its NUL."""
+"""The longest address of a Unix socket on Linux, without its NUL."""
 
-# The kernel stamps a folder by a clock of a few milliseconds: behind a younger stamp there may be a change.
+# The clock by which the kernel stamps a folder ticks every few milliseconds: two changes may have one stamp.
 _COARSE_CLOCK_NANOSECONDS = 50_000_000
 
 _HANG_TRIES = 5
 
-# Of a doorbell that hangs. What else may be in the folder is neither rung nor removed.
+# Of a doorbell that can be rung. Other files in the folder are neither rung nor removed.
 _NAME = re.compile(r"\d+-[0-9a-f]{8}")
 
 _stamp = attrgetter("st_dev", "st_ino", "st_uid", "st_mode", "st_mtime_ns")
@@ -35,13 +38,13 @@ _stamp = attrgetter("st_dev", "st_ino", "st_uid", "st_mode", "st_mtime_ns")
 
 class Doorbell:
     """
-    The socket of a process that listens. For one thread; ``ring`` from any.
+    The socket of a process that listens. For one thread; any may call ``ring``.
 
     Args:
         folder (Path): Where the sockets of all processes are. It is made for this user alone.
 
     Raises:
-        OSError: There can be no socket here, or others could reach into the folder.
+        OSError: No socket can be made there, or other users could reach into the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,7 +54,7 @@ class Doorbell:
                 self._socket = self._hang()
                 break
             except FileNotFoundError:
-                # The last of the others took the folder away just now.
+                # Another process, the last one that listened, has just removed the folder.
                 if not tries_left:
                     raise
         keep_from_children(self)
@@ -62,7 +65,7 @@ class Doorbell:
             folder.mkdir(mode=0o700)
         check_private_folder(folder, "Remove it.")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        # Hung under its name when it can be rung: in the middle of bind() it looks like that of a dead process.
+        # Renamed when it is bound: in the middle of bind() it looks like the socket of a dead process.
         unbound = self._path.with_name(f"{self._path.name}.new")
         try:
             sock.setblocking(False)
@@ -74,15 +77,19 @@ class Doorbell:
         return sock
 
     def is_there(self) -> bool:
-        """Say whether others can still find it: somebody may have tidied up."""
+        """Say whether others can still find it: somebody may have removed it."""
         return os.path.lexists(self._path)
 
     def fileno(self) -> int:
-        """Return what to wait for: it is readable when somebody rang."""
+        """Return the file to wait for: it is readable when somebody rang."""
         return self._socket.fileno()
 
     def answer(self) -> bool:
-        """Make it silent again, and say whether it rang. Look at what it announces after this, never before."""
+        """
+        Make it silent again, and say whether it rang.
+
+        Look for new entries after this, never before: who publishes in between rings again.
+        """
         rang = False
         with contextlib.suppress(BlockingIOError):
             while self._socket.recv(64):
@@ -94,7 +101,7 @@ class Doorbell:
         _ring(self._socket, str(self._path))
 
     def close(self) -> None:
-        """Take it away, and the folder with the last."""
+        """Remove it, and the folder with the last one."""
         with contextlib.suppress(OSError):
             self._path.unlink()
         self._socket.close()
@@ -104,9 +111,9 @@ class Doorbell:
 
 class Doorbells:
     """
-    All doorbells of a folder, rung by who publishes. Not thread-safe: its owner has a lock.
+    All doorbells of a folder, to be rung by a process that publishes. Not thread-safe: its owner has a lock.
 
-    Ringing never waits: a doorbell whose buffer is full has been rung and not answered yet.
+    Ringing never waits: a doorbell whose buffer is full was rung already.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -116,7 +123,7 @@ class Doorbells:
         self._listed: tuple[int, ...] = ()
 
     def ring(self) -> None:
-        """Wake every process that listens; a socket whose process is dead is removed."""
+        """Wake every process that listens, and remove the sockets of dead ones."""
         try:
             found = os.lstat(self._folder)
             stamp = _stamp(found)
@@ -132,7 +139,7 @@ class Doorbells:
 
     def _list(self, found: os.stat_result, stamp: tuple[int, ...]) -> bool:
         if not is_private_folder(found):
-            return False  # whoever could put a name there would choose what is rung, and what is removed
+            return False  # who can put names there chooses what is rung, and what is removed
         with os.scandir(self._folder) as entries:
             self._paths = [
                 entry.path
@@ -144,14 +151,14 @@ class Doorbells:
         return True
 
     def close(self) -> None:
-        """Let go of the socket that rings."""
+        """Close the socket that rings."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
 
 def doorbell_folder(database: Path) -> Path:
-    """Return where the processes that follow a database hang their doorbells."""
+    """Return the folder with the doorbells of the processes that follow a database."""
     return database.with_name(database.name + "-bells")
 
 
@@ -161,15 +168,17 @@ def _ring(sock: socket.socket, path: str) -> None:
     except BlockingIOError:
         pass  # rung already
     except ConnectionRefusedError:
-        # Bound once, and nobody has it open: its process was killed.
+        # It was bound, and nobody has it open: its process was killed.
         with contextlib.suppress(OSError):
             Path(path).unlink()
     except OSError:
-        pass  # gone, or no socket: the others are to be rung all the same
+        pass  # gone, or no socket: the others are rung all the same
 
 
 def _call_with_address(call: Callable[[str], object], path: str) -> None:
-    """Give a socket's path to a call: one that is too long for an address, by way of its open folder."""
+    """
+    Call with the address of a socket; where its path is too long for an address, by way of its open folder.
+    """
     if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
         call(path)
         return

@@ -1,4 +1,4 @@
-"""The database as a file: whose it is, how it is made, and whether it is still the one that was opened."""
+"""The database as a file: whose it is, and how it is made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ identity = attrgetter("st_dev", "st_ino", "st_uid", "st_mode")
 
 _PARENT_CURE = "Name a file in a folder of this user's own (mkdir -m 700)."
 
-# What SQLite reads into the file, whoever made it: a journal of another user would overwrite all of it.
+# SQLite applies these to the file, whoever made them: a journal of another user would overwrite all of it.
 _BESIDE = ("-journal", "-wal", "-shm")
 
 
@@ -27,9 +27,8 @@ class DatabaseFile:
     """
     One file, with what SQLite keeps beside it. Not thread-safe; nothing in it waits.
 
-    SQLite opens it by its name, and follows a link there. So its folder is one in which others cannot swap
-    it, it is looked at before SQLite opens it, and looked at again behind that: both times it must be the
-    same plain file of this user.
+    SQLite opens it by its name, and follows links. So its folder must be one in which others cannot swap it,
+    and it must be the same plain file of this user before and after SQLite opens it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +43,7 @@ class DatabaseFile:
 
         Raises:
             UnusablePathError: Others could have written what is there, or could swap it.
-            sqlite3.OperationalError: Another process makes it just now.
+            sqlite3.OperationalError: Another process is making it.
         """
         self._is_common = check_parent(self._path.parent, _PARENT_CURE)
         if self._look() is None:
@@ -55,10 +54,10 @@ class DatabaseFile:
 
     def confirm(self) -> None:
         """
-        See that SQLite, which has opened it by now, has opened what was found before.
+        Check that SQLite has opened the file that was found before.
 
         Raises:
-            UnusablePathError: Others came in between.
+            UnusablePathError: Other users replaced it in between.
             sqlite3.OperationalError: Another process of this user replaced it in between.
         """
         if self._is_common:
@@ -74,36 +73,35 @@ class DatabaseFile:
 
     def _make(self) -> None:
         """
-        Make an empty file, without what a deleted one has left: processes that have that one open share its
-        -shm with whoever finds it by its name.
+        Make an empty file, and remove what a deleted file has left beside it: processes that have the deleted
+        file open would share its -shm with those that open the new one.
 
-        Under a lock, and never again once the file is there: who comes a moment later must not take away what
-        is in use by then.
+        Under a lock, and only where there is no file: a process that comes a moment later must not remove
+        what others use by then.
         """
         if not self._path.parent.is_dir():
-            return  # what is wrong there, SQLite says
+            return  # SQLite says what is wrong there
         with _locked(self._beside("-lock")):
             if self._look() is not None:
                 return
             for ending in _BESIDE:
                 self._beside(ending).unlink(missing_ok=True)
-            # Events are for those whom the app lets read them; -wal and -shm get the same mode. Renamed when
-            # it is closed: to close the file itself would drop the locks of a thread that has opened it
-            # since.
+            # For this user alone; SQLite gives -wal and -shm the same mode. Made under another name, because
+            # closing the file itself would drop the locks of a thread that has opened it since.
             new = self._beside(f"-{secrets.token_hex(4)}")
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
             new.rename(self._path)
 
     def _take_names(self) -> None:
         """
-        Make what is not there beside the file, empty, in a folder where others may make files too. To SQLite
-        an empty one is none.
+        Make empty files with the names that SQLite uses beside the file, in a folder where others may make
+        files too. SQLite takes an empty one for none.
 
-        To look is not enough there: who makes one between the look and the opening has it read, and in a
-        sticky folder nobody can do so while there is one of ours.
+        A look is not enough there: SQLite would read what another user makes between the look and the
+        opening. In a sticky folder nobody can replace a file of ours.
         """
         for ending in _BESIDE:
-            with suppress(OSError):  # it is there; or there is no file to open, which SQLite says
+            with suppress(OSError):  # it is there, or SQLite will say what is wrong
                 os.close(
                     os.open(self._beside(ending), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
                 )
@@ -115,11 +113,10 @@ class DatabaseFile:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """
-    Hold the lock of a file of our own, which nobody else can open: the folder's own lock anybody could hold
-    who may read the folder.
+    Lock a file that only this user can open. (Anybody who may read the folder could lock the folder itself.)
 
-    The file goes with the lock. Who opened it before that finds in the end that it is no longer there by its
-    name.
+    The file is removed with the lock. A process that opened it before that sees in the end that another file
+    has its name.
     """
     import fcntl  # not on Windows
 

@@ -1,4 +1,4 @@
-"""What follows a database: a connection of its own, and the doorbell of this process."""
+"""How a database is followed: by a connection, and the doorbell of this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...core.entry import Entry
 from ...errors import BusUnavailable
 from ...platform.backends import current_backend
 from ..base import Report
-from ..follower import MAX_READ_SECONDS, LogChanged, Tail
+from ..reader import MAX_READ_SECONDS, LogChanged, Tail
 from .database import Database
 from .doorbell import Doorbell, doorbell_folder
 from .rows import ENTRIES, MAX_CHANNELS_LENGTH, PoisonLog, check_rows
@@ -24,20 +24,21 @@ from .write_lock import PATIENCE_SECONDS, WriteLock, is_busy
 __all__ = ["SqliteReader"]
 
 _READ_AT_ONCE = 500
-_REPORT_PATIENCE_SECONDS = 0.1  # the next report comes soon, and entries wait meanwhile
+_REPORT_PATIENCE_SECONDS = 0.1  # entries wait meanwhile, and the next report comes in two seconds
 
 logger = logging.getLogger("flask_sse_push")
 
 
 class SqliteReader:
     """
-    One connection that reads; see :class:`Reader`. For the thread or greenlet that makes it; ``wake`` from any.
+    One connection to the database; see :class:`Reader`. Belongs to the thread or greenlet that makes it; any
+    may call ``wake``.
 
     Args:
-        path (Path): Of the database.
+        path (Path): The database.
         open (Callable): Opens it.
-        write_lock (WriteLock): Of this process: what the reader writes must not meet a publish.
-        poison_log (PoisonLog): Says what is left out.
+        write_lock (WriteLock): The one of the bus: a report must not be written in the middle of a publish.
+        poison_log (PoisonLog): Logs which entries are left out.
         max_event_bytes (int): Larger events are left out.
     """
 
@@ -71,12 +72,12 @@ class SqliteReader:
             )
 
     def epoch(self) -> str:
-        """Write how much is to be kept, and return the life of the log; see :meth:`Reader.epoch`."""
+        """Store how much is to be kept, and return the epoch; see :meth:`Reader.epoch`."""
         self._write_lock.run(PATIENCE_SECONDS, self._database.set_retention)
         return self._database.epoch
 
     def tail(self) -> Tail:
-        """Return all that is kept, and give way in between; see :meth:`Reader.tail`."""
+        """Return all that is kept; see :meth:`Reader.tail`."""
         database = self._database
         if database.is_replaced():
             raise FileNotFoundError("the file was replaced once more")
@@ -90,14 +91,14 @@ class SqliteReader:
             )
             while some := rows.fetchmany(_READ_AT_ONCE):
                 entries += self._check(epoch, some)
-                time.sleep(0)  # others have their turn: all of a long history takes a second
+                time.sleep(0)  # other greenlets run: a long history takes a second
         return Tail(epoch, entries[0].sequence - 1 if entries else head, entries)
 
     def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
-        """Return what comes after a number, and wait for it where there is nothing; see :meth:`Reader.read`."""
-        # Asked first: what is left in the old file is read then, to its end.
+        """Return what comes after a number; see :meth:`Reader.read`."""
+        # Asked before reading: then a file that was replaced is read to its end first.
         is_replaced = self._database.is_replaced()
-        # Who stores something after the last look rings, and ends the wait: no second look is needed before it.
+        # No look before a wait where the last one came to the end: who publishes after that rings.
         if self._may_have_more or is_replaced or not seconds:
             entries = self._read(epoch, position)
             if entries:
@@ -113,7 +114,7 @@ class SqliteReader:
         self._may_have_more = True
         entries: list[Entry] = []
         try:
-            # Until there is something that is no poison. The follower, who asks next, begins before all poison again.
+            # On behind pages of nothing but poison: from their begin the next call would read them again.
             while not entries and self._may_have_more:
                 entries, position = self._read_page(epoch, position)
         except sqlite3.Error as error:
@@ -124,7 +125,7 @@ class SqliteReader:
         return entries
 
     def _read_page(self, epoch: str, position: int) -> tuple[list[Entry], int]:
-        """Return some of what comes after a number, and the number up to which this looked."""
+        """Return some entries behind a number, and the number up to which this looked."""
         database = self._database
         with database.reading:
             head, _, _ = database.look()
@@ -152,7 +153,7 @@ class SqliteReader:
             self._wakeup.wait(seconds)
             return
         self._backend.wait_readable(doorbell.fileno(), seconds)
-        # Nobody rang for long: can they? Where the file is gone too, the next read() says so, and this reader ends.
+        # Silent: perhaps somebody removed the doorbell. Where the file is gone too, the next read() raises.
         if not doorbell.answer() and not doorbell.is_there() and not self._database.is_replaced():
             self._doorbell = None
             doorbell.close()
@@ -166,11 +167,11 @@ class SqliteReader:
         self._wakeup.wake()
 
     def report(self, report: Report) -> None:
-        """Tell the others of this process; see :meth:`Reader.report`."""
+        """Store a report; see :meth:`Reader.report`."""
         self._write_report(report)
 
     def withdraw(self) -> None:
-        """Take the report back; see :meth:`Reader.withdraw`."""
+        """Remove the report; see :meth:`Reader.withdraw`."""
         self._write_report(None)
 
     def _write_report(self, report: Report | None) -> None:

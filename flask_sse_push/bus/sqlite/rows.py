@@ -1,4 +1,4 @@
-"""Rows of the table of entries: which of them are ours, and what is said of the others."""
+"""The rows of the table of entries: those that this package wrote, and the others, which are poison."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ ENTRIES = """
     SELECT sequence, CASE WHEN length(channels) <= ? THEN channels END, CASE WHEN typeof(block) = 'blob' AND
     length(block) <= ? THEN block END, appended_at FROM entries WHERE sequence BETWEEN ? AND ?
 """
-"""Reads rows for :func:`check_rows`, but no text that is too long. Takes the two lengths, the first and the last number."""
+"""
+Selects what :func:`check_rows` takes, without values that are too long. Its parameters are the longest text
+of channels, the longest block, and the first and the last number.
+"""
 
 MAX_CHANNELS_LENGTH = MAX_CHANNELS_PER_EVENT * 129
-"""Of the names in one row: each has 128 characters at most, and a line feed between two."""
+"""Of the channels in one row: names of at most 128 characters, with a line feed between two."""
 
 CLOCK_TOLERANCE_SECONDS = 1.0
 
@@ -39,19 +42,19 @@ logger = logging.getLogger("flask_sse_push")
 
 class PoisonEntry(NamedTuple):
     """
-    A row that no process of this package wrote, or that was damaged since. Its number is missing then, which
-    clients are told as a gap.
+    A row that this package did not write, or that was damaged since. It is left out, and clients are told of
+    a gap.
     """
 
     sequence: int
     """Its number."""
     reason: str
-    """Why it is left out, for people."""
+    """What is wrong with it, for people."""
 
 
 class PoisonLog:
     """
-    Says of each poisoned entry of a database once that it was left out: every reader meets it anew.
+    Logs once of each poison entry that it was left out, though each reader of the database meets it again.
 
     Args:
         path (str): Of the database.
@@ -64,10 +67,10 @@ class PoisonLog:
 
     def warn(self, epoch: str, poison: list[PoisonEntry]) -> None:
         """
-        Log those that are new.
+        Log the entries of which this was not said before.
 
         Args:
-            epoch (str): The life of the log that they are in.
+            epoch (str): Of the log that they are in.
             poison (list[PoisonEntry]): In the order of their numbers.
         """
         if self._epoch != epoch:
@@ -89,7 +92,7 @@ class PoisonLog:
 def check_rows(
     epoch: str, rows: Iterable[tuple[int, bytes | None, bytes | None, float]], max_event_bytes: int
 ) -> tuple[list[Entry], list[PoisonEntry]]:
-    """Return the rows that are entries of ours, and the others."""
+    """Return the entries in these rows, and what is left out."""
     entries: list[Entry] = []
     poison: list[PoisonEntry] = []
     prefix = f"id: {epoch}-".encode()
@@ -109,5 +112,8 @@ def check_rows(
 
 
 def is_time(value: object, now: float) -> bool:
-    """Say whether an entry can have been stored then. One from the future would make all before it look too old."""
+    """
+    Say whether a value can be when an entry was stored: one of the future would make all before it look too
+    old.
+    """
     return type(value) in (int, float) and 0 <= value <= now + CLOCK_TOLERANCE_SECONDS  # type: ignore[operator]

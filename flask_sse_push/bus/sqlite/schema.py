@@ -16,14 +16,19 @@ APPLICATION_ID = 0x53534550
 
 SCHEMA_VERSION = 1
 
+# SQLite keeps the text of these statements, and :func:`is_there` compares it: another space is another
+# format.
 _TABLES = (
-    """CREATE TABLE log (
-        only INTEGER PRIMARY KEY CHECK (only = 1), epoch TEXT NOT NULL, boot TEXT NOT NULL, head INTEGER NOT NULL, events INTEGER NOT NULL,
-        bytes INTEGER NOT NULL, history_seconds REAL NOT NULL, history_bytes INTEGER NOT NULL, history_events INTEGER NOT NULL
-    )""",
-    """CREATE TABLE entries (
-        sequence INTEGER PRIMARY KEY, channels TEXT NOT NULL, block BLOB NOT NULL, size INTEGER NOT NULL, appended_at REAL NOT NULL, idempotency_key TEXT
-    )""",
+    (
+        "CREATE TABLE log (\n        only INTEGER PRIMARY KEY CHECK (only = 1), epoch TEXT NOT NULL, "
+        "boot TEXT NOT NULL, head INTEGER NOT NULL, events INTEGER NOT NULL,\n        "
+        "bytes INTEGER NOT NULL, history_seconds REAL NOT NULL, history_bytes INTEGER NOT NULL, "
+        "history_events INTEGER NOT NULL\n    )"
+    ),
+    (
+        "CREATE TABLE entries (\n        sequence INTEGER PRIMARY KEY, channels TEXT NOT NULL, "
+        "block BLOB NOT NULL, size INTEGER NOT NULL, appended_at REAL NOT NULL, idempotency_key TEXT\n    )"
+    ),
     "CREATE UNIQUE INDEX entries_by_key ON entries (idempotency_key) WHERE idempotency_key IS NOT NULL",
     "CREATE TABLE reports (process TEXT PRIMARY KEY, report TEXT NOT NULL, expires_at REAL NOT NULL)",
 )
@@ -42,11 +47,11 @@ Execute = Callable[..., sqlite3.Cursor]
 
 def is_there(execute: Execute) -> bool:
     """
-    Say whether our tables are there; False where nothing is. In a transaction: another process may be making
-    them.
+    Say whether our tables are in the file; False where there are none. Call it in a transaction, because
+    another process may be making them.
 
     Raises:
-        sqlite3.DatabaseError: Anything else is there. A trigger or a view of others would run.
+        sqlite3.DatabaseError: There is anything else. (A trigger or a view of others would run.)
     """
     ((marked,), (version,)) = (*execute("PRAGMA application_id"), *execute("PRAGMA user_version"))
     found = {
@@ -66,19 +71,20 @@ def is_there(execute: Execute) -> bool:
         # By name alone: what their SQL says may be long, or meant for a terminal.
         others = sorted(name for name, _ in found ^ _OURS)
         raise sqlite3.DatabaseError(
-            f"another program's tables, views or triggers are in it ({others[0][:60]!r}): name a file of its own"
+            f"another program's tables, views or triggers are in it ({others[0][:60]!r}): "
+            "name a file of its own"
         )
     return True
 
 
 def is_current(execute: Execute, boot: str) -> bool:
-    """Say whether the log in our tables was begun in this run of the machine."""
+    """Say whether the log was begun in this run of the machine."""
     row = execute("SELECT CAST(boot AS BLOB) FROM log").fetchone()
     return row is not None and text_of(row[0]) == boot
 
 
 def begin_log(execute: Execute, boot: str, retention: Retention) -> None:
-    """Make the tables where there are none, and begin a new log in them; in a transaction."""
+    """Make the tables where there are none, and begin a new log in them. Call it in a transaction."""
     if not is_there(execute):
         for statement in _TABLES:
             execute(statement)
@@ -93,7 +99,7 @@ def begin_log(execute: Execute, boot: str, retention: Retention) -> None:
 
 
 def boot_id() -> str:
-    """Return what tells this run of the machine from all others; empty where nothing does."""
+    """Return the name of this run of the machine; empty where the system gives none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -101,5 +107,5 @@ def boot_id() -> str:
 
 
 def text_of(value: object) -> str:
-    """Return a text that SQLite gave as bytes; of any other value, some text that is none of ours."""
+    """Return the text that SQLite gave as bytes; for any other value, a text that matches nothing of ours."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else repr(value)
