@@ -86,7 +86,8 @@ class _OwnGreenlet(gevent.Greenlet):  # type: ignore[misc]
         self.rawlink(_alive.discard)
 
 
-# Held here, for nothing may let go of a copy in a child: that would raise GreenletExit in it, and run its ``finally``.
+# Held here, for nothing may let go of a copy in a child: that would raise GreenletExit in it, and run its
+# ``finally``.
 _alive: set[_OwnGreenlet] = set()
 
 
@@ -108,8 +109,8 @@ def _stop_watching(waiter: object = None, *_: Any) -> None:
     Stand in the place of what would let a copy go on, and stop what called it.
 
     A file that nobody here reads stays ready, and would keep the loop busy. gevent tells nobody which of its
-    watchers a wait belongs to, so the waiter's referrers are asked. That takes some milliseconds, once for each wait
-    that a child inherited.
+    watchers a wait belongs to, so the waiter's referrers are asked. That takes some milliseconds, once for
+    each wait that a child inherited.
     """
     for values in gc.get_referrers(waiter) if isinstance(waiter, Waiter) else ():
         for watcher in gc.get_referrers(values) if type(values) is tuple else ():

@@ -22,10 +22,16 @@ from .waiting import Backend
 __all__ = ["KEEPALIVE_SECONDS", "USER_TIMEOUT_MARGIN_SECONDS", "Hangups", "is_gone"]
 
 KEEPALIVE_SECONDS = 5
-"""How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is missed within 30 s."""
+"""
+How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is
+missed within 30 s.
+"""
 
 USER_TIMEOUT_MARGIN_SECONDS = 2
-"""How much later than our watchdog the kernel gives up a client that stops reading in the middle of a large write: whose clock is first says why it ended."""
+"""
+How much later than our watchdog the kernel gives up a client that stops reading in the middle of a large
+write: whose clock is first says why it ended.
+"""
 
 # Not on every system.
 _KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(
@@ -61,7 +67,8 @@ class Hangups(Generic[T]):
 
     def add(self, sock: socket.socket, owner: T, write_timeout_seconds: float) -> None:
         """
-        Watch a socket, before the first byte of its stream. One that cannot be watched is found out by its writes.
+        Watch a socket, before the first byte of its stream. One that cannot be watched is found out by its
+        writes.
 
         Args:
             sock (socket.socket): The client's.
@@ -146,7 +153,10 @@ def is_gone(sock: socket.socket) -> bool:
 
 
 def _bound_buffer(sock: socket.socket) -> None:
-    """Let the kernel hold little for a client that stops reading: before the first byte, for later it may have taken megabytes."""
+    """
+    Let the kernel hold little for a client that stops reading: before the first byte, for later it may have
+    taken megabytes.
+    """
     try:
         getattr(sock, "_sock", sock).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     except OSError:

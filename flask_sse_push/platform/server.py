@@ -114,7 +114,10 @@ class Connection:
     sock: socket.socket | None
     """The client's socket, where the server shows it."""
     start_response: Any
-    """What the server gave; its owner is the server's own object for this response, where no middleware is between."""
+    """
+    What the server gave; its owner is the server's own object for this response, where no middleware is
+    between.
+    """
     close_after_answer: Callable[[], None]
     """Lets the connection end with the answer that is about to begin, see ``sockets``."""
 
@@ -153,13 +156,15 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
 
 def close_after_answer(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> None:
     """
-    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and lets itself be told.
+    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and
+    lets itself be told.
 
-    A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's server closes every connection.
+    A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's
+    server closes every connection.
 
     Args:
-        environ (dict): The request's. A request with a body is left alone: to close before it was read resets the connection, and may take
-            the answer with it.
+        environ (dict): The request's. A request with a body is left alone: to close before it was read resets
+            the connection, and may take the answer with it.
         start_response (Callable | None): What the server gave; behind a middleware's own, nothing is known.
     """
     if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
@@ -170,14 +175,16 @@ def close_after_answer(environ: dict[str, Any], start_response: Callable[..., An
     )  # gunicorn's response over HTTP/2, whose connection carries others, is in a module of its own
     if module == "gunicorn.http.wsgi" and hasattr(handler, "force_close"):
         handler.force_close()
-        # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it sees that at once.
+        # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it
+        # sees that at once.
         shut(handler.sock, socket.SHUT_RD)
     elif module == "gevent.pywsgi":
         handler.close_connection = True
 
 
 def _is_http2(environ: dict[str, Any]) -> bool:
-    # Not by gunicorn's HTTP_VERSION: a client that sends a header "Version" sets that too, and its stream would be watched by nobody.
+    # Not by gunicorn's HTTP_VERSION: a client that sends a header "Version" sets that too, and its stream
+    # would be watched by nobody.
     return str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/2")
 
 

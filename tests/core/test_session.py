@@ -215,8 +215,7 @@ REASONS = {"closed", "gone", "stalled", "draining", "finished", "failed", "refus
 def test_stream_whose_client_is_lost_never_sends_again(events, source, outcome):
     """
     Whatever happens in whatever order: behind STALLED and GONE nothing is sent, a stream that was told to
-    stop ends, and
-    closing gives one reason, the same when it is asked for again.
+    stop ends, and closing gives one reason, the same when it is asked for again.
     """
     session, now, given_ = Session(8, 10), 100.0, list(source)
     for event in events:

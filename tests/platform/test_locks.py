@@ -198,8 +198,7 @@ def test_thread_waits_for_a_section_left_open_until_the_lock_is_used_again(lock)
 def test_signal_handler_that_raises_anywhere_breaks_nothing():
     """
     Thousands of exceptions at any place: the next caller goes on, what was posted is done once and in order,
-    and in
-    the end another thread gets in.
+    and in the end another thread gets in.
     """
     run_script(
         """

@@ -1,7 +1,9 @@
 """Delivery straight to the client's socket, in greenlets of a real loop and over real sockets."""
 
 import gc
+import os
 import socket
+import tempfile
 import threading
 import time
 from types import SimpleNamespace
@@ -21,11 +23,19 @@ INFO = StreamInfo(("news",), None, "127.0.0.1")
 
 
 class Site:
-    """A stream whose server is a greenlet that sends it as gunicorn's worker does, and its client's end."""
+    """
+    A stream that a greenlet sends as gunicorn's worker does, with gunicorn's own response, and its client's
+    end.
 
-    def __init__(self, *chunks, source=None, chunked=True, asks=True, length=None, **options):
+    The worker is one that was never started: nothing of it runs but the question whether it is to stop.
+    """
+
+    def __init__(self, *chunks, source=None, version=(1, 1), asks=True, headers=(), **options):
         import gevent
         import gevent.socket
+        from gunicorn.config import Config
+        from gunicorn.http.wsgi import Response
+        from gunicorn.workers.ggevent import GeventWorker
 
         from flask_sse_push.streams.direct import DirectStream
 
@@ -33,22 +43,27 @@ class Site:
         self.ours, self.theirs = gevent.socket.socketpair()
         self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.source, self.observed, self.raw = source or HandSource(*chunks), Observed(), b""
-        self.response = SimpleNamespace(chunked=chunked, sock=self.ours, sent=0, response_length=length)
+        self.worker = GeventWorker.__new__(GeventWorker)
+        self.worker.cfg, self.worker.alive, self.worker.sockets = Config(), True, []
+        self.worker.pid, self.worker.ppid = os.getpid(), os.getppid()
+        self.worker.tmp = tempfile.TemporaryFile()
+        request = SimpleNamespace(version=version, method="GET", should_close=lambda: True)
+        self.response = Response(request, self.ours, self.worker.cfg)
+        self.response.start_response("200 OK", list(headers))
         self.stream = DirectStream(self.source, stream_options(**options), INFO, self.observed, 100)
-        self.stream.connection = Connection(Server("a test"), self.ours, self.response, lambda: None)
+        self.stream.connection = Connection(
+            Server("a test", self.worker), self.ours, self.response.start_response, lambda: None
+        )
         self.asks = asks
         self.server = gevent.spawn(self.serve)
         gevent.sleep(0)
 
     def serve(self):
-        from gunicorn.workers.base_async import AsyncWorker
-
         if self.asks:
-            AsyncWorker.is_already_handled(None, self.stream)
+            self.worker.is_already_handled(self.stream)
         try:
             for chunk in self.stream:
-                self.response.sent += len(chunk)
-                self.ours.sendall(b"%X\r\n%b\r\n" % (len(chunk), chunk) if self.response.chunked else chunk)
+                self.response.write(chunk)
         except OSError:
             pass  # the client has gone, or was cut off
         finally:
@@ -62,7 +77,8 @@ class Site:
                 self.raw += chunk
         except BlockingIOError:
             pass
-        return dechunked(self.raw) if self.response.chunked else self.raw
+        body = self.raw.partition(b"\r\n\r\n")[2]
+        return dechunked(body) if self.response.chunked else body
 
     def until(self, condition):
         """Let the loop run until something holds."""
@@ -74,6 +90,7 @@ class Site:
     def close(self):
         self.theirs.close()
         self.server.kill()
+        self.worker.tmp.close()
 
 
 def dechunked(raw):
@@ -138,7 +155,7 @@ def test_body_without_chunks_is_written_as_it_is(site):
     """An HTTP/1.0 client gets the bytes without frames."""
 
     def test(make):
-        site = make(chunked=False)
+        site = make(version=(1, 0))
         site.until(site.arrived)
         before = site.arrived()
         site.source.give(b"data: one\n\n")
@@ -147,7 +164,9 @@ def test_body_without_chunks_is_written_as_it_is(site):
     site(test)
 
 
-@pytest.mark.parametrize("options", [{"asks": False}, {"length": 1_000}], ids=["middleware", "length"])
+@pytest.mark.parametrize(
+    "options", [{"asks": False}, {"headers": [("Content-Length", "1000")]}], ids=["middleware", "length"]
+)
 def test_stream_is_sent_by_the_server_where_it_must_see_the_bytes(site, options):
     """
     A body that something stands before, or whose length was announced, is never written beside the server.

@@ -35,10 +35,8 @@ def listen(script, hub):
         to.attach(channels, wakeup)
         attached.append((to, channels, wakeup))
         script.settle()
-        wakeup.count, wakeup.is_rung = (
-            0,
-            False,
-        )  # the first listener is woken for what came while nobody listened
+        # The first listener is woken for what came while nobody listened.
+        wakeup.count, wakeup.is_rung = 0, False
         return wakeup
 
     yield attach

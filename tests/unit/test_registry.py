@@ -100,8 +100,7 @@ def test_streams_with_a_short_heartbeat_are_looked_at_more_often(script, registr
 def test_look_is_told_of_the_look_before_where_hang_ups_come_in_between(script, registry):
     """
     A stream that is written to directly notes that it has sent something since the last look, and not when:
-    so each look is
-    told when the last one was, whatever came in between.
+    so each look is told when the last one was, whatever came in between.
     """
     quiet = Stream(registry, heartbeat_seconds=4.0)
     registry.add(quiet, 100)

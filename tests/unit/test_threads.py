@@ -1,6 +1,7 @@
 """What is done without a lock, under real threads that the interpreter switches all the time."""
 
 import gc
+import itertools
 import json
 import re
 import sys
@@ -15,7 +16,7 @@ from flask_sse_push.platform.locks import ReentrantLock
 from flask_sse_push.platform.threads import THREADS
 from flask_sse_push.streams.iterable import IterableSource
 from flask_sse_push.streams.subscription import Subscription
-from tests.support import MS
+from tests.support import MS, eventually
 
 from .parts import HandBus, attached, make_fanout, make_hub, note
 
@@ -56,8 +57,7 @@ def together(*works, seconds=20_000 * MS):
 def test_entries_keep_their_order_beside_readers():
     """
     The hub asks whether its lock is free before it takes it: entries that a bus hands on one by one are
-    appended in their
-    order, and none is lost, while other threads hold the lock all the time.
+    appended in their order, and none is lost, while other threads hold the lock all the time.
     """
     count, bus = 5_000, HandBus(now=time.monotonic())
     hub = make_hub(bus, length=count, max_bytes=1 << 30)
@@ -208,6 +208,38 @@ def test_iterable_gives_each_item_once_and_waits_for_its_reader(size):
     assert source.outcome == "finished"
 
 
+@pytest.mark.parametrize("step", range(12))
+def test_end_of_an_iterable_never_comes_before_its_last_block(step):
+    """Wherever in a read the iterable ends: a stream that sees the end has read all of it."""
+    gate, body, steps = threading.Event(), bytearray(), itertools.count()
+
+    def items():
+        gate.wait()
+        return
+        yield
+
+    source = IterableSource(items(), json.dumps, 1 << 20)
+    source.open(THREADS.wakeup())
+
+    def trace(frame, event, argument):
+        if frame.f_code is IterableSource.read.__code__ and event == "line" and next(steps) == step:
+            gate.set()
+            eventually(lambda: source._result)
+        return trace
+
+    def read():
+        sys.settrace(trace)
+        try:
+            while source.outcome is None:
+                body.extend(source.read())
+        finally:
+            sys.settrace(None)
+
+    together(read)
+    assert b"event: done" in body
+    source.close()
+
+
 def test_iterable_that_is_closed_while_it_runs_is_closed_once():
     """Whenever the client leaves, the generator's finally runs, once, and its thread ends."""
     for _ in range(100):
@@ -232,20 +264,22 @@ def test_iterable_that_is_closed_while_it_runs_is_closed_once():
 
 
 class Publishes:
-    """Garbage whose finalizer publishes."""
+    """Garbage whose finalizer publishes, while ``is_on``."""
+
+    is_on = True
 
     def __init__(self, bus):
         self.bus, self.itself = bus, self
 
     def __del__(self):
-        self.bus.publish(("news",), b"data: last words\n\n")
+        if Publishes.is_on:
+            self.bus.publish(("news",), b"data: last words\n\n")
 
 
 def test_finalizer_that_publishes_stops_no_thread():
     """
     The collector may run a finalizer in the middle of a read, while another thread publishes: each of the two
-    has a lock that
-    the other one wants, and neither waits for ever.
+    has a lock that the other one wants, and neither waits for ever.
     """
     count = 100
     bus = MemoryBus(BusOptions(Retention(3_600, 1 << 30), 1))
@@ -272,9 +306,11 @@ def test_finalizer_that_publishes_stops_no_thread():
             time.sleep(0.0001)
 
     gc.set_threshold(5)
+    Publishes.is_on = True
     try:
-        together(read, publish)
+        together(read, publish, seconds=10_000 * MS)
     finally:
+        Publishes.is_on = False  # where the two are stuck, nobody else is to wait for them
         gc.set_threshold(*before)
         gc.collect()
     with hub._lock:
@@ -306,18 +342,17 @@ def test_posted_work_runs_in_order_and_before_later_sections():
 
 def test_posted_work_of_many_threads_is_not_lost():
     """Every piece of work runs once, in the order in which its thread posted it."""
-    lock, done, count = ReentrantLock(), [], 2_000
+    lock, done, count = ReentrantLock(), ([], [], []), 2_000
 
-    def post(which):
+    def post(mine):
         for number in range(count):
-            lock.post(lambda number=number: done.append((which, number)))
+            lock.post(lambda number=number: mine.append(number))
             if number % 5 == 0:
                 with lock:
-                    assert (which, number) in done[-count:]
+                    assert mine[-1] == number
 
-    together(*(lambda w=w: post(w) for w in range(3)))
-    for which in range(3):
-        assert [number for of, number in done if of == which] == list(range(count))
+    together(*(lambda mine=mine: post(mine) for mine in done))
+    assert all(mine == list(range(count)) for mine in done)
 
 
 def test_posted_work_that_raises_leaves_the_lock_free():
@@ -329,7 +364,7 @@ def test_posted_work_that_raises_leaves_the_lock_free():
     with pytest.raises(ZeroDivisionError):
         lock.post(lambda: 1 / 0)
     assert not lock.is_busy
-    lock._posted.append(lambda: 1 / 0)
+    lock._posted.append((lambda: 1 / 0, ()))
     with pytest.raises(ZeroDivisionError), lock:
         pass
     assert not lock.is_busy
