@@ -74,7 +74,7 @@ def test_silent_streams_send_heartbeats_apart(script, site):
     together.
     """
     site = site(heartbeat_seconds=8)
-    readers = [site.open() for _ in range(20)]
+    readers = [site.open() for _ in range(40)]
     heard = [len(reader.chunks) for reader in readers]
     spoke = []
     for _ in range(8 * 4):
@@ -83,7 +83,8 @@ def test_silent_streams_send_heartbeats_apart(script, site):
         spoke.append(sum(after > before for before, after in zip(heard, now, strict=True)))
         heard = now
     assert all(len(reader.chunks) >= 2 for reader in readers)
-    assert max(spoke) < 20
+    # Two looks of the heartbeat have half of them each; together they would be 39 or 40.
+    assert max(spoke) < 35, spoke
 
 
 def test_retry_is_another_one_for_each_stream(script, site):
