@@ -29,7 +29,7 @@ from ..streams.subscription import Subscription
 from ..version import __version__
 from . import checks
 from .access import Rules
-from .clients import CUT_OFF, NOBODY, ClientStreams, key_of
+from .clients import ClientStreams, NoPlace, key_of
 from .refusals import RefusalLog
 from .response import EventStreamResponse
 from .settings import Settings
@@ -170,7 +170,7 @@ class Process:
         last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or asked
         source = Subscription(self.hub, channels, last_event_id, self._settings.publish_timeout_seconds)
         is_refused = not source.has_place and self.bus.health().is_refused
-        place = CUT_OFF if is_refused else self._place(request)
+        place = NoPlace("bus") if is_refused else self._place(request)
         return self._respond(request, source, last_event_id, place, self._channel_stream)
 
     def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
@@ -317,7 +317,7 @@ class Process:
                     "Streams are refused: SSE_PUSH_CLIENT_KEY failed. "
                     "Each client is asked to come later until it works."
                 )
-            return NOBODY
+            return NoPlace("unknown client")
         return None if client is None else self._clients.place_of(client)
 
     def _dumps(self, value: Any) -> str:
