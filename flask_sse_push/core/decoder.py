@@ -118,7 +118,8 @@ class Decoder:
         line = self._text(self._without_bom(bytes(self._line)))
         if line or self._open:
             raise InvalidStream(
-                f"the stream must end with a blank line, got {shown(line or 'an open block', _SHOWN_CHARACTERS)}. "
+                "the stream must end with a blank line, "
+                f"got {shown(line or 'an open block', _SHOWN_CHARACTERS)}. "
                 "A browser would drop what came last."
             )
 
