@@ -8,13 +8,12 @@ from collections import Counter
 from flask import Flask
 
 from ..bus.auto import open_auto
-from ..bus.base import Bus
+from ..bus.base import Bus, Identity
 from ..bus.urls import open_bus
 from ..platform.fork import PerProcess
 from ..platform.locks import ReentrantLock
 from ..platform.server import inspect_server, is_gevent_patched
 from .access import Rules
-from .identity import identify
 from .process import Process
 from .refusals import RefusalLog
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
@@ -114,7 +113,7 @@ class AppState:
     def open_bus(self) -> Bus:
         """Return a new bus for this process; ``"auto"`` is what fits its server."""
         url = self.settings.bus_url
-        options = self.settings.bus_options()._replace(identity=lambda: identify(self.app))
+        options = self.settings.bus_options()._replace(identity=lambda: _identify(self.app))
         if url == AUTO:
             return open_auto(options, f"{self.app.import_name}:{self.app.name}:{self._number}")
         return open_bus(url, options)
@@ -150,3 +149,22 @@ def _read_settings(app: Flask) -> Settings:
     if settings.bus_url != AUTO:
         open_bus(settings.bus_url, settings.bus_options())  # a wrong URL is met here
     return settings
+
+
+def _identify(app: Flask) -> Identity:
+    """
+    Return the name and the routes of an app, which are the same under every server and on every machine.
+
+    The name alone is not enough, because tutorials call every app ``app``. The routes alone are not, because
+    each deployment may change some. Routes that all apps have, of static files and of this package, are left
+    out.
+    """
+    rules = [rule for rule in app.url_map.iter_rules() if not _is_common(app, str(rule.endpoint))]
+    return Identity(app.name, frozenset(f"{rule.rule} {rule.endpoint}" for rule in rules))
+
+
+def _is_common(app: Flask, endpoint: str) -> bool:
+    if endpoint.rpartition(".")[2] == "static":
+        return True
+    module = getattr(app.view_functions.get(endpoint), "__module__", None) or ""
+    return module.partition(".")[0] == __package__.partition(".")[0]
