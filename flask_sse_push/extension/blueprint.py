@@ -99,10 +99,7 @@ class SSEPush(Blueprint):
             raise ConfigurationError(
                 f'"app" must be a Flask app, got {app!r}. On a blueprint, call its register_blueprint().'
             )
-        if url_prefix is None:
-            app.register_blueprint(self)
-        else:
-            app.register_blueprint(self, url_prefix=url_prefix)
+        app.register_blueprint(self, url_prefix=url_prefix)
 
     @told_in_one_line
     def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]

@@ -48,8 +48,6 @@ class AppState:
     def __init__(self, app: Flask, rules: Rules) -> None:
         self.app = app
         """Whose state this is."""
-        self.rules = rules
-        """Asked by the blueprint's own route."""
         self.refusals = RefusalLog()
         """Says each reason for a refusal once."""
         self.audience = Audience(app)
@@ -62,8 +60,18 @@ class AppState:
         self._lock = ReentrantLock()
         _apps[app.import_name, app.name] += 1
         self._number = _apps[app.import_name, app.name]
-        self._imported_unpatched = not is_gevent_patched()
-        self.processes: PerProcess[Process] = PerProcess(self._make_process)
+        imported_unpatched = not is_gevent_patched()
+        self.processes: PerProcess[Process] = PerProcess(
+            lambda: Process(
+                app,
+                self.settings,
+                self.open_bus(),
+                rules,
+                self.refusals,
+                self.audience,
+                imported_unpatched,
+            )
+        )
         """What the app has in this process; once the settings are frozen."""
         server = inspect_server()
         if server.worker is not None:
@@ -97,10 +105,7 @@ class AppState:
 
     def warn_of_late_settings(self) -> None:
         """Say once which settings have changed since the first use, and so have no effect."""
-        configured = snapshot(self.app.config)
-        if configured == self._configured:
-            return
-        before = self._configured
+        before, configured = self._configured, snapshot(self.app.config)
         late = [key for key in sorted({**before, **configured}) if configured.get(key) != before.get(key)]
         fresh = [key for key in late if self.refusals.count("config", key) == 1]
         if fresh:
@@ -131,17 +136,6 @@ class AppState:
             self.audience.request_came()
             if process is not None:
                 process.is_served = True
-
-    def _make_process(self) -> Process:
-        return Process(
-            self.app,
-            self.settings,
-            self.open_bus(),
-            self.rules,
-            self.refusals,
-            self.audience,
-            self._imported_unpatched,
-        )
 
 
 def _read_settings(app: Flask) -> Settings:
