@@ -15,7 +15,7 @@ from flask_sse_push.bus.follower import LogChanged
 from flask_sse_push.bus.reports import summarize
 from flask_sse_push.core.decoder import Decoder
 from flask_sse_push.core.positions import parse
-from flask_sse_push.core.stored import check_stored
+from flask_sse_push.core.messages import check_stored
 from flask_sse_push.extension.settings import read_settings
 from flask_sse_push.streams.hub import Hub
 from flask_sse_push.streams.subscription import Subscription
