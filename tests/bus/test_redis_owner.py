@@ -103,11 +103,14 @@ def test_second_app_neither_reads_nor_writes(server, make_app, caplog):
     shop, chat = make_app("shop", ["cart"]), make_app("chat", ["room"])
     with open_stream(shop.test_client(), "/events?channel=orders") as stream:
         publish(shop, "secret")
-        told = [refusal(lambda: publish(chat, "intruder")), refusal(lambda: chat.state.process().stats_of_all())]
+        told = [
+            refusal(lambda: publish(chat, "intruder")),
+            refusal(lambda: chat.state.process().stats_of_all()),
+        ]
         response = chat.test_client().get("/events?channel=orders")
         assert (response.status_code, response.mimetype) == (200, "text/event-stream")
         assert b"retry: " in response.data and b"data" not in response.data and b"\nid" not in response.data
-        stats = chat.state.stats()
+        stats = chat.state.process().stats()
         assert (stats["bus_state"], stats["refused"], stats["last_event_id"]) == ("down", 1, None)
         for message in [*told, stats["bus_error"]]:
             assert "'chat'" in message and "'shop'" in message and CURE in message
