@@ -1,1 +1,3 @@
-"""Measures flask_sse_push beside other ways to push, on the same work in one run: ``python -m benchmarks``."""
+"""
+Measures flask_sse_push beside other ways to push, on the same work in one run: ``python -m benchmarks``.
+"""

@@ -31,7 +31,10 @@ _Named = TypeVar("_Named", Peer, Scenario)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and return the exit status: 1 when an event was lost, doubled or out of order, 2 when nothing could be measured."""
+    """
+    Measure, print, and return the exit status: 1 when an event was lost, doubled or out of order, 2 when
+    nothing could be measured.
+    """
     options = _options(arguments)
     if options.list:
         _list()
@@ -106,7 +109,8 @@ def measure(scenarios: Sequence[Scenario], peers: Sequence[Peer], sizes: Sizes, 
                     print(error, file=sys.stderr)
                 report.add(scenario, peer, outcome)
                 print(
-                    f"{time.monotonic() - began:4.0f} s, round {number + 1}, {scenario.name}, {peer.name}: {describe_faults(outcome.faults)}",
+                    f"{time.monotonic() - began:4.0f} s, round {number + 1}, {scenario.name}, "
+                    f"{peer.name}: {describe_faults(outcome.faults)}",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -147,7 +151,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help=f"for table, plots and raw results ({_shown(_RESULTS)}; {_shown(_OTHER_RESULTS)} when not all is measured)",
+        help=f"for table, plots and raw results ({_shown(_RESULTS)}; {_shown(_OTHER_RESULTS)} when not all "
+        "is measured)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="put the raw results here, too")
     parser.add_argument(
@@ -186,7 +191,8 @@ def _list() -> None:
     for peer in PEERS:
         missing = peer.missing()
         print(
-            f"peer {peer.name}: {peer.title} ({f'left out, because {missing}' if missing else peer.versions()})"
+            f"peer {peer.name}: {peer.title} "
+            f"({f'left out, because {missing}' if missing else peer.versions()})"
         )
     for scenario in SCENARIOS:
         print(f"scenario {scenario.name}: {'; '.join(table.title for table in scenario.tables(FULL))}")
@@ -208,7 +214,8 @@ def _show(report: Report, folder: Path) -> None:
     (folder / "results.json").write_text(report.to_json() + "\n", encoding="utf-8")
     drawn = plots.draw(report, folder)
     print(
-        f"In {_shown(folder)}: results.md, results.json, {', '.join(path.name for path in drawn) or 'no plots, because matplotlib is not installed'}",
+        f"In {_shown(folder)}: results.md, results.json, "
+        f"{', '.join(path.name for path in drawn) or 'no plots, because matplotlib is not installed'}",
         file=sys.stderr,
     )
 

@@ -1,4 +1,7 @@
-"""What a shared bus costs: ``python -m benchmarks.buses``. Publishing in one process, how soon the others have it, and what it adds to a server."""
+"""
+What a shared bus costs: ``python -m benchmarks.buses``. Publishing in one process, how soon the others have
+it, and what it adds to a server.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from flask_sse_push.bus import BusOptions, Retention, open_bus
+from flask_sse_push.extension.settings import read_settings
 from flask_sse_push.platform.backends import current_backend
 from flask_sse_push.streams.hub import Hub
-from flask_sse_push.extension.settings import read_settings
 from flask_sse_push.streams.subscription import Subscription
 
 from .errors import BrokenRun
@@ -66,11 +69,13 @@ def main() -> int:
     arguments = parser.parse_args()
     print(machine())
     print(
-        f"- versions: flask_sse_push {metadata.version('flask_sse_push')}, redis {metadata.version('redis')}, redis-server {version_of('redis-server', '--version')}"
+        f"- versions: flask_sse_push {metadata.version('flask_sse_push')}, redis "
+        f"{metadata.version('redis')}, redis-server {version_of('redis-server', '--version')}"
     )
     pace = f"{arguments.rate:g} a second" if arguments.rate else "as fast as they go"
     print(
-        f"- {arguments.events:,} events of about 140 bytes, {pace}, {arguments.processes} processes that listen; times in µs\n"
+        f"- {arguments.events:,} events of about 140 bytes, {pace}, {arguments.processes} processes "
+        "that listen; times in µs\n"
     )
     print("| bus | publish p50 | publish p99 | delivery p50 | delivery p99 | every event once, in order |")
     print("| --- | --: | --: | --: | --: | --- |")
@@ -105,7 +110,10 @@ def main() -> int:
 
 
 def compare_servers(folder: Path, redis: str | None, rounds: int) -> bool:
-    """Measure a server with one worker beside servers whose workers share a bus, print a table, and return whether everything arrived."""
+    """
+    Measure a server with one worker beside servers whose workers share a bus, print a table, and return
+    whether everything arrived.
+    """
     peers = [
         _server("memory://, 1 worker", 1, "memory://"),
         _server(f"sqlite, {WORKERS} workers", WORKERS, f"sqlite:///{folder}/server.db"),
@@ -122,7 +130,8 @@ def compare_servers(folder: Path, redis: str | None, rounds: int) -> bool:
             figures[peer.title].append(got["deliveries"] / got["cpu_seconds"])
             faults[peer.title] += run.faults
     print(
-        f"\n{RATE} events a second to {STREAMS:,} streams, all workers on one core; Redis' own CPU is not counted\n"
+        f"\n{RATE} events a second to {STREAMS:,} streams, all workers on one core; Redis' own CPU is "
+        "not counted\n"
     )
     print("| bus | deliveries per server CPU second | to memory | every event once, in order |")
     print("| --- | --: | --: | --- |")
@@ -130,7 +139,8 @@ def compare_servers(folder: Path, redis: str | None, rounds: int) -> bool:
     for title, values in figures.items():
         value = statistics.median(values)
         print(
-            f"| {title} | {value:,.0f} | {value / base:.2f} | {f'NO: {describe_faults(faults[title])}' if faults[title] else 'yes'} |"
+            f"| {title} | {value:,.0f} | {value / base:.2f} | "
+            f"{f'NO: {describe_faults(faults[title])}' if faults[title] else 'yes'} |"
         )
     return not any(faults.values())
 

@@ -69,7 +69,8 @@ class Load:
             dict: ``opened`` and ``seconds``, and ``load_cpu_seconds`` of the load generator itself.
         """
         return self._ask(
-            f"open {streams} {channels} {window} {slow} {self._peer.is_silent:d} {self._quiet_seconds} {self._peer.path}"
+            f"open {streams} {channels} {window} {slow} {self._peer.is_silent:d} "
+            f"{self._quiet_seconds} {self._peer.path}"
         )
 
     def publish(
@@ -93,19 +94,25 @@ class Load:
             window (int): How many requests may be unanswered, where each event is one.
 
         Returns:
-            dict: ``published`` (events) in ``publishing_seconds``, ``deliveries`` in ``seconds``, which end when both are over, ``p50_milliseconds`` and
-            ``p99_milliseconds`` of latency, ``events_per_read``, ``publish_microseconds`` (median), ``load_cpu_seconds``.
+            dict: ``published`` (events) in ``publishing_seconds``, ``deliveries`` in ``seconds``, which end
+                when both are over, ``p50_milliseconds`` and
+            ``p99_milliseconds`` of latency, ``events_per_read``, ``publish_microseconds`` (median),
+            ``load_cpu_seconds``.
         """
         if self._peer.post_path is not None:
             return self._ask(
                 f"post {most} {self._quiet_seconds} {seconds} {rate:g} {window} {text} {self._peer.post_path}"
             )
         return self._ask(
-            f"publish {most} {self._quiet_seconds} /publish?seconds={seconds:g}&rate={rate:g}&channels={channels}&most={most}&text={text}"
+            f"publish {most} {self._quiet_seconds} "
+            f"/publish?seconds={seconds:g}&rate={rate:g}&channels={channels}&most={most}&text={text}"
         )
 
     def settle(self, seconds: float) -> Counter[str]:
-        """Go on reading for a while, and return how often which fault was seen since the start: empty when none was."""
+        """
+        Go on reading for a while, and return how often which fault was seen since the start: empty when none
+        was.
+        """
         return +Counter(self._ask(f"settle {seconds}"))
 
     def _ask(self, command: str) -> dict[str, Any]:

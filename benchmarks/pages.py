@@ -21,7 +21,8 @@ class Pages:
     """
 
     def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/publish?seconds=0&rate=0&channels=1&most=0&text=1"  # which does nothing, and answers in JSON
+        # which does nothing, and answers in JSON
+        self._url = f"http://127.0.0.1:{port}/publish?seconds=0&rate=0&channels=1&most=0&text=1"
         self._milliseconds: list[float] = []
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="pages")

@@ -49,7 +49,10 @@ class Peer:
     path: str = "/events?channel=c%d"
     """Where its streams are; ``%d`` is the number of the channel."""
     post_path: str | None = None
-    """Where the load generator has to POST each event; ``None`` for a server that publishes by itself when ``/publish`` is asked."""
+    """
+    Where the load generator has to POST each event; ``None`` for a server that publishes by itself when
+    ``/publish`` is asked.
+    """
     is_silent: bool = False
     """Whether it sends no header before the first event. It then counts its streams at ``/listeners``."""
     files_per_stream: int = 1
@@ -132,7 +135,10 @@ def _uvicorn(port: int) -> list[str]:
 
 @functools.cache
 def _better_sse() -> Path | None:
-    """Return the file that ``require("better-sse")`` is, which node looks for where ``NODE_PATH`` says; ``None`` without one, or without node."""
+    """
+    Return the file that ``require("better-sse")`` is, which node looks for where ``NODE_PATH`` says; ``None``
+    without one, or without node.
+    """
     if shutil.which("node") is None:
         return None
     found = subprocess.run(
@@ -152,7 +158,8 @@ def _better_sse_is_missing() -> str | None:
     return (
         None
         if _better_sse()
-        else "node does not find better-sse (npm install better-sse in a folder, and its node_modules in NODE_PATH)"
+        else "node does not find better-sse (npm install better-sse in a folder, and its node_modules in "
+        "NODE_PATH)"
     )
 
 
@@ -234,7 +241,8 @@ PEERS = (
         lambda port: [sys.executable, "-m", "benchmarks.servers.flask_sse", str(port)],
         _lacks("gunicorn", "gevent", "flask_sse", "redis", programs=("redis-server",)),
         lambda: (
-            f"{_distributions('flask-sse', 'redis', *_GUNICORN)()}, redis-server {version_of('redis-server', '--version')}"
+            f"{_distributions('flask-sse', 'redis', *_GUNICORN)()}, redis-server "
+            f"{version_of('redis-server', '--version')}"
         ),
         is_silent=True,
         files_per_stream=2,

@@ -163,7 +163,8 @@ def _latency(pyplot: Any, report: Report) -> Any:
             )
             axes.plot(p50, place, "o", color=COLOURS[peer], markersize=6)
             reached = _median(report, "streams", peer, f"{key}.events") or 0
-            # Who cannot keep the rate publishes later, and what waits unpublished has no latency: a small one says nothing without this.
+            # Who cannot keep the rate publishes later, and what waits unpublished has no latency: a small one
+            # says nothing without this.
             behind = f", but only {reached:.0f} a second" if reached < 0.95 * rate else ""
             text = f"{p50:,.3g} to {p99:,.3g}{behind}"
             axes.annotate(

@@ -35,7 +35,8 @@ def build(name: str) -> None:
     gcc = shutil.which("gcc")
     if gcc is None:
         raise BrokenRun(
-            f"{source.name} needs gcc, which is not on PATH. Install it (Debian, Ubuntu: apt install gcc libc6-dev)."
+            f"{source.name} needs gcc, which is not on PATH. Install it (Debian, Ubuntu: apt install "
+            "gcc libc6-dev)."
         )
     BUILD.mkdir(exist_ok=True)
     done = subprocess.run(

@@ -183,7 +183,10 @@ def machine() -> str:
     pins = f"servers on core {SERVER_CORE}, load on core {LOAD_CORE}"
     if SERVER_CORE == LOAD_CORE:
         pins = "servers and load share the only core, so nothing here can be compared with runs elsewhere"
-    return f"- machine: {model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}; {pins}"
+    return (
+        f"- machine: {model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python "
+        f"{platform.python_version()}; {pins}"
+    )
 
 
 def describe_faults(faults: Counter[str]) -> str:

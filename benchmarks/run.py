@@ -97,7 +97,8 @@ class Server:
                 most, give_up_at = listeners, time.monotonic() + QUIET_SECONDS
             if time.monotonic() > give_up_at:
                 raise BrokenRun(
-                    f"{self._peer.name} has {listeners:,} of {count:,} streams. Its last words:\n{self.last_words()}"
+                    f"{self._peer.name} has {listeners:,} of {count:,} streams. Its last "
+                    f"words:\n{self.last_words()}"
                 )
             time.sleep(0.02)
 
@@ -122,7 +123,10 @@ class Server:
         return "".join(self._log.readlines()[-15:])
 
     def stop(self) -> None:
-        """End all its processes at once: none has anything to save, and the recipe would not notice that it is to end."""
+        """
+        End all its processes at once: none has anything to save, and the recipe would not notice that it is
+        to end.
+        """
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -196,7 +200,8 @@ def start(peer: Peer) -> Iterator[Run]:
     """
     Run a peer for the length of a block.
 
-    Everything is checked once more at the end of the block, after a while in which duplicates and hang-ups show.
+    Everything is checked once more at the end of the block, after a while in which duplicates and hang-ups
+    show.
     """
     server = Server(peer)
     try:
@@ -206,7 +211,8 @@ def start(peer: Peer) -> Iterator[Run]:
             warm.open(20)
             warm.publish(1, most=50)
         with Load(peer, server.port, LOAD_CORE) as load:
-            # A generator learns at its second write that its client is gone: these make those of the warm-up go too.
+            # A generator learns at its second write that its client is gone: these make those of the warm-up
+            # go too.
             load.publish(1, rate=100, most=3)
             run = Run(peer, server, load)
             yield run
@@ -239,7 +245,8 @@ def wait_for_port(port: int, process: subprocess.Popen[Any]) -> None:
 
 
 def _cpu_seconds(pid: int) -> float:
-    # The clock that clock_getcpuclockid(3) gives for another process. /proc/PID/stat has the same in steps of 10 ms, which is too coarse for works of a second.
+    # The clock that clock_getcpuclockid(3) gives for another process. /proc/PID/stat has the same in steps of
+    # 10 ms, which is too coarse for works of a second.
     try:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:

@@ -25,15 +25,21 @@ BUSY = 400
 BURSTS = 4
 BURST_EVENTS = 500
 """
-A server that gathers publishes faster than any client can take its events apart, and would only show how many the load's sockets hold. So it does what
+A server that gathers publishes faster than any client can take its events apart, and would only show how many
+the load's sockets hold. So it does what
 others cannot finish in the same time either, and then waits until everything has arrived.
 """
 
 SLOW_READER_RATE = 1_000
-"""Events per second where the other clients must keep up with large ones; it is more than most peers reach."""
+"""
+Events per second where the other clients must keep up with large ones; it is more than most peers reach.
+"""
 
 PACE = 500
-"""Events per second to all channels together in ``growth``: flat out, ten channels have many events for each write, and a thousand have one."""
+"""
+Events per second to all channels together in ``growth``: flat out, ten channels have many events for each
+write, and a thousand have one.
+"""
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,10 @@ class Scenario:
 
 
 def streams(peer: Peer, sizes: Sizes) -> Outcome:
-    """One channel, and first nobody, then few, then many: idle, at a rate that leaves nothing to gather, at one that asks for gathering, and flat out."""
+    """
+    One channel, and first nobody, then few, then many: idle, at a rate that leaves nothing to gather, at one
+    that asks for gathering, and flat out.
+    """
     values: dict[str, float] = {}
     with start(peer) as run:
         got = run.publish(5, most=sizes.publishes, window=1)
@@ -149,7 +158,10 @@ def streams(peer: Peer, sizes: Sizes) -> Outcome:
 
 
 def crowd(peer: Peer, sizes: Sizes) -> Outcome:
-    """Everybody comes at once, as after a restart, and stays; then 20 events a second to all, which may be more than the server can send."""
+    """
+    Everybody comes at once, as after a restart, and stays; then 20 events a second to all, which may be more
+    than the server can send.
+    """
     values: dict[str, float] = {}
     with start(peer) as run:
         before = run.server.pss_kib()
@@ -171,7 +183,9 @@ def channels(peer: Peer, sizes: Sizes) -> Outcome:
 
 
 def slow_reader(peer: Peer, sizes: Sizes) -> Outcome:
-    """Streams of which one never reads, and more events than its socket takes. The others must have all of them."""
+    """
+    Streams of which one never reads, and more events than its socket takes. The others must have all of them.
+    """
     with start(peer) as run:
         run.open(sizes.slow_streams, slow=1)
         before = run.server.pss_kib()
@@ -183,7 +197,10 @@ def slow_reader(peer: Peer, sizes: Sizes) -> Outcome:
 
 
 def pages(peer: Peer, sizes: Sizes) -> Outcome:
-    """Ordinary requests, while nothing is published to many streams, and while they are fed flat out, one burst behind the other."""
+    """
+    Ordinary requests, while nothing is published to many streams, and while they are fed flat out, one burst
+    behind the other.
+    """
     values: dict[str, float] = {}
     with start(peer) as run:
         run.open(sizes.many)
@@ -204,7 +221,8 @@ def growth(peer: Peer, sizes: Sizes) -> Outcome:
     """
     The same number of events to 10 and to 1,000 channels, with nobody there and with one stream each.
 
-    Without streams it is publishing alone, flat out. With them the events are paced, so that both have one delivery and one write for each.
+    Without streams it is publishing alone, flat out. With them the events are paced, so that both have one
+    delivery and one write for each.
     """
     values: dict[str, float] = {}
     faults: Counter[str] = Counter()
@@ -253,7 +271,10 @@ def _added_kib(run: Run, before: int, streams: int) -> float:
 
 
 def _window_of_a_rush() -> int:
-    """Return how many connections may wait: what does not fit into the backlog is dropped by the kernel, and the client tries again only after a second."""
+    """
+    Return how many connections may wait: what does not fit into the backlog is dropped by the kernel, and the
+    client tries again only after a second.
+    """
     backlog = min(4_096, int(Path("/proc/sys/net/core/somaxconn").read_text()))
     return max(OPENING_WINDOW // 4, backlog - backlog // 32)
 
@@ -315,7 +336,8 @@ def _channels_tables(sizes: Sizes) -> tuple[Table, ...]:
 def _slow_reader_tables(sizes: Sizes) -> tuple[Table, ...]:
     return (
         Table(
-            f"{sizes.slow_streams} streams, one never reads, {sizes.slow_events:,} events of {sizes.slow_text / 1000:g} kB at {SLOW_READER_RATE:,} a second",
+            f"{sizes.slow_streams} streams, one never reads, {sizes.slow_events:,} events of "
+            f"{sizes.slow_text / 1000:g} kB at {SLOW_READER_RATE:,} a second",
             (
                 Figure("slow.growth", "growth of the server, MiB", 1),
                 Figure("slow.per_second", "deliveries per second to the others"),

@@ -13,7 +13,8 @@ from tests.layers import LAYERS, group_of, layer_of, order_of
 from tests.needs import lacking, needs
 from tests.support import MS, eventually, own_threads
 
-# No deadline: the machines of CI are noisy, and a slow example is no failure. The fixtures used with @given are
+# No deadline: the machines of CI are noisy, and a slow example is no failure. The fixtures used with @given
+# are
 # stateless or reset inside.
 settings.register_profile(
     "default",
@@ -44,13 +45,16 @@ def pytest_configure(config):
     """Name the layers, and let the servers of the tests hear Ctrl-C."""
     for layer, what in LAYERS.items():
         config.addinivalue_line("markers", f"{layer}: {what}")
-    # A shell that runs the tests in the background lets them ignore SIGINT, and their servers would inherit that.
+    # A shell that runs the tests in the background lets them ignore SIGINT, and their servers would inherit
+    # that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Run the whole suite, or a layer of it, in several processes; and what was asked for by its path in one."""
+    """
+    Run the whole suite, or a layer of it, in several processes; and what was asked for by its path in one.
+    """
     whole = {config.rootpath, *(config.rootpath / path for path in config.getini("testpaths"))}
     if {config.invocation_params.dir / path for path in config.args} - whole:
         return 0
@@ -59,7 +63,9 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Read only the files of a layer where one is asked for: ``-m quick`` is for the time while one writes."""
+    """
+    Read only the files of a layer where one is asked for: ``-m quick`` is for the time while one writes.
+    """
     if config.option.markexpr in LAYERS and collection_path.name.startswith("test_"):
         return layer_of(collection_path) != config.option.markexpr or None
     return None

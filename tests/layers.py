@@ -1,7 +1,8 @@
 """
 In which layer a test is: what it needs, and so when one runs it.
 
-Each test file is in exactly one layer, by the folder it is in, or by its own row where it differs from its folder.
+Each test file is in exactly one layer, by the folder it is in, or by its own row where it differs from its
+folder.
 """
 
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 __all__ = ["LAYERS", "group_of", "layer_of"]
 
 LAYERS = {
-    "quick": "values, apps in this process, streams stepped by hand, and what every bus promises: under a minute",
+    "quick": "values, apps in this process, streams stepped by hand, and what every bus promises: under a "
+    "minute",
     "bus": "Redis and SQLite, with their faults",
     "server": "real servers as processes, on real sockets",
     "browser": "real pages in a real browser",
@@ -24,33 +26,31 @@ _ROWS = {
     "app": "quick",
     "core": "quick",
     "platform": "quick",
-    "streams": "quick",
     "unit": "quick",
-    "bus": "bus",
-    "bus/test_contract.py": "quick",
-    "bus/test_memory.py": "quick",
-    "bus/test_redis_answers.py": "quick",
-    "bus/test_redis_endpoints.py": "quick",
-    "bus/test_redis_targets.py": "quick",
-    "bus/test_reports.py": "quick",
-    "bus/test_streams.py": "quick",
+    "bus": "quick",
+    "bus/test_away.py": "bus",
+    "bus/test_redis.py": "bus",
+    "bus/test_redis_faults.py": "bus",
+    "bus/test_redis_hostile.py": "bus",
+    "bus/test_redis_owner.py": "bus",
+    "bus/test_redis_time.py": "bus",
+    "bus/test_redis_tls.py": "bus",
+    "bus/test_sqlite_hostile.py": "bus",
+    "operations": "quick",
+    "operations/test_cli.py": "server",
     "docs": "server",
     "docs/test_browser.py": "browser",
-    "operations": "server",
-    "operations/test_commands.py": "quick",
     "servers": "server",
     "browser": "browser",
     "package": "package",
     "bench": "bench",
     "soak": "soak",
-    "test_docs.py": "server",
-    "test_docs_shell.py": "server",
-    "test_readme.py": "browser",
 }
 
 _ROOT = Path(__file__).parent
 
-# Longest first, so that no worker is left with a long one at the end. (Measured in order of magnitude, not exact.)
+# Longest first, so that no worker is left with a long one at the end. (Measured in order of magnitude, not
+# exact.)
 _SLOWEST_FIRST = ["package", "server", "browser", "bus", "bench", "soak", "quick"]
 
 

@@ -7,8 +7,10 @@ class LetterClient:
     """
     Reads connections one after the other, as WHATWG HTML 9.2.6 has it.
 
-    What lives longer than a connection is the last event ID *string* and the reconnection time. The data, the type and the last event ID
-    *buffer* begin empty on each; and each blank line copies the buffer to the string, also where it dispatches nothing. Browsers are kinder: they
+    What lives longer than a connection is the last event ID *string* and the reconnection time. The data, the
+    type and the last event ID
+    *buffer* begin empty on each; and each blank line copies the buffer to the string, also where it
+    dispatches nothing. Browsers are kinder: they
     begin with what they had.
     """
 

@@ -15,7 +15,8 @@ says so. Time is a number that the test moves. The fixture ``script`` puts it in
         hub.detach(("news",), wakeup)
         script.settle()                 # it sees that nobody listens, and ends
 
-The test itself is no task. Where it calls something that waits (``Hub.wait_until_ready``, ``time.sleep``), the
+The test itself is no task. Where it calls something that waits (``Hub.wait_until_ready``, ``time.sleep``),
+the
 tasks run meanwhile and the clock moves, up to the end of that wait.
 
 To drive a stream, let a task iterate it, as a server does: ``client = script.reader(stream)``, then
@@ -44,7 +45,10 @@ MAX_STEPS = 10_000
 """After so many steps without rest, the tasks wake each other for ever."""
 
 LOOK_SECONDS = 1e-9
-"""By how much each look at the clock moves it: no clock stands still, and code that waits for "the rest" relies on it."""
+"""
+By how much each look at the clock moves it: no clock stands still, and code that waits for "the rest" relies
+on it.
+"""
 
 T = TypeVar("T")
 
@@ -56,7 +60,9 @@ class Task:
         self.name = name
         """What it was called when it was spawned, such as ``"flask_sse_push.streams.fanout"``."""
         self.waits_for: ScriptedWakeup | int | None = None
-        """The wakeup or the file number that it waits for; ``None`` when it is ready, or only waits for a time."""
+        """
+        The wakeup or the file number that it waits for; ``None`` when it is ready, or only waits for a time.
+        """
         self.until: float | None = None
         """When its wait is over in any case; ``None`` for never, and when it is ready."""
         self.is_ready = True
@@ -137,7 +143,9 @@ class ScriptedBackend:
         return True
 
     def in_turns(self, items: Sequence[T]) -> Iterator[T]:
-        """Give way after each ``script.items_per_turn`` items; play of greenlets only, as the real ones do."""
+        """
+        Give way after each ``script.items_per_turn`` items; play of greenlets only, as the real ones do.
+        """
         for number, item in enumerate(items, 1):
             yield item
             if not self.is_preemptive and number % self._script.items_per_turn == 0:
@@ -154,7 +162,9 @@ class Reader:
         self.chunks: list[bytes] = []
         """What was sent, chunk by chunk."""
         self.is_writing = True
-        """Set to False by the test for a client that takes nothing: the reader then waits behind its next chunk."""
+        """
+        Set to False by the test for a client that takes nothing: the reader then waits behind its next chunk.
+        """
         self._resumed = script.backend.wakeup()
         self._iterable = chunks
         script.backend.spawn(self._run, "reader")
@@ -189,7 +199,9 @@ class Script:
         self.now = now
         """Seconds on the clock of ``time.monotonic``; the test may set it."""
         self.look_seconds = LOOK_SECONDS
-        """By how much each look at the clock moves it; more for tests of code that loops until a time is over."""
+        """
+        By how much each look at the clock moves it; more for tests of code that loops until a time is over.
+        """
         self.items_per_turn = 16
         """After how many items ``in_turns`` gives way."""
         self.cannot_spawn = False
@@ -263,7 +275,10 @@ class Script:
         self.settle()
 
     def spend(self, seconds: float) -> None:
-        """Move the clock as code does that computes: whose time is over becomes ready, and runs when it has its turn."""
+        """
+        Move the clock as code does that computes: whose time is over becomes ready, and runs when it has its
+        turn.
+        """
         self._move_to(self.now + seconds)
 
     def turn(self) -> None:

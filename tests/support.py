@@ -53,7 +53,8 @@ def alarms(handler):
     """
     Set the handler of SIGALRM, and take it away again without letting a late alarm end the tests.
 
-    Meanwhile nothing is collected: an exception that a handler raises in a callback of the collector would come out nowhere.
+    Meanwhile nothing is collected: an exception that a handler raises in a callback of the collector would
+    come out nowhere.
     """
     before = signal.signal(signal.SIGALRM, handler)
     gc.disable()

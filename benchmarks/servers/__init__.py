@@ -1,1 +1,4 @@
-"""One server per module, each with ``GET /events?channel=`` and ``POST /publish?seconds=&rate=&channels=&most=&text=``."""
+"""
+One server per module, each with ``GET /events?channel=`` and ``POST
+/publish?seconds=&rate=&channels=&most=&text=``.
+"""

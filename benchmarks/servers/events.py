@@ -11,11 +11,14 @@ __all__ = ["Work", "publish_in_a_loop"]
 
 class Work:
     """
-    One request to publish: asked by the server's own loop what to do next, so that it fits threads, greenlets and coroutines.
+    One request to publish: asked by the server's own loop what to do next, so that it fits threads, greenlets
+    and coroutines.
 
     Args:
-        query (Mapping): Of the request. ``seconds`` is how long, ``rate`` the events per second (0 is flat out), ``channels`` the number of channels, which get events in
-            turn, ``most`` the number of events that ends it sooner, and ``text`` the characters of filling in each.
+        query (Mapping): Of the request. ``seconds`` is how long, ``rate`` the events per second (0 is flat
+            out), ``channels`` the number of channels, which get events in
+            turn, ``most`` the number of events that ends it sooner, and ``text`` the characters of filling in
+            each.
     """
 
     def __init__(self, query: Mapping[str, str]) -> None:
@@ -37,11 +40,15 @@ class Work:
         )
 
     def publish(self, publish: Callable[[str, str], object]) -> None:
-        """Publish the next event by a function of its data and its channel's name, and look at the clock before and after."""
+        """
+        Publish the next event by a function of its data and its channel's name, and look at the clock before
+        and after.
+        """
         seq, channel = divmod(len(self._nanoseconds), self._channels)
         began = time.monotonic_ns()
         publish(
-            '{"channel":%d,"seq":%d,"ts":%d,"text":"%s"}' % (channel, seq, began, self._text), f"c{channel}"
+            f'{{"channel":{channel},"seq":{seq},"ts":{began},"text":"{self._text}"}}',
+            f"c{channel}",
         )
         self._nanoseconds.append(time.monotonic_ns() - began)
 

@@ -31,7 +31,10 @@ def publish_events() -> dict[str, Any]:
 
 @app.get("/listeners")
 def count_listeners() -> dict[str, int]:
-    """Return how many streams Redis knows: a stream that waits for its first event sends nothing that a client could see."""
+    """
+    Return how many streams Redis knows: a stream that waits for its first event sends nothing that a client
+    could see.
+    """
     redis = sse.redis
     names = redis.pubsub_channels("c*")
     return {"listeners": sum(count for _, count in redis.pubsub_numsub(*names)) if names else 0}

@@ -1,4 +1,6 @@
-"""nchan in nginx: ``python -m benchmarks.servers.nchan PORT MODULE`` writes a configuration and becomes nginx."""
+"""
+nchan in nginx: ``python -m benchmarks.servers.nchan PORT MODULE`` writes a configuration and becomes nginx.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ http {{
     # One connection publishes everything.
     keepalive_requests 1000000000;
     nchan_shared_memory_size 512M;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location = /events {{

@@ -26,7 +26,7 @@ def events() -> Response:
         try:
             yield ":\n\n"
             while True:
-                yield "data: %s\n\n" % queue.get()
+                yield f"data: {queue.get()}\n\n"
         finally:
             listeners[channel].remove(queue)
 

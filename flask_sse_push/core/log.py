@@ -266,7 +266,7 @@ class Log:
         """Begin anew behind missing entries, whose channels nobody knows."""
         for kept in (self._channels, self._entries, self._holders):
             kept.clear()
-        self._watermarks.reset(floor=sequence)
+        self._watermarks = Watermarks(floor=sequence)
         self.size_bytes = 0
 
 

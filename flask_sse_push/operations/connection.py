@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple
 
 from ..core.values import printable
@@ -53,17 +53,17 @@ def connect(
     address, timeout_seconds = request.address, request.timeout_seconds
     kind = http.client.HTTPSConnection if address.is_secure else http.client.HTTPConnection
     connection = kind(address.host, address.port, timeout=timeout_seconds)
-    try:
+    with ExitStack() as stack:
+        stack.callback(connection.close)
         connection.connect()
         sock = connection.sock
         assert sock is not None
         with _at_most(timeout_seconds, sock):
             _send(connection, request, last_event_id)
-            response = connection.getresponse()
+            # Beside the connection, which forgets an answer that ends with it.
+            response = stack.enter_context(connection.getresponse())
         _check(address, response, sock, timeout_seconds)
-    except BaseException:
-        connection.close()
-        raise
+        stack.pop_all()
     return connection, response
 
 

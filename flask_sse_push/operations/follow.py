@@ -122,6 +122,7 @@ def _read_once(request: Request, state: _State) -> Generator[tuple[bytes, list[D
             yield chunk, events
         return False
     finally:
+        response.close()
         connection.close()
 
 

@@ -13,7 +13,7 @@ __all__ = ["current_backend"]
 
 
 def current_backend() -> Backend:
-    """Return the backend of the caller: greenlets inside a gevent greenlet, threads everywhere else."""
+    """Return the backend of the caller: greenlets in a gevent greenlet, threads everywhere else."""
     gevent: Any = sys.modules.get("gevent")
     if gevent is not None and isinstance(gevent.getcurrent(), gevent.Greenlet):
         return _greenlets()

@@ -1,10 +1,9 @@
 """
-How a mistake is told when gunicorn's workers load the app: in one line for the whole server, and without a
-traceback.
+Reports a configuration error in a gunicorn worker that loads the app: as one line for the whole server.
 
-By itself gunicorn prints a traceback for each worker, and when two fail at once a third of its own. An
-``AppImportError`` alone it prints without one. So an error of ours becomes one on its way out, and when
-gunicorn prints it, one worker speaks for all.
+gunicorn prints a traceback for each worker, and where two fail at the same time one of its own. Only an
+``AppImportError`` it prints without a traceback. So an error of ours is made one on its way out, and when
+gunicorn asks for its text, one worker prints it for all.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from ..errors import ConfigurationError
-from .gunicorn import gunicorn_worker, listening_sockets, master_listens
+from .gunicorn import gunicorn_worker
 
 __all__ = ["told_in_one_line"]
 
@@ -32,11 +31,10 @@ _MOST_SECONDS = 3.0
 
 def told_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
     """
-    Let gunicorn print a :class:`ConfigurationError` of a function in one line, if its worker is loading the
-    app then.
+    Decorate a function whose :class:`ConfigurationError` gunicorn is to print in one line.
 
-    Everywhere else it is an ordinary exception. For those who catch it, it always is: it keeps its class, by
-    a subclass.
+    That is so while a worker loads the app; everywhere else it is an ordinary exception. Code that catches it
+    sees no difference: its class becomes a subclass of what it was.
     """
 
     @wraps(function)
@@ -74,29 +72,25 @@ def _become_import_error(error: ConfigurationError) -> None:
 
 def _end(worker: Any, message: str) -> NoReturn:
     """
-    End a worker that could not boot: the first says why, and the others wait for the master to stop them.
+    End a worker that cannot boot: the first prints why, and the others wait for the master to stop them.
 
-    Were two to fail, the master would stumble over the second while it stops because of the first.
+    Were a second one to exit by itself, the master would fail on it while it stops because of the first.
     """
-    sockets = listening_sockets(worker)
     is_first = _take_name(worker)
-    # The first stays until the master has started all workers, which it does with pauses of up to 0.1 s, and
-    # waits for what becomes of them: it then stops at once, before any other comes so far.
+    # The master starts its workers with pauses of up to 0.1 s, and only then looks whether one has ended. The
+    # first worker waits until then: the master then stops at once, before another worker fails too.
     seconds = min(0.3 + 0.1 * worker.cfg.workers, _MOST_SECONDS) if is_first else 2 * _MOST_SECONDS
     until = time.monotonic() + (seconds if worker.cfg.workers > 1 else 0)
-    # The signal to stop is lost on a worker that has just begun, but the master's sockets are closed all the
-    # same.
-    while goes_on := worker.alive and master_listens(worker.ppid, sockets):
-        if time.monotonic() >= until:
-            break
+    while worker.alive and time.monotonic() < until:
         time.sleep(_STEP_SECONDS)
-    if goes_on:
-        _say(worker, message)  # last: what the other workers had to say is above
-    sys.exit(_APP_LOAD_ERROR if goes_on else 0)
+    if not worker.alive:
+        sys.exit(0)
+    _say(worker, message)  # last: what the other workers had to say is above
+    sys.exit(_APP_LOAD_ERROR)
 
 
 def _take_name(worker: Any) -> bool:
-    """Whether this is the first worker of its server to come here. On systems without such names, each is."""
+    """Whether this is the first worker of its server to fail; without abstract sockets each one is."""
     if not sys.platform.startswith("linux"):
         return True
     try:
@@ -109,12 +103,12 @@ def _take_name(worker: Any) -> bool:
     except OSError:
         name.close()
         return False
-    name.detach()  # the name is held until the process is gone: its master knows a moment later
+    name.detach()  # kept until the process has ended, which is when its master notices
     return True
 
 
 def _say(worker: Any, message: str) -> None:
-    # A level that no --log-level hides: it is why there is no server.
+    # "critical" is printed at every --log-level: it says why there is no server.
     worker.log.critical("%s", message)
     if worker.cfg.errorlog != "-" and not worker.cfg.capture_output:
         print(message, file=sys.stderr, flush=True)  # noqa: T201  # for who started it by hand

@@ -27,7 +27,10 @@ _native_sleep: Callable[[float], None] = gevent.monkey.get_original("time", "sle
 
 class _GreenletWakeup:
     """
-    gevent's own event lets many wait and costs twice as much; here one waits, and everything but ``ring`` happens in its loop.
+    Wakes one greenlet.
+
+    gevent's own event lets many wait, and costs twice as much. Everything but :meth:`wake` happens in the
+    loop of the greenlet.
     """
 
     __slots__ = ("_hub", "_rung", "_waiter", "_waiting")
@@ -44,12 +47,13 @@ class _GreenletWakeup:
 
     def wake(self) -> None:
         if get_hub_if_exists() is not self._hub:
-            # From another thread a callback would be left in a loop that is asleep.
+            # Another thread's plain callback would not wake a loop that is asleep.
             self._hub.loop.run_callback_threadsafe(self.wake)
         elif not self._rung:
             self._rung = True
             if self._waiter is not None:
-                # A waiter takes one switch and no more, and none once its greenlet has gone on: a stray one cannot land elsewhere.
+                # A waiter takes one switch, and none when its greenlet has gone on already: the switch cannot
+                # come out at another place.
                 self._hub.loop.run_callback(self._waiter.switch, None)
                 self._waiter = None
 
@@ -71,8 +75,8 @@ class _OwnGreenlet(gevent.Greenlet):  # type: ignore[misc]
     """
     A greenlet whose copy in a forked child never comes back from a wait.
 
-    A child inherits all greenlets, and its loop would run the copies as soon as anything in it waits: the sockets
-    are the parent's, and each byte would be read by one of the two and written by both.
+    A child inherits all greenlets, and its loop would run the copies as soon as anything in it waits. Their
+    sockets are the parent's too: each byte would be read by one of the two processes, and written by both.
     """
 
     def __init__(self, run: Callable[[], None], name: str) -> None:
@@ -82,7 +86,8 @@ class _OwnGreenlet(gevent.Greenlet):  # type: ignore[misc]
         self.rawlink(_alive.discard)
 
 
-# Held here, for nothing may let go of a copy in a child: that would raise GreenletExit in it, and run its ``finally``.
+# Held here, for nothing may let go of a copy in a child: that would raise GreenletExit in it, and run its
+# ``finally``.
 _alive: set[_OwnGreenlet] = set()
 
 
@@ -104,8 +109,8 @@ def _stop_watching(waiter: object = None, *_: Any) -> None:
     Stand in the place of what would let a copy go on, and stop what called it.
 
     A file that nobody here reads stays ready, and would keep the loop busy. gevent tells nobody which of its
-    watchers a wait belongs to, so the waiter's referrers are asked. That takes some milliseconds, once for each wait
-    that a child inherited.
+    watchers a wait belongs to, so the waiter's referrers are asked. That takes some milliseconds, once for
+    each wait that a child inherited.
     """
     for values in gc.get_referrers(waiter) if isinstance(waiter, Waiter) else ():
         for watcher in gc.get_referrers(values) if type(values) is tuple else ():
@@ -134,7 +139,7 @@ class _Greenlets:
     def give_way(self) -> bool:
         hub = get_hub_if_exists()
         if hub is None:
-            # A native thread beside the loop: the greenlets run as soon as it gives the interpreter away.
+            # A native thread, not one of a loop: the greenlets run while it sleeps.
             _native_sleep(0.001)
         elif gevent.getcurrent() is hub:
             return False

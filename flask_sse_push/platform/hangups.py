@@ -1,10 +1,10 @@
 """
 Notices clients that hang up, without reading what they send.
 
-A server that only writes learns of a closed connection at the second write after it, of a half-closed one never. The kernel
-knows at once. One epoll set for all streams of a process costs nothing per stream in Python, and asks for the hang-up alone,
-so that a client that sends bytes during its stream does not keep anybody busy. Where there is no epoll the sockets are looked at on
-every tick.
+A server that only writes learns of a closed connection at the second write after that, and of a half-closed
+one never. The kernel knows at once. One epoll set for all streams of a process costs nothing per stream in
+Python. It is asked for hang-ups alone, so that a client that sends bytes during its stream wakes nobody.
+Where there is no epoll, each socket is looked at once per wait.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ from .waiting import Backend
 __all__ = ["KEEPALIVE_SECONDS", "USER_TIMEOUT_MARGIN_SECONDS", "Hangups", "is_gone"]
 
 KEEPALIVE_SECONDS = 5
-"""How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is missed within 30 s."""
+"""
+How often the kernel asks a silent client whether it is still there. With the defaults one that vanished is
+missed within 30 s.
+"""
 
 USER_TIMEOUT_MARGIN_SECONDS = 2
-"""How much later than our watchdog the kernel gives up a client that stops reading in the middle of a large write: whose clock is first says why it ended."""
+"""
+How much later than our watchdog the kernel gives up a client that stops reading in the middle of a large
+write: whose clock is first says why it ended.
+"""
 
 # Not on every system.
 _KEEPALIVE_OPTIONS: tuple[int, ...] = tuple(
@@ -45,23 +51,24 @@ _RDHUP: int = getattr(select, "EPOLLRDHUP", 0)
 
 class Hangups(Generic[T]):
     """
-    The client sockets of one process. ``add`` and ``remove`` from any thread; ``wait`` from one.
+    The client sockets of one process. :meth:`add` and :meth:`remove` from any thread; :meth:`wait` from one.
     """
 
     def __init__(self) -> None:
         make = _epoll_factory()
         try:
             self._epoll: Any = make() if make is not None and _RDHUP else None
-        except OSError:  # no file is left: look at the sockets on every tick instead
+        except OSError:  # no file is left: look at each socket instead
             self._epoll = None
         if self._epoll is not None:
-            keep_from_children(self)  # it is one set for both: what a child took out, its parent would miss
+            keep_from_children(self)  # a child shares the set: what it took out, its parent would miss
         self._watched: dict[int, tuple[socket.socket, T]] = {}
         self._filenos: dict[T, int] = {}
 
     def add(self, sock: socket.socket, owner: T, write_timeout_seconds: float) -> None:
         """
-        Watch a socket, before the first byte of its stream. One that cannot be watched is found out by its writes.
+        Watch a socket, before the first byte of its stream. One that cannot be watched is found out by its
+        writes.
 
         Args:
             sock (socket.socket): The client's.
@@ -78,18 +85,24 @@ class Hangups(Generic[T]):
         if self._epoll is not None:
             try:
                 self._epoll.register(fileno, _RDHUP)
+            except FileExistsError:
+                pass  # the number is watched, for a stream that ends late
             except OSError:
                 self.remove(owner)
 
     def remove(self, owner: T) -> None:
-        """Stop watching; before the server closes the socket, whose number may be another's at once."""
+        """
+        Stop watching. Before the server closes the socket, whose number may be another's right after that.
+        """
         fileno = self._filenos.pop(owner, -1)
         if self._watched.get(fileno, (None, None))[1] is owner:
             self._watched.pop(fileno, None)
             self._unregister(fileno)
 
     def wait(self, backend: Backend, timeout: float) -> list[T]:
-        """Wait until somebody hangs up, at most ``timeout`` seconds, and return whose sockets those are, each once."""
+        """
+        Wait for hang-ups, at most ``timeout`` seconds, and return the owners of those sockets, each once.
+        """
         if self._epoll is None:
             time.sleep(timeout) if backend.is_preemptive else backend.wakeup().wait(timeout)
             found = [watched for watched in list(self._watched.values()) if is_gone(watched[0])]
@@ -99,7 +112,7 @@ class Hangups(Generic[T]):
         backend.wait_readable(self._epoll.fileno(), timeout)
         most = len(self._watched) + 1
         owners = [self._watched.get(fileno) for fileno, _ in self._epoll.poll(0, most)]
-        # A number may have become another socket's in between: only who is still in the answer hung up.
+        # A number may have become that of another socket in between: only those in the second answer hung up.
         still = {fileno for fileno, _ in self._epoll.poll(0, most)} if owners else ()
         gone = []
         for watched in owners:
@@ -114,7 +127,7 @@ class Hangups(Generic[T]):
         return -1 if self._epoll is None else int(self._epoll.fileno())
 
     def close(self) -> None:
-        """Give the epoll set back."""
+        """Close the epoll set."""
         if self._epoll is not None:
             self._epoll.close()
 
@@ -127,11 +140,11 @@ class Hangups(Generic[T]):
 
 
 def is_gone(sock: socket.socket) -> bool:
-    """Look whether the other end closed, as far as can be seen before what it may have sent."""
+    """Return whether the other end has closed. Where it has sent something first, that cannot be seen."""
     if _PEEK is None:
         return False
     try:
-        # The C method on the socket inside: gevent's would wait, and TLS allows no flags.
+        # The C method of the plain socket: gevent's would wait, and a TLS socket takes no flags.
         return _socket.socket.recv(getattr(sock, "_sock", sock), 1, _PEEK) == b""
     except (BlockingIOError, InterruptedError):
         return False
@@ -140,7 +153,10 @@ def is_gone(sock: socket.socket) -> bool:
 
 
 def _bound_buffer(sock: socket.socket) -> None:
-    """Let the kernel hold little for a client that stops reading: before the first byte, for later it may have taken megabytes."""
+    """
+    Let the kernel hold little for a client that stops reading: before the first byte, for later it may have
+    taken megabytes.
+    """
     try:
         getattr(sock, "_sock", sock).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     except OSError:
@@ -181,7 +197,8 @@ def _forget_error(sock: socket.socket) -> None:
 
 
 def _epoll_factory() -> Any:
-    # gevent takes select.epoll away when it patches: waiting in it would stop the loop. We wait for it in the loop, and only then look.
+    # gevent takes select.epoll away when it patches, because waiting in it would stop the loop. We wait for
+    # the set in the loop, as for a socket, and then ask it without waiting.
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched("select"):
         try:

@@ -1,9 +1,8 @@
 """
-Whether a file is this user's alone.
+Whether a file or folder belongs to this user alone.
 
-What another user owns, or could write or swap, is not used: who plants a database reads what is published,
-and forges what is read. One rule holds for every user, root included: a file of somebody else is refused,
-because its owner chooses what is in it.
+What another user owns, could write or could swap is not used: somebody who plants a database reads what is
+published and forges what is read. The rule holds for root too: the owner of a file chooses what is in it.
 """
 
 from __future__ import annotations
@@ -24,22 +23,20 @@ __all__ = [
 
 class UnusablePathError(OSError):
     """
-    A path that cannot be used as it is. The message is whole: it names the path, its owner and mode, and the
-    cure.
+    A path that cannot be used as it is. The message names the path, its owner and mode, and the cure.
     """
 
 
 def check_parent(folder: Path, cure: str) -> bool:
     """
-    Refuse a folder in which others could swap this user's files. A folder that is missing is left to whoever
-    opens it.
+    Refuse a folder in which other users could swap this user's files. A missing folder is not refused.
 
     Args:
-        folder (Path): A link is followed: what counts is whose the folder is in the end.
+        folder (Path): A link is followed: what counts is who owns the folder that it leads to.
         cure (str): What to do instead, as a sentence.
 
     Returns:
-        bool: Whether others may make files of their own there, as in ``/tmp``.
+        bool: Whether other users may make files of their own there, as in ``/tmp``.
 
     Raises:
         UnusablePathError: It belongs to another user than this one or root, or others may write in it and it
@@ -53,15 +50,15 @@ def check_parent(folder: Path, cure: str) -> bool:
     is_safe = found.st_uid in (0, os.geteuid()) and (bool(found.st_mode & stat.S_ISVTX) or not is_common)
     if not is_safe:
         raise UnusablePathError(
-            f"the folder {str(folder)!r} must belong to {_this_user()} or root, and nobody else may write in it "
-            f"unless it is sticky, got {_describe(found)}: others could swap the files in it. {cure}"
+            f"the folder {str(folder)!r} must belong to {_this_user()} or root, and nobody else may write "
+            f"in it unless it is sticky, got {_describe(found)}: others could swap the files in it. {cure}"
         )
     return is_common
 
 
 def check_file(path: Path) -> os.stat_result | None:
     """
-    Return what is known of a file of this user, or ``None`` when there is none. A link is not followed.
+    Return the status of a file of this user, or ``None`` if there is no file. A link is not followed.
 
     Raises:
         UnusablePathError: It is no plain file of this user that others cannot write.
@@ -88,7 +85,7 @@ def check_file(path: Path) -> os.stat_result | None:
 
 def check_private_folder(folder: Path, cure: str) -> None:
     """
-    Refuse a folder that others can enter. A link is not followed.
+    Refuse a folder that other users can enter. A link is not followed.
 
     Args:
         folder (Path): It must be there.
@@ -96,7 +93,7 @@ def check_private_folder(folder: Path, cure: str) -> None:
 
     Raises:
         FileNotFoundError: It is not there.
-        UnusablePathError: It is something else, of another user, or others can enter it.
+        UnusablePathError: It is no folder, it belongs to another user, or others can enter it.
     """
     found = folder.lstat()
     if not is_private_folder(found):
@@ -108,8 +105,7 @@ def check_private_folder(folder: Path, cure: str) -> None:
 
 def is_private_folder(found: os.stat_result) -> bool:
     """
-    Say whether this is a folder of this user that nobody else can enter; the look must not have followed a
-    link.
+    Return whether this is the status (by ``lstat``) of a folder of this user that nobody else can enter.
     """
     return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077 and found.st_uid == os.geteuid()
 
@@ -140,8 +136,10 @@ def _others_may_write(found: os.stat_result) -> bool:
 
 def _is_group_of_one(found: os.stat_result) -> bool:
     """
+    Whether a file's group has its owner as the only member.
+
     Where each user has a group of the same name and umask 002, everything that a user makes is open to that
-    group: to nobody else.
+    group.
     """
     import grp  # not on Windows
     import pwd

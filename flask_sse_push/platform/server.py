@@ -1,4 +1,6 @@
-"""What runs this process: which server, its capacity, whether it stops; and one request's connection to it."""
+"""
+What runs this process: which server, how much it can hold, whether it stops; and what it sends a response by.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,17 @@ class Server:
     """What is known of the server of this process."""
 
     name: str
-    """In words, for people."""
+    """What it is, for people."""
     worker: Any = None
     """gunicorn's worker object, or ``None``."""
     capacity: int | None = None
-    """Requests it holds at once, or ``None`` when unlimited or unknown."""
+    """How many requests it handles at once; ``None`` if that is unlimited or unknown."""
     several_processes: bool = False
-    """Whether other processes answer requests of the same app."""
+    """Whether other processes serve the same app."""
 
     @property
     def stopping(self) -> bool:
-        """Whether it was told to stop, and waits for its streams."""
+        """Whether it was told to stop, and waits for its requests to end."""
         return self.worker is not None and not self.worker.alive
 
     @property
@@ -49,7 +51,9 @@ class Server:
         return type(self.worker).__name__ if self.worker is not None else self.name.split()[0]
 
     def default_max_streams(self) -> int:
-        """Return how many streams leave room for ordinary pages, and for files."""
+        """
+        Return how many streams this process may have, so that requests for pages and open files have room.
+        """
         capacity = min(self.capacity or _UNKNOWN_CAPACITY, _most_files())
         return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1))
 
@@ -68,7 +72,7 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
     Return what runs this process.
 
     Args:
-        environ (dict | None): A request's, if there is one: without, only gunicorn is recognized.
+        environ (dict | None): A request's. Without one only gunicorn is recognized.
     """
     worker = gunicorn_worker()
     if worker is not None:
@@ -96,23 +100,26 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
 
 
 def is_gevent_patched() -> bool:
-    """Say whether gevent has replaced the standard library's sockets and threads."""
+    """Return whether gevent has replaced the standard library's sockets and threads."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and monkey.is_module_patched("socket") and monkey.is_module_patched("threading")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What one response is sent by."""
+    """What one response is sent by, as far as the server shows it."""
 
     server: Server
     """The server of this process."""
     sock: socket.socket | None
     """The client's socket, where the server shows it."""
     start_response: Any
-    """What the server gave; its owner is the server's own object for this response, where no middleware is between."""
+    """
+    What the server gave; its owner is the server's own object for this response, where no middleware is
+    between.
+    """
     close_after_answer: Callable[[], None]
-    """Lets the connection end with the answer that is about to begin."""
+    """Lets the connection end with the answer that is about to begin, see ``sockets``."""
 
 
 def connect(server: Server, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Connection:
@@ -120,7 +127,7 @@ def connect(server: Server, environ: dict[str, Any], start_response: Callable[..
     Return what the response to a request is sent by.
 
     Args:
-        server (Server): Of this process.
+        server (Server): The server of this process.
         environ (dict): The request's.
         start_response (Callable | None): What the server gave.
     """
@@ -149,13 +156,15 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
 
 def close_after_answer(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> None:
     """
-    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and lets itself be told.
+    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and
+    lets itself be told.
 
-    A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's server closes every connection.
+    A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's
+    server closes every connection.
 
     Args:
-        environ (dict): The request's. A request with a body is left alone: to close before it was read resets the connection, and may take
-            the answer with it.
+        environ (dict): The request's. A request with a body is left alone: to close before it was read resets
+            the connection, and may take the answer with it.
         start_response (Callable | None): What the server gave; behind a middleware's own, nothing is known.
     """
     if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
@@ -166,14 +175,16 @@ def close_after_answer(environ: dict[str, Any], start_response: Callable[..., An
     )  # gunicorn's response over HTTP/2, whose connection carries others, is in a module of its own
     if module == "gunicorn.http.wsgi" and hasattr(handler, "force_close"):
         handler.force_close()
-        # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it sees that at once.
+        # gthread lets its only accepting thread wait for the other end to close, up to 2 s for each: now it
+        # sees that at once.
         shut(handler.sock, socket.SHUT_RD)
     elif module == "gevent.pywsgi":
         handler.close_connection = True
 
 
 def _is_http2(environ: dict[str, Any]) -> bool:
-    # Not by gunicorn's HTTP_VERSION: a client that sends a header "Version" sets that too, and its stream would be watched by nobody.
+    # Not by gunicorn's HTTP_VERSION: a client that sends a header "Version" sets that too, and its stream
+    # would be watched by nobody.
     return str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/2")
 
 

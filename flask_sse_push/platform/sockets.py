@@ -12,18 +12,20 @@ __all__ = ["cut", "hang_up", "hush_timeout", "shut"]
 
 def hush_timeout() -> None:
     """
-    Raise ``EPIPE`` in place of a time-out of the kernel's that is on its way through the server; return if there is none.
+    Raise ``EPIPE`` in place of the ``ETIMEDOUT`` that is on its way through the server; return if there is
+    none.
 
-    Called last where a server closes a body, which it does in a ``finally``. The kernel may give a client up before our watchdog does: its clock
-    starts with the first byte that is not acknowledged, ours with the first write that waits. The write then fails with ``ETIMEDOUT``, which servers
-    take for a fault and log with a traceback; ``EPIPE`` they know as a client that left.
+    Called last where a server closes a body, which it does in a ``finally``. The kernel may give up a client
+    before our watchdog does: its clock starts with the first byte that is not acknowledged, ours with the
+    first write that waits. The write then fails with ``ETIMEDOUT``, which servers log with a traceback, as a
+    fault. ``EPIPE`` they know as a client that left.
 
     Raises:
         BrokenPipeError: In place of that error, and from it.
     """
     error = sys.exc_info()[1]
     if isinstance(error, GeneratorExit):
-        error = error.__context__  # middleware that is a generator is closed on the way
+        error = error.__context__  # a middleware that is a generator is closed in between
     if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
         raise BrokenPipeError(
             errno.EPIPE, "the client takes nothing, and the kernel has given it up"
@@ -32,9 +34,10 @@ def hush_timeout() -> None:
 
 def cut(sock: socket.socket) -> None:
     """
-    End a connection whose other end takes nothing: a write that waits for it raises ``EPIPE``, which every server takes quietly.
+    End the connection of a client that takes nothing.
 
-    What the kernel still holds for it is thrown away when the server closes the socket.
+    A write that waits for the client raises ``EPIPE``, which every server takes quietly. What the kernel
+    still holds for the client is thrown away when the server closes the socket.
     """
     inner = getattr(sock, "_sock", sock)
     try:
@@ -46,9 +49,9 @@ def cut(sock: socket.socket) -> None:
 
 def hang_up(sock: socket.socket) -> None:
     """
-    End a connection behind what was sent.
+    End a connection after what was sent.
 
-    The server closes it too; but gthread's accepting thread would first wait for each other end to do so.
+    The server closes it too; but gthread's accepting thread would first wait for the client to close.
     """
     shut(sock, socket.SHUT_RDWR)
 
@@ -57,7 +60,7 @@ def shut(sock: socket.socket, how: int) -> None:
     """Shut one way of a connection, or both, below TLS. Never raises."""
     inner = getattr(sock, "_sock", sock)
     try:
-        # The plain method: TLS would first forget its state, under the feet of the write that waits.
+        # The plain method: that of a TLS socket would first drop its state, which a waiting write still uses.
         socket.socket.shutdown(inner, how) if isinstance(inner, socket.socket) else inner.shutdown(how)
     except OSError:
         pass  # closed or reset already

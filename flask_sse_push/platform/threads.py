@@ -47,7 +47,7 @@ class _Threads:
     def spawn(self, run: Callable[[], None], name: str) -> Callable[[], None]:
         monkey = sys.modules.get("gevent.monkey")
         if monkey is not None and monkey.is_module_patched("threading"):
-            # threading would start a greenlet, too; but not one that ends with its process.
+            # threading would start a greenlet too, but one that goes on in forked children.
             from .greenlets import GREENLETS
 
             return GREENLETS.spawn(run, name)
@@ -55,7 +55,7 @@ class _Threads:
         return _nothing
 
     def give_way(self) -> bool:
-        # A thread that gives the interpreter away for less may get it back before anybody else had it.
+        # After a shorter sleep this thread may have the interpreter again before any other had it.
         time.sleep(0.001)
         return True
 
@@ -63,7 +63,7 @@ class _Threads:
         return iter(items)
 
     def wait_readable(self, fileno: int, timeout: float) -> None:
-        poll = select.poll()  # unlike select(), any file number will do
+        poll = select.poll()  # select() takes no file number above 1,023
         poll.register(fileno, select.POLLIN)
         poll.poll(timeout * 1000)
 

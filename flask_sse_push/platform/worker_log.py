@@ -1,8 +1,7 @@
 """
-Where our log lines go under gunicorn when nobody configured logging: into its error log, with its level and
-its time.
+Writes our log lines into gunicorn's error log, with level and time, where nobody has configured logging.
 
-Python alone would write the bare text of warnings to stderr, and nothing of what is less.
+Python by itself would write warnings to stderr as bare text, and nothing below a warning.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ logger = logging.getLogger("flask_sse_push")
 
 
 class _Level(int):
-    """A level that only we set: who configures logging sets a plain one."""
+    """A level that we have set: somebody who configures logging sets a plain ``int``."""
 
 
 class _GunicornLog(logging.Handler):
     """
-    Hands records to gunicorn's logger, whichever class it has, which knows ``--log-level`` and
+    Hands records to gunicorn's logger, of whichever class, which knows ``--log-level`` and
     ``--error-logfile``.
     """
 
     def createLock(self) -> None:  # noqa: N802  # logging's own name
         """
-        Do without a lock: the handlers behind gunicorn's logger have locks of their own, and one around them
-        would be held while they wait.
+        Have no lock: the handlers of gunicorn's logger have their own, and a lock around them would be held
+        while they wait.
         """
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Emit a record that the filters let through; from Python 3.13 on, logging's own insists on a lock."""
+        """Emit a record that the filters let through, without a lock; Python 3.13's own method needs one."""
         kept = self.filter(record)
         if kept:
             self.emit(kept if isinstance(kept, logging.LogRecord) else record)
@@ -54,15 +53,15 @@ class _GunicornLog(logging.Handler):
 
 def use_gunicorn_log() -> None:
     """
-    Let gunicorn write our lines in its worker, as long as nobody else does. Once more is harmless.
+    Let gunicorn's logger write our lines in its workers, unless somebody configures logging. Once more is
+    harmless.
 
-    Who configures logging, before or later, gets every line once, and those alone that their levels let
-    through.
+    Handlers that are configured before or later get each line once, and only what their levels let through.
     """
     if nearest_worker() is None or _handler() in logger.handlers:
         return
     if logger.level == logging.NOTSET:
-        logger.setLevel(_Level(logging.INFO))  # gunicorn says what of it is wanted
+        logger.setLevel(_Level(logging.INFO))  # gunicorn's --log-level decides
     logger.addFilter(_asked_for)
     logger.addHandler(_handler())
 
@@ -73,13 +72,13 @@ def _handler() -> logging.Handler:
 
 
 def _asked_for(record: logging.LogRecord) -> bool:
-    """Whether the record is one that would be there without the level that we set."""
+    """Whether the record would be there also without the level that we have set."""
     ours = isinstance(logger.level, _Level) and logger.parent is not None
     return not ours or not _is_configured() or record.levelno >= logger.parent.getEffectiveLevel()  # type: ignore[union-attr]
 
 
 def _is_configured() -> bool:
-    """Whether a handler other than ours gets our records."""
+    """Whether another handler than ours gets our records."""
     if any(handler is not _handler() for handler in logger.handlers):
         return True
     return bool(logger.propagate and logger.parent is not None and logger.parent.hasHandlers())

@@ -60,7 +60,10 @@ def app(sse):
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_route_serves_what_is_public(client, query, status, method):
-    """Without a grant the default channel and the configured ones are readable, everything else is refused for good; HEAD is told the same."""
+    """
+    Without a grant the default channel and the configured ones are readable, everything else is refused for
+    good; HEAD is told the same.
+    """
     with client.open("/events" + query, method=method) as response:
         assert response.status_code == status
         assert (response.mimetype == "text/event-stream") == (status == 200)
@@ -93,7 +96,9 @@ def test_refusal_is_json_and_is_not_cached(client):
 
 
 def test_refusal_does_not_tell_whether_a_channel_exists(client, sse):
-    """The answer about a forbidden channel with events and rules, and about one that never was, is the same."""
+    """
+    The answer about a forbidden channel with events and rules, and about one that never was, is the same.
+    """
     sse.authorize("secret")(lambda channel: False)
     sse.publish("x", channel="secret")
     existing, made_up = client.get("/events?channel=secret"), client.get("/events?channel=made-up")
@@ -125,7 +130,10 @@ def test_rule_grants_with_the_session(app, client, sse):
 
 
 def test_rule_goes_before_public_channels(client, sse):
-    """Where a rule is about a channel, it decides, also about the default channel and one that the settings make public."""
+    """
+    Where a rule is about a channel, it decides, also about the default channel and one that the settings make
+    public.
+    """
     sse.authorize("news")(lambda channel: request.args.get("key") == "right")
     sse.authorize("sse")(lambda channel: request.args.get("key") == "right")
     for query in ("?channel=news", "", "?channel=sse"):
@@ -213,7 +221,8 @@ async def _later_items(channel):
 )
 def test_rule_grants_with_true_alone(client, sse, caplog, rule, status):
     """
-    True grants. Anything else refuses, however true it is: what asks to log in with 401, all the rest with 403.
+    True grants. Anything else refuses, however true it is: what asks to log in with 401, all the rest with
+    403.
     """
     sse.authorize("orders")(rule)
     with client.get("/events?channel=orders") as response:
@@ -226,7 +235,9 @@ def test_rule_grants_with_true_alone(client, sse, caplog, rule, status):
 
 
 def test_refusal_keeps_how_to_log_in(client, sse):
-    """The WWW-Authenticate of what a rule returned or raised reaches the client; its cookies and body do not."""
+    """
+    The WWW-Authenticate of what a rule returned or raised reaches the client; its cookies and body do not.
+    """
     sse.authorize("a")(
         lambda channel: Response("x", 401, {"WWW-Authenticate": 'Basic realm="shop"', "Set-Cookie": "a=b"})
     )
@@ -238,7 +249,10 @@ def test_refusal_keeps_how_to_log_in(client, sse):
 
 
 def test_rule_that_became_asynchronous_is_closed_and_logged(client, sse, caplog):
-    """A coroutine that a decorator hid is refused, never left to warn that nobody awaited it, and told of by name."""
+    """
+    A coroutine that a decorator hid is refused, never left to warn that nobody awaited it, and told of by
+    name.
+    """
 
     def hides(function):
         return lambda channel: function(channel)
@@ -290,7 +304,10 @@ class AsynchronousMethod:
     ],
 )
 def test_asynchronous_rule_is_refused_when_it_is_decorated(sse, rule):
-    """A coroutine function or a generator function, also inside of wrappers, cannot be a rule, and the error says what to write."""
+    """
+    A coroutine function or a generator function, also inside of wrappers, cannot be a rule, and the error
+    says what to write.
+    """
     with pytest.raises(
         ConfigurationError,
         match=r"of 'orders' must be an ordinary function, got .*Write it with def and return",
@@ -369,7 +386,10 @@ def test_rule_that_has_every_attribute_does_not_hold_up_the_start(client, sse):
 
 
 def test_rule_may_be_for_several_patterns(client, sse):
-    """@sse.authorize stands above itself, the rule stays the function that it was, and looking at it is no error."""
+    """
+    @sse.authorize stands above itself, the rule stays the function that it was, and looking at it is no
+    error.
+    """
 
     @sse.authorize("orders")
     @sse.authorize("invoices")
@@ -417,7 +437,10 @@ def test_rules_fit_by_pattern(client, sse):
     [_raise(ZeroDivisionError("away")), _abort(503), _abort(500), _abort(429), lambda channel: ("away", 503)],
 )
 def test_rule_that_cannot_answer_asks_to_come_back(client, sse, rule):
-    """An error in a rule, or a 5xx or 429, is no answer for ever: an EventSource gets 200 and a time, others the status."""
+    """
+    An error in a rule, or a 5xx or 429, is no answer for ever: an EventSource gets 200 and a time, others the
+    status.
+    """
     sse.authorize("orders")(rule)
     for accept in (None, "text/event-stream", "*/*", "text/html, text/event-stream"):
         response = client.get("/events?channel=orders", headers={"Accept": accept} if accept else {})
@@ -439,7 +462,10 @@ def test_rule_that_cannot_answer_asks_to_come_back(client, sse, rule):
 
 
 def test_timeout_of_gevent_in_a_rule_asks_to_come_back(client, sse):
-    """gevent.Timeout is no Exception, and still no reason to stop a browser for ever; what ends the process is not caught."""
+    """
+    gevent.Timeout is no Exception, and still no reason to stop a browser for ever; what ends the process is
+    not caught.
+    """
     needs(modules=["gevent"])
     import gevent
 
@@ -487,7 +513,10 @@ def test_rule_that_breaks_is_logged_once_with_its_traceback(client, sse, caplog)
     ],
 )
 def test_rule_that_breaks_goes_before_refusals_and_behind_grants(client, sse, caplog, rules, status):
-    """One grant is enough, even beside a rule that broke; without one, who might have granted is asked again later. What broke is logged."""
+    """
+    One grant is enough, even beside a rule that broke; without one, who might have granted is asked again
+    later. What broke is logged.
+    """
     for rule in rules:
         sse.authorize("orders")(rule)
     with client.get(
@@ -506,7 +535,10 @@ def test_channel_that_is_refused_for_good_goes_before_one_that_is_not_known(clie
 
 
 def test_error_that_the_app_answers_counts_as_its_answer(app, client, sse):
-    """A login library raises errors of its own, and the app has handlers for them: 401 and 403 of these refuse, a page of the app's does not."""
+    """
+    A login library raises errors of its own, and the app has handlers for them: 401 and 403 of these refuse,
+    a page of the app's does not.
+    """
 
     class NotLoggedIn(Exception):
         pass
@@ -585,7 +617,9 @@ def _answering(sse, how):
     "how", ["returned", "returned in a tuple", "aborted", "handled", "handled as a fault"]
 )
 def test_answer_of_a_rule_is_closed(sse, how):
-    """An answer that is read and not sent may hold a file: it is given back, wherever the answer came from."""
+    """
+    An answer that is read and not sent may hold a file: it is given back, wherever the answer came from.
+    """
     client, closed = _answering(sse, how)
     assert client.get("/events?channel=orders").status_code == (200 if how == "handled as a fault" else 403)
     assert closed == [how]

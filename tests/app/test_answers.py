@@ -51,7 +51,10 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_answer_is_kept_by_no_cache_and_is_what_it_says(client, answer):
-    """No answer of this package may be given to another visitor, and none be taken for something else than it says."""
+    """
+    No answer of this package may be given to another visitor, and none be taken for something else than it
+    says.
+    """
     method, path, headers, status = ANSWERS[answer]
 
     def check():

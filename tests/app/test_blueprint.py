@@ -22,7 +22,8 @@ def test_blueprint_is_registered_once_per_app():
     ):
         with pytest.raises(
             ConfigurationError,
-            match=r"^This blueprint is already registered on app 'shop'\. Import and use it instead of registering another\.$",
+            match=r"^This blueprint is already registered on app 'shop'\. Import and use it instead of "
+            r"registering another\.$",
         ):
             app.register_blueprint(again, **options)
 
@@ -46,13 +47,17 @@ def test_blueprint_in_an_app_factory():
 
 
 def test_rules_are_of_one_import_name():
-    """A blueprint with rules on an app is refused to an app of another import name, whose channels they would open."""
+    """
+    A blueprint with rules on an app is refused to an app of another import name, whose channels they would
+    open.
+    """
     sse = SSEPush()
     first = make_app("first", sse)
     sse.authorize("*")(lambda channel: True)
     with pytest.raises(
         ConfigurationError,
-        match=r"rules of the app 'first', and they would open channels of the app 'second' too\. Give each app an SSEPush\(\) of its own",
+        match=r"rules of the app 'first', and they would open channels of the app 'second' too\. Give each "
+        r"app an SSEPush\(\) of its own",
     ):
         make_app("second", sse)
     del first
@@ -86,12 +91,16 @@ def test_rules_are_not_of_an_app_that_refused_the_blueprint():
 
 
 def test_rules_cannot_be_added_on_several_apps():
-    """A rule for a blueprint that is on apps of different import names is refused; when one of them is gone, it is not."""
+    """
+    A rule for a blueprint that is on apps of different import names is refused; when one of them is gone, it
+    is not.
+    """
     sse = SSEPush()
     first, second = make_app("first", sse), make_app("second", sse)
     with pytest.raises(
         ConfigurationError,
-        match=r"may_read would count for every app of this blueprint, got apps of 'first', 'second'\. Give each app an SSEPush\(\)",
+        match=r"may_read would count for every app of this blueprint, got apps of 'first', 'second'\. Give "
+        r"each app an SSEPush\(\)",
     ):
 
         @sse.authorize("orders")
@@ -147,7 +156,10 @@ def test_blueprint_has_a_prefix_of_its_own():
 @pytest.mark.parametrize("url_prefix", ["/events", "/events/", "/api/events"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_trailing_slash_never_redirects(url_prefix, method):
-    """With and without a slash at the end the stream answers itself: a redirect costs a round trip, and across origins the permission."""
+    """
+    With and without a slash at the end the stream answers itself: a redirect costs a round trip, and across
+    origins the permission.
+    """
     client = make_app(url_prefix=url_prefix).test_client()
     bare = url_prefix.rstrip("/")
     for path in (bare, bare + "/"):
@@ -191,7 +203,9 @@ def test_other_methods_are_not_allowed(client, method):
 
 
 def test_stream_holds_no_context(app, client, sse):
-    """Teardown runs before the first byte, once: no session or database connection lives as long as a stream."""
+    """
+    Teardown runs before the first byte, once: no session or database connection lives as long as a stream.
+    """
     torn_down = []
     app.teardown_request(lambda error: torn_down.append("request"))
     app.teardown_appcontext(lambda error: torn_down.append("app"))
@@ -203,7 +217,9 @@ def test_stream_holds_no_context(app, client, sse):
 
 
 def test_stream_headers_keep_proxies_from_buffering(client):
-    """The headers say what it is, that nobody may store, transform, buffer or sniff it, and nothing hop by hop."""
+    """
+    The headers say what it is, that nobody may store, transform, buffer or sniff it, and nothing hop by hop.
+    """
     with client.get("/events") as response:
         headers = dict(response.headers)
     assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -285,11 +301,15 @@ def test_init_app_is_refused_on_an_app_that_has_one(first, again):
 
 
 def test_what_is_no_app_is_refused():
-    """A blueprint, a module or nothing in the place of the app is an error that shows the value and what to write."""
+    """
+    A blueprint, a module or nothing in the place of the app is an error that shows the value and what to
+    write.
+    """
     api = Blueprint("api", __name__)
     with pytest.raises(
         ConfigurationError,
-        match=r'^"app" must be a Flask app, got <Blueprint \'api\'>\. On a blueprint, call its register_blueprint\(\)\.$',
+        match=r'^"app" must be a Flask app, got <Blueprint \'api\'>\. On a blueprint, call its '
+        r"register_blueprint\(\)\.$",
     ):
         SSEPush().init_app(api)
     for value in (None, 7, api):

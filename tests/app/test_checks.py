@@ -7,8 +7,8 @@ import pytest
 
 from flask_sse_push import SSEPush, UnsupportedServer
 from flask_sse_push.extension.checks import Finding, find_problems
-from flask_sse_push.platform.server import Server
 from flask_sse_push.extension.settings import read_settings
+from flask_sse_push.platform.server import Server
 
 from .helpers import make_app
 
@@ -130,7 +130,10 @@ SINGLE = {"werkzeug.socket": object(), "SERVER_SOFTWARE": "Werkzeug/3"}
 
 
 def test_server_that_cannot_work_is_refused():
-    """A request for a stream on a server of one thread raises with the code, the cure and the way out; ordinary pages go on."""
+    """
+    A request for a stream on a server of one thread raises with the code, the cure and the way out; ordinary
+    pages go on.
+    """
     app = make_app()
     app.add_url_rule("/ping", view_func=lambda: "pong", endpoint="ping")
     client = app.test_client()

@@ -15,7 +15,6 @@ from flask_sse_push import SSEPush
 from flask_sse_push.extension.clients import ClientStreams
 from flask_sse_push.testing import open_stream
 from tests.letter import LetterClient
-from tests.support import eventually
 
 from .helpers import first_bytes, make_app
 
@@ -41,7 +40,10 @@ def is_refused(client, path="/events", **options):
 
 
 def test_client_gets_as_many_streams_as_it_may_have(sse):
-    """One more is asked to come later, another client is not concerned, and a place that becomes free is given again."""
+    """
+    One more is asked to come later, another client is not concerned, and a place that becomes free is given
+    again.
+    """
     client = make_app(blueprint=sse, max_streams_per_client=2).test_client()
     with open_stream(client, "/events", environ_base=ADA), contextlib.ExitStack() as second:
         second.enter_context(open_stream(client, "/events", environ_base=ADA))
@@ -66,7 +68,9 @@ def test_clients_are_not_limited_by_default(sse):
 
 
 def test_client_is_who_the_key_says(sse):
-    """The key is asked inside the request; None is not limited, and neither is a request without an address."""
+    """
+    The key is asked inside the request; None is not limited, and neither is a request without an address.
+    """
     client = make_app(
         blueprint=sse,
         max_streams_per_client=1,
@@ -102,7 +106,10 @@ def test_documented_key_counts_networks_of_ipv6(sse):
 
 
 def test_documented_key_knows_ipv4_on_a_socket_of_ipv6_and_a_socket_without_addresses(sse):
-    """A server that listens on [::] writes IPv4 as IPv6, all of it in one network; over a Unix socket there is no address."""
+    """
+    A server that listens on [::] writes IPv4 as IPv6, all of it in one network; over a Unix socket there is
+    no address.
+    """
     client = make_app(blueprint=sse, max_streams_per_client=1, client_key=documented_key()).test_client()
     unix = {"REMOTE_ADDR": ""}
     with (
@@ -239,7 +246,10 @@ def test_place_is_given_back_however_a_stream_ends(sse, end):
 
 
 def test_count_is_exact_among_threads():
-    """Of many threads that take and give back, never more than allowed have a place, and nothing is left in the end."""
+    """
+    Of many threads that take and give back, never more than allowed have a place, and nothing is left in the
+    end.
+    """
     streams, most, at_once, problems = ClientStreams(3), 3, [], []
 
     def work():
@@ -258,5 +268,5 @@ def test_count_is_exact_among_threads():
     for thread in threads:
         thread.join()
     assert problems == []
-    assert streams._counts == {}
-    eventually(lambda: not streams.is_full("ada"))
+    assert streams.counts == {}
+    assert streams.place_of("ada").why_not() is None

@@ -55,7 +55,10 @@ def test_credentials_are_allowed_when_configured():
     ],
 )
 def test_foreign_origin_is_refused(client, origin):
-    """Any other origin is refused for good and gets no permission: its page could not read the stream, which would be open all the same."""
+    """
+    Any other origin is refused for good and gets no permission: its page could not read the stream, which
+    would be open all the same.
+    """
     response = client.get("/events", headers={"Origin": origin})
     assert response.status_code == 403
     assert "SSE_PUSH_CORS_ORIGINS" in response.json["message"]
@@ -75,7 +78,10 @@ def test_foreign_origin_is_refused(client, origin):
     ],
 )
 def test_own_origin_is_served(client, headers, base):
-    """The app's own pages read streams, also where a proxy has changed the scheme, or the host where the browser vouches for it."""
+    """
+    The app's own pages read streams, also where a proxy has changed the scheme, or the host where the browser
+    vouches for it.
+    """
     with client.get("/events", headers=headers, base_url=base) as response:
         assert response.status_code == 200
         assert cors_of(response) == {}
@@ -116,7 +122,10 @@ def test_own_origin_is_not_what_the_browser_calls_another(client, site):
 def test_request_without_an_origin_is_judged_by_what_the_browser_says_of_it(
     client, site, dest, is_served, method
 ):
-    """A browser sends no Origin for what a page embeds, and says all the same whose page it is; an empty header says nothing."""
+    """
+    A browser sends no Origin for what a page embeds, and says all the same whose page it is; an empty header
+    says nothing.
+    """
     headers = {"Sec-Fetch-Site": site} if dest is None else {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": dest}
     with client.open("/events", method=method, headers=headers) as response:
         assert response.status_code == (200 if is_served else 403)
@@ -131,7 +140,10 @@ def test_configured_origin_is_served_whatever_site_it_is_of(client, site):
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_own_host_is_foreign_where_the_browser_says_so(client, site):
-    """A page of the same host with another scheme or port is another origin: the browser knows, and the host alone does not tell."""
+    """
+    A page of the same host with another scheme or port is another origin: the browser knows, and the host
+    alone does not tell.
+    """
     assert (
         client.get("/events", headers={"Origin": "http://localhost", "Sec-Fetch-Site": site}).status_code
         == 403

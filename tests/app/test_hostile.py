@@ -37,7 +37,10 @@ def known(ids):
 @settings(max_examples=150)
 @given(data=st.data())
 def test_any_last_event_id_opens_a_stream_that_tells_the_truth(shop, data):
-    """Whatever a client sends as its position, in the header or the query, it gets 200, never an event that was not published, and a reset where nothing is proved."""
+    """
+    Whatever a client sends as its position, in the header or the query, it gets 200, never an event that was
+    not published, and a reset where nothing is proved.
+    """
     _, client, sse, ids = shop
     in_header = data.draw(st.booleans())
     text = data.draw(known(ids) | (header_text if in_header else any_text))
@@ -120,7 +123,10 @@ def test_hostile_query_is_refused(shop, query, status):
 @settings(max_examples=100)
 @given(raw=st.text(alphabet="%0123456789abcdefABCDEF&=;+?#/\\channelst_vid-.~", max_size=60))
 def test_any_raw_query_is_answered(shop, raw):
-    """Broken percent signs, bytes that are no UTF-8 and odd separators are answered, never with an error of the server."""
+    """
+    Broken percent signs, bytes that are no UTF-8 and odd separators are answered, never with an error of the
+    server.
+    """
     _, client, _, _ = shop
     with client.get("/events", query_string=raw) as response:
         assert response.status_code in (200, 400, 403)
@@ -161,7 +167,10 @@ def test_any_header_is_answered(shop, headers):
     channel=st.sampled_from(["sse", "news"]) | st.text(alphabet=st.characters(), max_size=5),
 )
 def test_any_event_arrives_whole_or_is_refused(data, type, channel):
-    """Whatever is published from outside, a stream shows one event per publish that succeeded, and none for one that did not."""
+    """
+    Whatever is published from outside, a stream shows one event per publish that succeeded, and none for one
+    that did not.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse, public_channels=["*"])
     try:
@@ -251,7 +260,10 @@ def test_everything_that_is_sent_can_be_decoded():
 
 
 def test_query_of_many_names_costs_little(shop):
-    """Names that are nearly, and not quite, like ours are compared a few times per request, not hundreds of times."""
+    """
+    Names that are nearly, and not quite, like ours are compared a few times per request, not hundreds of
+    times.
+    """
     _, client, _, _ = shop
     names = [f"l{number:03}eventid" for number in range(330)]
     _nearest.cache_clear()

@@ -4,7 +4,6 @@ import gzip
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -25,7 +24,10 @@ def run_script(script):
 
 @main_thread_only
 def test_signal_handler_can_publish(app, sse, client):
-    """A signal handler publishes in the middle of publishing: nothing hangs, every number is given once, and a stream has them in order."""
+    """
+    A signal handler publishes in the middle of publishing: nothing hangs, every number is given once, and a
+    stream has them in order.
+    """
     numbers = []
 
     def handle(*_):
@@ -48,7 +50,8 @@ def test_signal_handler_can_publish(app, sse, client):
 @main_thread_only
 def test_publish_goes_on_after_an_interruption():
     """An exception that a signal handler raises within publish leaves a bus that works."""
-    # In a process of its own: here the exception could also come out of a callback that hypothesis has given to the collector.
+    # In a process of its own: here the exception could also come out of a callback that hypothesis has given
+    # to the collector.
     run_script(
         """
 import signal
@@ -100,7 +103,10 @@ def test_finalizer_can_publish(app, sse):
 
 
 def test_hook_that_wraps_the_body_is_honoured(app, sse, client):
-    """What an after_request hook makes of the body is what is sent, and the stream within is closed all the same."""
+    """
+    What an after_request hook makes of the body is what is sent, and the stream within is closed all the
+    same.
+    """
 
     @app.after_request
     def compress(response):
@@ -118,7 +124,10 @@ def test_hook_that_wraps_the_body_is_honoured(app, sse, client):
 
 
 def test_hook_cannot_replace_the_body_of_a_stream(app, client):
-    """A hook that sets the data of an endless body is told so: its length would be announced for what never ends."""
+    """
+    A hook that sets the data of an endless body is told so: its length would be announced for what never
+    ends.
+    """
     app.testing = True
     app.after_request(lambda response: response.set_data("x") or response)
     with pytest.raises(RuntimeError, match="cannot be replaced"):
@@ -171,7 +180,9 @@ def test_response_refuses_what_gives_no_items(app, sse, iterable):
 
 
 def test_stream_without_files_left_holds_no_place():
-    """Where no file is left for the hang-up watch, the stream opens all the same, and its place is given back."""
+    """
+    Where no file is left for the hang-up watch, the stream opens all the same, and its place is given back.
+    """
     script = """
 import os, resource
 from flask import Flask

@@ -21,7 +21,7 @@ def careful_generator(app):
     def wrapped(environ, start_response):
         body = app(environ, start_response)
         try:
-            for chunk in body:
+            for chunk in body:  # noqa: UP028 ("yield from" would close it by itself)
                 yield chunk
         finally:
             body.close()
@@ -39,7 +39,10 @@ WAYS = {
 
 @pytest.fixture(params=WAYS)
 def serve(request):
-    """A function that sends a stream as a server does, whose second write fails; and what a hook was told of the end."""
+    """
+    A function that sends a stream as a server does, whose second write fails; and what a hook was told of the
+    end.
+    """
     middleware, is_hooked = WAYS[request.param]
     app = make_app(blueprint=SSEPush())
     told = []
@@ -67,7 +70,10 @@ def serve(request):
 
 
 def test_timeout_of_the_kernel_ends_as_a_client_that_left(serve):
-    """What reaches the server is EPIPE, which it takes quietly, from the time-out; all that wants to know of the end was told before."""
+    """
+    What reaches the server is EPIPE, which it takes quietly, from the time-out; all that wants to know of the
+    end was told before.
+    """
     timeout = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
     with pytest.raises(BrokenPipeError) as raised:
         serve(timeout)

@@ -29,7 +29,10 @@ def connect(letter, client, path="/events", chunks=1):
 
 
 def test_letter_client_forgets_its_id_at_a_blank_line():
-    """The client of these tests is as strict as it has to be: a blank line on a connection without an id empties it, one behind an id does not."""
+    """
+    The client of these tests is as strict as it has to be: a blank line on a connection without an id empties
+    it, one behind an id does not.
+    """
     letter = LetterClient()
     letter.connect(b"id: 7\n\n:\n\nretry: 5\n\n")
     assert letter.last_event_id == "7"
@@ -62,7 +65,10 @@ def test_client_refused_by_a_full_server_resumes(sse):
 
 
 def test_client_cut_behind_a_reset_resumes_before_what_follows(sse):
-    """A client that is told of a gap and cut off in the middle of what is left gets the rest, and not only what is new."""
+    """
+    A client that is told of a gap and cut off in the middle of what is left gets the rest, and not only what
+    is new.
+    """
     client = make_app(blueprint=sse, history_length=2).test_client()
     letter = LetterClient()
     connect(letter, client)
@@ -77,7 +83,10 @@ def test_client_cut_behind_a_reset_resumes_before_what_follows(sse):
 
 @pytest.mark.parametrize("last_event_id", ["0badcafe-7", "7", "end", "one of another server"])
 def test_client_of_a_bus_that_is_away_keeps_its_id(tmp_path, last_event_id):
-    """Whatever id it came with, it still has it when it is cut off before the bus is back: with none it would be new, and no gap be told."""
+    """
+    Whatever id it came with, it still has it when it is cut off before the bus is back: with none it would be
+    new, and no gap be told.
+    """
     made = contextlib.ExitStack()
     app = make_app(
         bus_url=lambda options: made.enter_context(
@@ -96,7 +105,10 @@ def test_client_of_a_bus_that_is_away_keeps_its_id(tmp_path, last_event_id):
 
 @pytest.mark.parametrize("pause", [0, 0.3])
 def test_response_keeps_the_id_until_an_item_has_one(sse, pause):
-    """A view that reads Last-Event-ID finds it again when its client was cut off before the first item with an id, also after heartbeats."""
+    """
+    A view that reads Last-Event-ID finds it again when its client was cut off before the first item with an
+    id, also after heartbeats.
+    """
     app = make_app(blueprint=sse, heartbeat_seconds=0.1)
 
     @app.get("/answer")

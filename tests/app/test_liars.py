@@ -6,8 +6,8 @@ from werkzeug.local import LocalProxy
 
 from flask_sse_push import Event, InvalidChannel, InvalidEvent, Publisher, SSEPush
 from flask_sse_push.bus.memory import MemoryBus
-from flask_sse_push.core.wire import encode
 from flask_sse_push.core.decoder import decode
+from flask_sse_push.core.wire import encode
 from flask_sse_push.testing import capture, open_stream
 from tests.liars import Imposter, Liar, LyingNumber
 

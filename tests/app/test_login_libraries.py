@@ -11,7 +11,9 @@ from .helpers import make_app
 
 
 class Login:
-    """Flask-Login: its decorator returns a redirect to ``login_view``, or raises a 401 where there is none."""
+    """
+    Flask-Login: its decorator returns a redirect to ``login_view``, or raises a 401 where there is none.
+    """
 
     module = "flask_login"
 
@@ -146,7 +148,9 @@ def library(request):
 
 
 def test_rule_under_a_login_decorator(library):
-    """With @sse.authorize on top, nobody gets 401 and no stream, and who is logged in gets what the rule grants."""
+    """
+    With @sse.authorize on top, nobody gets 401 and no stream, and who is logged in gets what the rule grants.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse)
     login = library(app)
@@ -170,7 +174,10 @@ def test_rule_under_a_login_decorator(library):
 
 
 def test_login_decorator_above_a_rule_is_refused(library):
-    """Their decorator above @sse.authorize would never be asked, so that order does not start: the error says which one does."""
+    """
+    Their decorator above @sse.authorize would never be asked, so that order does not start: the error says
+    which one does.
+    """
     sse = SSEPush()
     login = library(make_app(blueprint=sse))
     with pytest.raises(
@@ -184,7 +191,9 @@ def test_login_decorator_above_a_rule_is_refused(library):
 
 
 def test_own_view_under_a_login_decorator(library):
-    """A view that returns sse.stream() is guarded as any other: the library's own answer reaches the client."""
+    """
+    A view that returns sse.stream() is guarded as any other: the library's own answer reaches the client.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse)
     login = library(app)

@@ -110,7 +110,10 @@ def test_publish_refuses_an_id(app, sse, id):
 
 
 def test_publish_with_several_apps_says_what_to_do():
-    """Outside a context and with several apps it is refused, with their names and the cure; in a context it goes to that app."""
+    """
+    Outside a context and with several apps it is refused, with their names and the cure; in a context it goes
+    to that app.
+    """
     sse = SSEPush()
     shop, blog = make_app("shop", sse), make_app("blog", sse)
     with pytest.raises(
@@ -139,13 +142,17 @@ def test_publish_before_registration_says_what_to_do():
     """On no app at all it is refused with the line that is missing."""
     with pytest.raises(
         NotRegistered,
-        match=r"not registered on any app yet\. Call app\.register_blueprint\(sse, url_prefix='/events'\) first\.",
+        match=r"not registered on any app yet\. Call app\.register_blueprint\(sse, url_prefix='/events'\) "
+        r"first\.",
     ):
         SSEPush().publish("x")
 
 
 def test_publish_in_the_context_of_another_app_says_what_to_do(app, sse):
-    """In the context of an app without the blueprint it is refused with that app's name, even though another has it."""
+    """
+    In the context of an app without the blueprint it is refused with that app's name, even though another has
+    it.
+    """
     with (
         Flask("other").app_context(),
         pytest.raises(
@@ -189,7 +196,10 @@ def test_publish_encodes_everything_else_as_the_app_does(app, sse, data, json_te
 
 
 def test_publish_uses_the_apps_own_provider():
-    """An app's own JSON provider encodes events too, and no option of Flask's own is forced on one that is not derived from it."""
+    """
+    An app's own JSON provider encodes events too, and no option of Flask's own is forced on one that is not
+    derived from it.
+    """
 
     class Shouting(JSONProvider):
         def dumps(self, obj):
@@ -271,12 +281,16 @@ def _deep():
     ],
 )
 def test_publish_refuses_what_is_no_json(app, sse, data):
-    """What a browser could not parse, or nobody can encode, is refused with a message of a bounded size, and nothing is stored."""
+    """
+    What a browser could not parse, or nobody can encode, is refused with a message of a bounded size, and
+    nothing is stored.
+    """
     with (
         capture(app) as published,
         pytest.raises(
             InvalidEvent,
-            match=r'(?s)^"data" must be a str or something that can be encoded as JSON, got .*Convert it first\.$',
+            match=r'(?s)^"data" must be a str or something that can be encoded as JSON, got .*Convert it '
+            r"first\.$",
         ) as caught,
     ):
         sse.publish(data)
@@ -309,7 +323,10 @@ def test_publish_refuses_what_cannot_be_sent(app, sse, options):
 
 
 def test_publish_refuses_an_event_that_is_too_large():
-    """Events are bounded by their bytes on the wire: the largest goes out, one byte more is refused with both numbers and the cure."""
+    """
+    Events are bounded by their bytes on the wire: the largest goes out, one byte more is refused with both
+    numbers and the cure.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse, max_event_bytes=2000)
     largest = 2000 - len("data: \n\n")
@@ -388,5 +405,7 @@ def test_ready_blueprint_serves_an_app():
     ],
 )
 def test_errors_are_named_for_who_can_mend_them(error, bases):
-    """Callers' errors are ValueErrors, the developer's and the world's RuntimeErrors, and all have one base."""
+    """
+    Callers' errors are ValueErrors, the developer's and the world's RuntimeErrors, and all have one base.
+    """
     assert all(issubclass(error, base) for base in bases)

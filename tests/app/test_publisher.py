@@ -200,7 +200,10 @@ def test_publisher_works_in_a_fork_for_each_job(url, follower):
 
 def test_publisher_works_in_a_plain_script(url, follower):
     """As from cron: a process that publishes and ends."""
-    script = "from flask_sse_push import Publisher\nwith Publisher() as publisher:\n    publisher.publish({'backup': 'done'}, channel='ops')"
+    script = (
+        "from flask_sse_push import Publisher\nwith Publisher() as publisher:\n    "
+        "publisher.publish({'backup': 'done'}, channel='ops')"
+    )
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         cwd=ROOT,

@@ -1,15 +1,12 @@
 """What is said of a refusal: to the client the same always, to the log and in debug backend why."""
 
 import logging
-import threading
 
 import pytest
-from werkzeug.serving import make_server
 
 from flask_sse_push import SSEPush
 from flask_sse_push.core.wire import come_back
 from flask_sse_push.extension.refusals import MOST_KEYS
-from tests.support import MS, eventually
 
 from .helpers import make_app
 
@@ -96,7 +93,9 @@ def test_refusal_says_why_in_debug_mode(app, client, url, headers, status, reaso
 
 
 def test_refusal_that_may_pass_says_why_in_debug_mode(app, client, sse):
-    """An EventSource that is asked to come back is told why in a comment, on one line whatever the rule raised."""
+    """
+    An EventSource that is asked to come back is told why in a comment, on one line whatever the rule raised.
+    """
     app.debug = True
 
     @sse.authorize("broken")
@@ -115,7 +114,10 @@ def test_come_back_is_a_comment_and_a_time():
 
 @pytest.mark.parametrize("kind", ["channel", "origin", "query", "name"])
 def test_refusal_log_is_bounded(client, caplog, kind):
-    """Names come from outside: 64 of a kind are logged, then that no more are; other kinds and rules are still told of."""
+    """
+    Names come from outside: 64 of a kind are logged, then that no more are; other kinds and rules are still
+    told of.
+    """
     for number in range(MOST_KEYS + 20):
         if kind == "origin":
             client.get("/events", headers={"Origin": f"https://evil{number}.example"})
@@ -147,7 +149,10 @@ def test_refusal_log_tells_of_a_rule_that_breaks_beside_many_that_refuse(client,
     "text", ["a\nb", "a\r\nINFO forged", "\x1b[2J", "\x9b2J", "\u202eb", "\u2028", "\x00", "x" * 5000]
 )
 def test_refusal_log_shows_nothing_from_outside_as_it_is(app, client, sse, caplog, text):
-    """Line breaks, controls and what turns text around are escaped, and long texts shortened, whoever sent or returned them."""
+    """
+    Line breaks, controls and what turns text around are escaped, and long texts shortened, whoever sent or
+    returned them.
+    """
     sse.authorize("wrong")(lambda channel: text)
     client.get("/events?channel=wrong")
     client.get("/events", query_string={"channel": text})
@@ -177,7 +182,9 @@ def test_refusal_log_shows_nothing_from_outside_as_it_is(app, client, sse, caplo
     ],
 )
 def test_name_in_the_query_that_is_nearly_ours_is_told(app, client, caplog, name, meant):
-    """In debug backend it is a 400 with the right name; elsewhere the stream opens, and the log says it once."""
+    """
+    In debug backend it is a 400 with the right name; elsewhere the stream opens, and the log says it once.
+    """
     for _ in range(2):
         with client.get("/events", query_string={name: "news"}) as response:
             assert response.status_code == 200
@@ -211,15 +218,18 @@ def closed(sse, **settings):
 
 @pytest.mark.parametrize("query", ["", "?channel=sse"])
 def test_default_channel_can_be_closed(sse, caplog, query):
-    """With SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False nobody reads it, whatever pattern is public, and the log says which channel was meant."""
+    """
+    With SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False nobody reads it, whatever pattern is public, and the log says
+    which channel was meant.
+    """
     client = closed(sse, public_channels=["*"]).test_client()
     assert client.get(f"/events{query}").status_code == 403
     with client.get("/events?channel=other") as response:
         assert response.status_code == 200
     [record] = caplog.records
     assert (
-        "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False closes channel 'sse', which is read where a request names no channel"
-        in record.getMessage()
+        "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False closes channel 'sse', which is read where a request "
+        "names no channel" in record.getMessage()
     )
     assert '@sse.authorize("sse")' in record.getMessage()
 

@@ -158,7 +158,10 @@ def returns_no_json():
     ],
 )
 def test_response_failed_is_told_and_logged(app, sse, caplog, make, before):
-    """When the iterable raises, or gives what cannot be sent, failed follows what came before; the log has the error and the client has not."""
+    """
+    When the iterable raises, or gives what cannot be sent, failed follows what came before; the log has the
+    error and the client has not.
+    """
     with caplog.at_level(logging.ERROR, "flask_sse_push"):
         events, _ = whole(app, sse, make)
     assert [event.data for event in events[:-1]] == before
@@ -176,7 +179,10 @@ class OutOfTime(BaseException):
 @pytest.mark.parametrize("error", [OutOfTime, SystemExit])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_response_failed_is_told_for_any_error(app, sse, error):
-    """An error that is no Exception ends the stream with failed too: a client must not wait for ever behind heartbeats."""
+    """
+    An error that is no Exception ends the stream with failed too: a client must not wait for ever behind
+    heartbeats.
+    """
 
     def items():
         yield "a"
@@ -204,7 +210,10 @@ def test_response_runs_without_a_context(app, sse):
 
 
 def test_response_last_event_id_end_is_told_not_to_come_back(app, sse):
-    """An EventSource that comes back after the last event gets 204, and the iterable is closed without being asked for anything."""
+    """
+    An EventSource that comes back after the last event gets 204, and the iterable is closed without being
+    asked for anything.
+    """
     items = Items("a")
     response = serve(app, sse, lambda: items).get("/answer", headers={"Last-Event-ID": "end"})
     assert (response.status_code, response.data) == (204, b"")
@@ -225,7 +234,10 @@ def test_response_to_get_with_another_id_begins(app, sse):
 
 
 def test_response_204_can_be_read_by_a_configured_origin():
-    """The answer "do not come back" carries the permission: without, a page of another origin would see a network error and try for ever."""
+    """
+    The answer "do not come back" carries the permission: without, a page of another origin would see a
+    network error and try for ever.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse, cors_origins=["https://app.example.com"])
     response = serve(app, sse, list).get(
@@ -297,7 +309,10 @@ def test_response_beats_while_its_iterable_thinks():
 
 @pytest.mark.parametrize("how", ["HEAD", "never asked", "full"])
 def test_response_that_is_never_begun_closes_its_iterable(how):
-    """HEAD, a client that left before the first byte, and a full server: the iterable is closed and was asked for nothing."""
+    """
+    HEAD, a client that left before the first byte, and a full server: the iterable is closed and was asked
+    for nothing.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse, max_streams=1)
     items = Items("a")
@@ -321,7 +336,10 @@ def test_response_that_is_never_begun_closes_its_iterable(how):
 
 @pytest.mark.parametrize("how", ["foreign origin", "unsupported server"])
 def test_response_that_is_refused_closes_its_iterable(app, sse, how):
-    """A page of a foreign origin, and a server that cannot stream: the iterable is closed and was asked for nothing."""
+    """
+    A page of a foreign origin, and a server that cannot stream: the iterable is closed and was asked for
+    nothing.
+    """
     items = Items("a")
     client = serve(app, sse, lambda: items)
     if how == "foreign origin":
@@ -354,7 +372,10 @@ def test_response_whose_iterable_breaks_in_close_goes_on(app, sse, caplog):
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_response_to_fetch_when_full_is_503(method):
-    """fetch() can read a status: when the server is full, other methods than GET answer 503 with Retry-After, and the iterable is closed."""
+    """
+    fetch() can read a status: when the server is full, other methods than GET answer 503 with Retry-After,
+    and the iterable is closed.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse, max_streams=1)
     items = Items("a")
@@ -370,7 +391,10 @@ def test_response_to_fetch_when_full_is_503(method):
 
 
 def test_response_to_eventsource_when_full_is_a_soft_refusal():
-    """Any status but 200 stops an EventSource for ever: when the server is full it gets 200, a long retry: and the end, on every route."""
+    """
+    Any status but 200 stops an EventSource for ever: when the server is full it gets 200, a long retry: and
+    the end, on every route.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse, max_streams=1)
     client = serve(app, sse, lambda: ["a"])

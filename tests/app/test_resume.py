@@ -33,7 +33,10 @@ def resumed(client, path="/events", last_event_id=None):
 
 
 def test_new_client_gets_its_position_and_nothing_old(client, sse):
-    """The first bytes of a new client are retry: and an id: alone, which browsers keep without dispatching anything."""
+    """
+    The first bytes of a new client are retry: and an id: alone, which browsers keep without dispatching
+    anything.
+    """
     id = sse.publish("old")
     with client.get("/events") as response:
         lines = first_bytes(response).decode().split("\n")
@@ -60,7 +63,10 @@ def test_header_resumes_behind_the_event(client, sse):
 
 
 def test_query_resumes_as_the_header_does(client, sse):
-    """?last_event_id= serves clients that cannot set a header, a page with a position rendered into it for instance."""
+    """
+    ?last_event_id= serves clients that cannot set a header, a page with a position rendered into it for
+    instance.
+    """
     ids = publish(sse, "sse", times=4)
     events, _ = resumed(client, f"/events?last_event_id={ids[2]}")
     assert [event.last_event_id for event in events] == ids[3:]
@@ -112,7 +118,10 @@ def test_resume_keeps_to_the_channels(client, sse):
     ["nonsense", "end", "7", "x-01", "a" * 4000, "-", "null", "undefined", "é", "a b", "<script>", "%00"],
 )
 def test_malformed_id_is_told_and_fetches_nothing(client, sse, last_event_id):
-    """An id that is none of ours begins at the end, behind a reset, and leaves the client with a position that works."""
+    """
+    An id that is none of ours begins at the end, behind a reset, and leaves the client with a position that
+    works.
+    """
     publish(sse, "sse", times=3)
     (reset,), decoder = resumed(client, last_event_id=last_event_id)
     assert reset_of(reset) == ("malformed", ["sse"])
@@ -146,7 +155,9 @@ def test_unknown_epoch_is_told_when_nothing_is_kept(client, sse):
 
 
 def test_evicted_events_are_told_before_what_is_left(client, sse):
-    """A client that stayed away for longer than the history gets a reset first, then what is left in order."""
+    """
+    A client that stayed away for longer than the history gets a reset first, then what is left in order.
+    """
     ids = publish(sse, "sse", times=10)
     (reset, *events), _ = resumed(client, last_event_id=ids[2])
     assert reset_of(reset) == ("evicted", ["sse"])
@@ -168,7 +179,10 @@ def test_evicted_channel_is_named(client, sse):
 
 
 def test_reset_moves_no_position_before_its_events(client, sse):
-    """While old events follow, the reset itself carries no newer id: a connection cut behind it resumes before them."""
+    """
+    While old events follow, the reset itself carries no newer id: a connection cut behind it resumes before
+    them.
+    """
     ids = publish(sse, "sse", times=10)
     (reset, *_), _ = resumed(client, last_event_id=ids[0])
     assert reset.last_event_id == ids[0]
@@ -183,7 +197,10 @@ def test_stream_goes_on_live_behind_what_it_resumed(client, sse):
 
 
 def test_stream_that_falls_behind_is_told_of_the_gap(client, sse):
-    """A client that reads slower than its channel is published gets a reset where events are missing, then what is left."""
+    """
+    A client that reads slower than its channel is published gets a reset where events are missing, then what
+    is left.
+    """
     with client.get("/events") as response:
         first_bytes(response)
         ids = publish(sse, "sse", times=10)
@@ -195,7 +212,10 @@ def test_stream_that_falls_behind_is_told_of_the_gap(client, sse):
 
 
 def test_quiet_stream_keeps_its_position_fresh():
-    """A heartbeat carries the position when it has moved, so that a quiet channel beside a busy one resumes without a reset; else it is a comment."""
+    """
+    A heartbeat carries the position when it has moved, so that a quiet channel beside a busy one resumes
+    without a reset; else it is a comment.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse, public_channels=["*"], heartbeat_seconds=0.1)
     with app.test_client().get("/events?channel=quiet") as response:
@@ -212,7 +232,10 @@ def test_quiet_stream_keeps_its_position_fresh():
 
 
 def test_retry_is_spread_around_the_setting():
-    """Each connection gets its own retry within half of the setting, so that clients cut off together come back apart."""
+    """
+    Each connection gets its own retry within half of the setting, so that clients cut off together come back
+    apart.
+    """
     client = make_app(retry_milliseconds=4000).test_client()
     retries = []
     for _ in range(40):

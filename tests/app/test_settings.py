@@ -132,7 +132,8 @@ def test_setting_that_is_refused_leaves_the_app_alone():
     sse = SSEPush()
     with pytest.raises(
         ConfigurationError,
-        match=r"^SSE_PUSH_HEARTBEAT_SECONDS must be a number from 0\.1 to 3600, got -1\. Leave it out for 15\.$",
+        match=r"^SSE_PUSH_HEARTBEAT_SECONDS must be a number from 0\.1 to 3600, got -1\. Leave it out for "
+        r"15\.$",
     ):
         app.register_blueprint(sse)
     app.config["SSE_PUSH_HEARTBEAT_SECONDS"] = 1
@@ -141,7 +142,10 @@ def test_setting_that_is_refused_leaves_the_app_alone():
 
 @pytest.mark.parametrize("value", [0, "10"])
 def test_setting_of_max_streams_names_its_real_default(value):
-    """The cure for a wrong SSE_PUSH_MAX_STREAMS must not promise a default of 1: left out, it follows the server."""
+    """
+    The cure for a wrong SSE_PUSH_MAX_STREAMS must not promise a default of 1: left out, it follows the
+    server.
+    """
     with pytest.raises(ConfigurationError) as caught:
         read_settings({"SSE_PUSH_MAX_STREAMS": value})
     assert not str(caught.value).endswith("Leave it out for 1.")
@@ -202,7 +206,9 @@ def test_settings_have_defaults():
 
 
 def test_bus_of_the_place_counts_where_the_app_says_nothing(monkeypatch):
-    """SSE_PUSH_BUS_URL in the environment is the default; the config goes before it, and an empty one is none."""
+    """
+    SSE_PUSH_BUS_URL in the environment is the default; the config goes before it, and an empty one is none.
+    """
     monkeypatch.setenv("SSE_PUSH_BUS_URL", "sqlite:////nowhere/events.db")
     assert read_settings({}).bus_url == "sqlite:////nowhere/events.db"
     assert read_settings({"SSE_PUSH_BUS_URL": "memory://"}).bus_url == "memory://"
@@ -221,7 +227,9 @@ def test_bus_of_the_place_counts_where_the_app_says_nothing(monkeypatch):
     ],
 )
 def test_unknown_setting_is_refused_with_a_suggestion(key, suggestion):
-    """A key with our prefix that does not exist is a slip of the pen, and is answered with the nearest one."""
+    """
+    A key with our prefix that does not exist is a slip of the pen, and is answered with the nearest one.
+    """
     with pytest.raises(
         ConfigurationError,
         match=rf"^{key} is not a setting of flask_sse_push\. Did you mean ({suggestion})\?$",
@@ -243,10 +251,14 @@ def test_settings_of_others_are_left_alone():
 
 
 def test_history_must_hold_the_largest_event():
-    """A history smaller than one event would lose it before anybody could read it: refused, with the least value, which then works."""
+    """
+    A history smaller than one event would lose it before anybody could read it: refused, with the least
+    value, which then works.
+    """
     with pytest.raises(
         ConfigurationError,
-        match=r"^SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES with its overhead, got 8192\. Set it to \d+ or more",
+        match=r"^SSE_PUSH_HISTORY_BYTES must hold at least one event of SSE_PUSH_MAX_EVENT_BYTES with its "
+        r"overhead, got 8192\. Set it to \d+ or more",
     ) as caught:
         read_settings({"SSE_PUSH_HISTORY_BYTES": 8192})
     least = int(str(caught.value).split("Set it to ")[1].split()[0])
@@ -288,16 +300,21 @@ def test_list_from_the_environment_that_is_no_json_is_refused_with_the_form(monk
     app.config.from_prefixed_env()
     with pytest.raises(
         ConfigurationError,
-        match=r"""must be a list, got 'news'\. Write it as \["news", "orders\.\*"\] \(from the environment: as JSON\)""",
+        match=r"""must be a list, got 'news'\. Write it as \["news", "orders\.\*"\] """
+        r"""\(from the environment: as JSON\)""",
     ):
         app.register_blueprint(SSEPush())
 
 
 def test_default_channel_is_not_closed_and_listed():
-    """SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False beside a list with the channel itself is a contradiction; a pattern that fits it is none."""
+    """
+    SSE_PUSH_DEFAULT_CHANNEL_PUBLIC=False beside a list with the channel itself is a contradiction; a pattern
+    that fits it is none.
+    """
     with pytest.raises(
         ConfigurationError,
-        match=r"must be True where SSE_PUSH_PUBLIC_CHANNELS lists 'sse', got False\. Leave one of the two out\.$",
+        match=r"must be True where SSE_PUSH_PUBLIC_CHANNELS lists 'sse', got False\. Leave one of the two "
+        r"out\.$",
     ):
         read_settings({"SSE_PUSH_DEFAULT_CHANNEL_PUBLIC": False, "SSE_PUSH_PUBLIC_CHANNELS": ["news", "sse"]})
     read_settings({"SSE_PUSH_DEFAULT_CHANNEL_PUBLIC": False, "SSE_PUSH_PUBLIC_CHANNELS": ["*"]})
@@ -326,7 +343,10 @@ def use_command(app, sse):
 
 @pytest.mark.parametrize("use", [use_request, use_publish, use_stats, use_command])
 def test_settings_count_until_the_first_use(use, caplog):
-    """What is set after register_blueprint counts until a request, an event or a question; later changes have no effect, and are told once."""
+    """
+    What is set after register_blueprint counts until a request, an event or a question; later changes have no
+    effect, and are told once.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse)
     app.config["SSE_PUSH_PUBLIC_CHANNELS"] = ["early"]
@@ -388,7 +408,10 @@ def test_setting_that_is_wrong_at_the_first_use_is_refused_until_it_is_right():
 
 
 def test_settings_of_a_worker_are_read_again_without_the_bus_of_its_check():
-    """The check of the server at the registration needs a bus; when the settings change before the first use, that bus is not the one used."""
+    """
+    The check of the server at the registration needs a bus; when the settings change before the first use,
+    that bus is not the one used.
+    """
     code = """
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.ggevent import GeventWorker
@@ -411,7 +434,8 @@ class Server(BaseApplication):
     def load_config(self):
         self.cfg.set("worker_class", "gevent")
         self.cfg.set("bind", "127.0.0.1:0")
-        self.cfg.set("control_socket_disable", True) if "control_socket_disable" in self.cfg.settings else None
+        if "control_socket_disable" in self.cfg.settings:
+            self.cfg.set("control_socket_disable", True)
     def load(self):
         return create()
 
@@ -426,7 +450,10 @@ Server().run()
 
 @pytest.mark.parametrize("key", ["REDIS_URL", "SSE_REDIS_URL"])
 def test_redis_of_flask_sse_is_pointed_out_once(key, caplog):
-    """Who moves from Flask-SSE and keeps its setting learns which one counts here; the URL, with its password, stays out of the log."""
+    """
+    Who moves from Flask-SSE and keeps its setting learns which one counts here; the URL, with its password,
+    stays out of the log.
+    """
     sse = SSEPush()
     app = make_app(blueprint=sse)
     app.config[key] = "redis://:secret@localhost"
@@ -434,7 +461,8 @@ def test_redis_of_flask_sse_is_pointed_out_once(key, caplog):
     sse.publish("x")
     [record] = caplog.records
     assert record.getMessage().startswith(
-        f"{key} is a setting of Flask-SSE, and nothing here reads it. To carry events by that Redis set SSE_PUSH_BUS_URL"
+        f"{key} is a setting of Flask-SSE, and nothing here reads it. To carry events by that Redis "
+        "set SSE_PUSH_BUS_URL"
     )
     assert "secret" not in caplog.text
 

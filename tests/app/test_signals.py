@@ -11,7 +11,6 @@ from tests.support import eventually
 
 from .helpers import first_bytes, make_app, read_whole
 
-
 HOSTILE = "hostile\x1b[2J\n\u202e"
 
 
@@ -57,7 +56,10 @@ def test_event_published_is_sent_by_the_app(app, sse):
 
 
 def test_streams_are_announced_from_their_first_byte_to_their_end(app, client, heard):
-    """An opened stream is told with its channels, its client's id and address, and told again when it holds nothing any more."""
+    """
+    An opened stream is told with its channels, its client's id and address, and told again when it holds
+    nothing any more.
+    """
     with client.get(
         "/events?channel=news&channel=sse",
         headers={"Last-Event-ID": "x-1"},
@@ -125,12 +127,16 @@ def test_streams_tell_only_ids_that_can_be_ones(app, sse, client, heard, caplog,
     ],
 )
 def test_stream_info_keeps_what_is_an_id(channels, id, told):
-    """A stream of channels has the positions of a log, and one of a response whatever an Event's id may be."""
+    """
+    A stream of channels has the positions of a log, and one of a response whatever an Event's id may be.
+    """
     assert StreamInfo(channels, id, "203.0.113.7").last_event_id == told
 
 
 def test_text_of_a_client_is_escaped_in_the_log(app, sse, client, heard, caplog):
-    """What a request says is in no signal, and in the log only where a refusal names it, on one printable line."""
+    """
+    What a request says is in no signal, and in the log only where a refusal names it, on one printable line.
+    """
     with caplog.at_level(logging.DEBUG):
         for options in (
             {"query_string": {"channel": HOSTILE}},
@@ -193,7 +199,10 @@ def test_streams_that_never_begin_are_not_announced(app, client, sse, heard):
     "signal", [event_published, stream_opened, stream_closed], ids=lambda signal: signal.name
 )
 def test_receiver_that_raises_harms_nobody(app, client, sse, caplog, signal):
-    """What a receiver raises is logged, the other receivers are called, and the event and the stream go their way."""
+    """
+    What a receiver raises is logged, the other receivers are called, and the event and the stream go their
+    way.
+    """
     called = []
 
     def before(sender, **arguments):

@@ -12,7 +12,6 @@ from werkzeug.serving import make_server
 
 from flask_sse_push import NotRegistered, SSEPush
 from flask_sse_push.testing import open_stream
-
 from tests.support import MS, eventually
 
 from .helpers import make_app

@@ -77,7 +77,10 @@ def call(app, **request):
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
 def test_answers_obey_wsgi(app, sse, request_, status, chunks):
-    """Every kind of answer passes the validator of the standard library: types, headers, order of calls and close()."""
+    """
+    Every kind of answer passes the validator of the standard library: types, headers, order of calls and
+    close().
+    """
     started, body = call(app, **request_)
     sent = list(itertools.islice(body, chunks))
     assert bool(sent) == (request_.get("method") != "HEAD" and status != "204")
@@ -110,7 +113,10 @@ def test_head_holds_nothing(app, sse, path):
 @pytest.mark.parametrize("path", ["/events", "/mine", "/answer"])
 @pytest.mark.parametrize("closes", [True, False], ids=["closed", "dropped"])
 def test_stream_that_is_never_iterated_holds_nothing(app, sse, path, closes):
-    """A server that never asks for the first chunk leaves no stream, no listener and no thread behind, even if it forgets to close."""
+    """
+    A server that never asks for the first chunk leaves no stream, no listener and no thread behind, even if
+    it forgets to close.
+    """
     body = app.wsgi_app(environ(path=path), lambda *_: None)
     assert sse.stats()["streams"] == 0
     assert sse.stats()["channels"] == {}

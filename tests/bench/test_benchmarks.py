@@ -1,4 +1,6 @@
-"""The command that measures: it must find every fault, and give its table and raw results for real servers."""
+"""
+The command that measures: it must find every fault, and give its table and raw results for real servers.
+"""
 
 import socket
 import subprocess
@@ -27,7 +29,10 @@ def event(seq, channel=0):
 
 
 class ScriptedServer:
-    """Opens streams, and at the request to publish sends given bytes to all of them and says that it was three events."""
+    """
+    Opens streams, and at the request to publish sends given bytes to all of them and says that it was three
+    events.
+    """
 
     def __init__(self, body):
         self._body = body
@@ -94,7 +99,10 @@ def load_generator():
     ],
 )
 def test_load_generator_finds_every_fault(body, faults):
-    """Each of three streams is checked event by event: what is lost, doubled, out of order or foreign is counted."""
+    """
+    Each of three streams is checked event by event: what is lost, doubled, out of order or foreign is
+    counted.
+    """
     peer = Peer("scripted", "scripted", lambda port: [])
     with ScriptedServer(body) as server, Load(peer, server.port, LOAD_CORE, quiet_seconds=300 * MS) as load:
         assert load.open(3)["opened"] == 3
@@ -103,7 +111,10 @@ def test_load_generator_finds_every_fault(body, faults):
 
 
 def test_command_measures_real_servers(tmp_path):
-    """`python -m benchmarks` starts the servers, checks their streams, and leaves a table, plots and raw results."""
+    """
+    `python -m benchmarks` starts the servers, checks their streams, and leaves a table, plots and raw
+    results.
+    """
     needs(modules=["gevent", "matplotlib"])
     options = [
         "--quick",
@@ -136,7 +147,10 @@ def test_command_measures_real_servers(tmp_path):
 
 
 def test_lost_event_fails_the_command(tmp_path, capsys):
-    """A fast number with a lost event is a failure: the cell is marked, the figure is not drawn, and the exit status is 1."""
+    """
+    A fast number with a lost event is a failure: the cell is marked, the figure is not drawn, and the exit
+    status is 1.
+    """
     scenario = next(scenario for scenario in SCENARIOS if scenario.name == "channels")
     report = Report(
         QUICK,

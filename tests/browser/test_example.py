@@ -24,7 +24,8 @@ STOP_SECONDS = 3
 WITHOUT_GUNICORN = [
     sys.executable,
     "-c",
-    "import runpy, sys; sys.modules['gunicorn'] = None; sys.argv[0] = 'example_app'; runpy.run_module('example_app', run_name='__main__')",
+    "import runpy, sys; sys.modules['gunicorn'] = None; sys.argv[0] = 'example_app'; "
+    "runpy.run_module('example_app', run_name='__main__')",
 ]
 
 
@@ -94,7 +95,10 @@ class Example:
         return urllib.request.urlopen(self.url + "/events?channel=machine&channel=board", timeout=5 * FACTOR)
 
     def end(self, number):
-        """Send a signal as a terminal does, to the whole group, and return the seconds until the process was gone."""
+        """
+        Send a signal as a terminal does, to the whole group, and return the seconds until the process was
+        gone.
+        """
         began = time.monotonic()
         os.killpg(self.process.pid, number)
         self.process.wait(20 * FACTOR)
@@ -161,7 +165,10 @@ def open_page(browser):
 
 
 def wait_until(page, expression, arg=None, seconds=10):
-    """Wait until JavaScript on the page says so. Playwright's own wait_for_function is stopped by the page's policy, sometimes."""
+    """
+    Wait until JavaScript on the page says so. Playwright's own wait_for_function is stopped by the page's
+    policy, sometimes.
+    """
     eventually(lambda: page.evaluate(expression, arg), seconds, f"never true: {expression} of {arg!r}")
 
 
@@ -182,7 +189,8 @@ def wait_for_more_events(page):
 
 def test_page_is_served_under_a_strict_policy(example):
     """
-    The page and its files may load nothing but the app's own files, and the page holds no script or style of its own.
+    The page and its files may load nothing but the app's own files, and the page holds no script or style of
+    its own.
     """
     status, headers, body = example.request("/")
     assert status == 200
@@ -292,7 +300,8 @@ def test_machine_is_measured_only_while_somebody_listens(own_example):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_server_ends_at_once_with_open_streams(own_example, number):
     """
-    SIGTERM and Ctrl-C end the server within 3 s, with streams open, without a traceback and without a process left.
+    SIGTERM and Ctrl-C end the server within 3 s, with streams open, without a traceback and without a process
+    left.
     """
     example = own_example()
     assert example.url in example.log
@@ -352,7 +361,8 @@ def test_example_runs_without_gunicorn(own_example):
 
 def test_page_shows_measurements_as_they_come(example, open_page):
     """
-    The page goes live, its numbers are filled in, events keep coming, the charts move, and the console stays empty.
+    The page goes live, its numbers are filled in, events keep coming, the charts move, and the console stays
+    empty.
     """
     page = open_page(example)
     wait_for_text(page, "connection-text", "live")
@@ -423,7 +433,8 @@ def test_page_fits_its_window(example, open_page, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert (
         page.evaluate(
-            "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.outerHTML)"
+            "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > "
+            "innerWidth + 0.5).map(e => e.outerHTML)"
         )
         == []
     )
@@ -432,7 +443,8 @@ def test_page_fits_its_window(example, open_page, width, scheme):
 
 def test_page_with_reduced_motion_moves_once_a_second(example, open_page):
     """
-    Who asked for less motion gets the same numbers, and a chart that is drawn with each measurement and never between.
+    Who asked for less motion gets the same numbers, and a chart that is drawn with each measurement and never
+    between.
     """
     page = open_page(example, reduced_motion="reduce")
     wait_for_text(page, "connection-text", "live")
@@ -452,7 +464,8 @@ def test_page_with_reduced_motion_moves_once_a_second(example, open_page):
 
 def test_page_comes_back_when_the_server_does(own_example, open_page):
     """
-    When the server is restarted the page says that it is lost, comes back by itself, and shows the new server's board.
+    When the server is restarted the page says that it is lost, comes back by itself, and shows the new
+    server's board.
     """
     first = own_example()
     first.write("of the first server")

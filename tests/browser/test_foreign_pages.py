@@ -21,7 +21,9 @@ WAYS = {
     "post without CORS": "fetch(url, {mode: 'no-cors', method: 'POST', body: 'x'}).catch(() => {})",
     "EventSource": "new EventSource(url, {withCredentials: true})",
     "link": "window.open(url)",
-    "sandboxed iframe": "document.body.append(Object.assign(document.createElement('iframe'), {sandbox: 'allow-scripts', srcdoc: `<img src='${url}'>`}))",
+    "sandboxed iframe": "document.body.append(Object.assign(document.createElement('iframe'), {sandbox: "
+    "'allow-scripts', "
+    "srcdoc: `<img src='${url}'>`}))",
 }
 
 
@@ -48,7 +50,10 @@ class Page(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def elsewhere():
-    """The port of another server on this machine: the browser would keep a page that came from no server away from it."""
+    """
+    The port of another server on this machine: the browser would keep a page that came from no server away
+    from it.
+    """
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
@@ -69,7 +74,9 @@ def context(browser, shop):
 @pytest.mark.parametrize("path", ["/events", "/tokens"])
 @pytest.mark.parametrize("whose", HOSTS)
 def test_foreign_page_opens_no_stream(context, shop, elsewhere, whose, path):
-    """Whatever a page of another origin embeds, fetches or opens, it is refused, and no place is held for it."""
+    """
+    Whatever a page of another origin embeds, fetches or opens, it is refused, and no place is held for it.
+    """
     before = shop.stats()
     page = context.new_page()
     page.goto(f"http://{HOSTS[whose]}:{elsewhere}/")
@@ -90,7 +97,10 @@ def test_foreign_page_opens_no_stream(context, shop, elsewhere, whose, path):
 
 
 def test_own_page_and_its_user_open_streams(context, shop):
-    """A page of the app reads with EventSource and with fetch, in a frame too, and who types the address in sees the stream."""
+    """
+    A page of the app reads with EventSource and with fetch, in a frame too, and who types the address in sees
+    the stream.
+    """
     base = f"http://app.shop.localhost:{shop.port}"
     before = shop.stats()["opened"]
     page = context.new_page()

@@ -9,7 +9,10 @@ from tests.support import MS, eventually
 
 
 def test_browser_comes_back_to_a_rule_that_broke(sse, browser, monkeypatch):
-    """An EventSource whose rule raises is asked to come back, and opens when the rule can answer again; after a 403 it stops for ever."""
+    """
+    An EventSource whose rule raises is asked to come back, and opens when the rule can answer again; after a
+    403 it stops for ever.
+    """
     monkeypatch.setattr("flask_sse_push.extension.blueprint._SOFT_RETRY_MILLISECONDS", (500, 600))
     app = make_app(blueprint=sse, heartbeat_seconds=0.2)
     asked = []
@@ -30,7 +33,8 @@ def test_browser_comes_back_to_a_rule_that_broke(sse, browser, monkeypatch):
     try:
         page.goto(f"http://127.0.0.1:{server.port}/")
         page.evaluate(
-            "window.events = new EventSource('/events?channel=orders'); window.refused = new EventSource('/events?channel=closed')"
+            "window.events = new EventSource('/events?channel=orders'); window.refused = new "
+            "EventSource('/events?channel=closed')"
         )
         eventually(
             lambda: page.evaluate("window.events.readyState") == 1 and len(asked) == 3,

@@ -11,8 +11,8 @@ import pytest
 
 from flask_sse_push import ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention
-from flask_sse_push.bus.sqlite import SqliteBus
 from flask_sse_push.bus.private_folder import PrivateFolder, private_folder
+from flask_sse_push.bus.sqlite import SqliteBus
 from tests.needs import needs
 from tests.support import FACTOR
 

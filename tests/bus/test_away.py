@@ -4,8 +4,8 @@ import pytest
 
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
-from flask_sse_push.core.positions import parse
 from flask_sse_push.core.decoder import Decoder
+from flask_sse_push.core.positions import parse
 from flask_sse_push.streams.subscription import Subscription
 from tests.bus.stores import block
 from tests.bus.test_streams import events, make_hub
@@ -41,7 +41,10 @@ def test_new_client_is_told_that_nobody_knows_what_it_missed(bus, tmp_path):
 
 
 def test_client_that_resumes_keeps_its_id_meanwhile(bus, tmp_path):
-    """Its id is repeated, so that it does not forget it at the first blank line; a made-up one is not, and no blank line comes before it is told of the gap."""
+    """
+    Its id is repeated, so that it does not forget it at the first blank line; a made-up one is not, and no
+    blank line comes before it is told of the gap.
+    """
     hub = make_hub(bus)
     decoder = Decoder()
     decoder.feed(b"retry: 500\n" + Subscription(hub, ("a",), "0badcafe-7").prelude())

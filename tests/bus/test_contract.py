@@ -1,4 +1,6 @@
-"""What every bus promises: one suite over all of them. Each object of a bus stands for a process of its own."""
+"""
+What every bus promises: one suite over all of them. Each object of a bus stands for a process of its own.
+"""
 
 import multiprocessing
 import threading
@@ -14,7 +16,9 @@ from tests.support import FACTOR, MS, eventually, own_threads
 
 @every_bus
 def test_bus_numbers_from_one_without_a_hole(store):
-    """Events get the numbers 1, 2, 3 in one epoch, and the follower gets them so, as bytes with the id in front."""
+    """
+    Events get the numbers 1, 2, 3 in one epoch, and the follower gets them so, as bytes with the id in front.
+    """
     bus = store.bus()
     follower = Follower(bus).up()
     ids = [numbered(bus, ("a",), block(number)) for number in range(3)]
@@ -40,7 +44,10 @@ def test_bus_says_that_a_log_begins_before_anything_else(store):
 
 @every_bus
 def test_order_of_numbers_is_the_order_of_arrival_under_many_threads(store):
-    """Eight threads publish at once: every follower gets all events once, in the order of the numbers; each thread's own stay in its order."""
+    """
+    Eight threads publish at once: every follower gets all events once, in the order of the numbers; each
+    thread's own stay in its order.
+    """
     buses = [store.bus(), store.bus()] if store.kind != "memory" else [store.bus()] * 2
     followers = [Follower(bus).up() for bus in dict.fromkeys(buses)]
     given = {}
@@ -96,7 +103,9 @@ def test_listener_is_called_by_one_thread_at_a_time(store):
 
 @shared_bus
 def test_late_follower_gets_what_is_kept_at_once(store):
-    """Who begins to follow later gets the whole history with the beginning of the log, and then what comes."""
+    """
+    Who begins to follow later gets the whole history with the beginning of the log, and then what comes.
+    """
     publisher = store.bus()
     epoch = numbered(publisher, ("a", "b"), block("first")).epoch
     for number in range(2, 1202):
@@ -142,7 +151,9 @@ def test_follower_that_is_started_again_reads_on(store):
 
 @shared_bus
 def test_follower_ends_when_nobody_has_wanted_it_for_a_while(store, monkeypatch):
-    """Its thread is gone a while after the last listener, and comes back with the next, which misses nothing."""
+    """
+    Its thread is gone a while after the last listener, and comes back with the next, which misses nothing.
+    """
     monkeypatch.setattr("flask_sse_push.bus.follower.LINGER_SECONDS", 0.01)
     assert LINGER_SECONDS > 1
     bus = store.bus()
@@ -198,7 +209,10 @@ def test_start_twice_follows_once(store):
 
 @every_bus
 def test_repeated_key_is_the_first_event(store):
-    """Publishing with a key that was used returns the first id and stores nothing; another key, or none, is another event."""
+    """
+    Publishing with a key that was used returns the first id and stores nothing; another key, or none, is
+    another event.
+    """
     bus = store.bus()
     follower = Follower(bus).up()
     first = bus.publish(("a",), block("first"), "key")
@@ -337,7 +351,10 @@ def _publish_in_child(url, results):
 
 @shared_bus
 def test_forked_child_publishes_with_a_bus_of_its_own(store):
-    """A process that was forked off while its parent follows publishes into the same order, and the parent hears it."""
+    """
+    A process that was forked off while its parent follows publishes into the same order, and the parent hears
+    it.
+    """
     bus = store.bus()
     follower = Follower(bus).up()
     first = numbered(bus, ("a",), block("parent"))

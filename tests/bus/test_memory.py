@@ -10,8 +10,7 @@ import threading
 import pytest
 from blinker import Signal
 
-from flask_sse_push.bus import BusOptions, MemoryBus, Retention
-from flask_sse_push.bus import memory
+from flask_sse_push.bus import BusOptions, MemoryBus, Retention, memory
 from flask_sse_push.platform import locks
 from tests.bus.stores import Follower, block
 from tests.needs import needs
@@ -30,7 +29,10 @@ def publish(bus, text="x"):
 
 
 def at_line(number, act, call):
-    """Call, and act once before the given line of the bus that it runs. Returns whether there were so many lines."""
+    """
+    Call, and act once before the given line of the bus that it runs. Returns whether there were so many
+    lines.
+    """
     left = [number]
 
     def trace(frame, event, _):
@@ -53,7 +55,10 @@ def at_line(number, act, call):
 
 
 def test_publish_within_a_publish_keeps_the_order(bus):
-    """Wherever a finalizer or a signal handler publishes within publish(), the listener gets both events in the order of their numbers."""
+    """
+    Wherever a finalizer or a signal handler publishes within publish(), the listener gets both events in the
+    order of their numbers.
+    """
     listener = Follower(bus)
     for line in itertools.count(1):
         within, before = [], len(listener.entries)
@@ -66,7 +71,9 @@ def test_publish_within_a_publish_keeps_the_order(bus):
 
 
 def test_interrupted_publish_leaves_a_bus_that_works(bus):
-    """After an exception of a signal handler within publish() all threads can publish, and the numbers rise."""
+    """
+    After an exception of a signal handler within publish() all threads can publish, and the numbers rise.
+    """
 
     class Interrupted(Exception):
         pass
@@ -109,7 +116,9 @@ def test_listener_that_publishes_gets_its_event_afterwards(bus):
 
 
 def test_greenlet_that_publishes_within_the_publish_of_another_one_does_not_wait():
-    """A finalizer that switches greenlets in the middle of a publish holds up none of them, and the order stays."""
+    """
+    A finalizer that switches greenlets in the middle of a publish holds up none of them, and the order stays.
+    """
     needs(modules=["gevent"])
     code = """
         import gevent
@@ -145,7 +154,10 @@ def test_greenlet_that_publishes_within_the_publish_of_another_one_does_not_wait
 
 
 def test_observer_sees_every_entry_in_order(bus):
-    """Who connects to the bus as a signal gets all entries of all threads, in the order of their numbers, also its own."""
+    """
+    Who connects to the bus as a signal gets all entries of all threads, in the order of their numbers, also
+    its own.
+    """
     listener, seen = Follower(bus), []
 
     def observe(sender, entry):

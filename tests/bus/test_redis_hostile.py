@@ -14,10 +14,8 @@ from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
 from flask_sse_push.bus.reader import LogChanged
 from flask_sse_push.bus.reports import summarize
 from flask_sse_push.core.decoder import Decoder
-from flask_sse_push.core.positions import parse
 from flask_sse_push.core.messages import check_stored
-from flask_sse_push.extension.settings import read_settings
-from flask_sse_push.streams.hub import Hub
+from flask_sse_push.core.positions import parse
 from flask_sse_push.streams.subscription import Subscription
 from tests.bus.redis_server import LOG, META, OPTIONS, REPORTS, Toy, publish
 from tests.bus.stores import Follower, block

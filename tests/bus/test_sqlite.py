@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from flask_sse_push import BusUnavailable
-from flask_sse_push.bus import BusOptions, Retention
-from flask_sse_push.bus.sqlite import SqliteBus
 from flask_sse_push.bus.sqlite.doorbell import doorbell_folder
 from flask_sse_push.core.positions import parse
 from tests.bus.stores import Follower, block
@@ -37,7 +35,10 @@ def publish(bus, text="x"):
 
 
 def test_publish_gives_up_when_another_process_holds_the_lock(make, path):
-    """While somebody else holds a transaction open, publishing raises within its time-out and readers go on; afterwards the next number is the next."""
+    """
+    While somebody else holds a transaction open, publishing raises within its time-out and readers go on;
+    afterwards the next number is the next.
+    """
     bus, other = make(timeout=0.3), make()
     follower = Follower(other).up()
     assert publish(bus).sequence == 1
@@ -47,7 +48,8 @@ def test_publish_gives_up_when_another_process_holds_the_lock(make, path):
     begun = time.monotonic()
     with pytest.raises(
         BusUnavailable,
-        match=r"^The event was not stored: .*events.db' was locked by another process or thread for 0\.3 s\. ",
+        match=r"^The event was not stored: .*events.db' was locked by another process or thread for 0\.3 "
+        r"s\. ",
     ):
         publish(bus)
     assert 0.2 < time.monotonic() - begun < 0.3 + 2 * FACTOR
@@ -179,7 +181,10 @@ def test_publish_that_waits_for_the_lock_holds_up_no_greenlet(path):
 
 
 def test_full_disk_fails_the_publish_before_a_number_is_given(make, tmp_path):
-    """With no room on the disk publishing says so, streams live on, and when there is room again the numbers go on without a hole."""
+    """
+    With no room on the disk publishing says so, streams live on, and when there is room again the numbers go
+    on without a hole.
+    """
     needs("mount", root=True)
     folder = tmp_path / "small"
     folder.mkdir()
@@ -256,7 +261,10 @@ def test_missing_folder_is_told(make, tmp_path):
 
 @pytest.mark.parametrize("endings", [[""], ["", "-wal", "-shm"]], ids=["the file alone", "all of it"])
 def test_deleted_file_begins_a_new_log_for_everybody(make, path, endings):
-    """When the file is deleted under our feet, publishers and followers meet again in a new one, with a new epoch from 1."""
+    """
+    When the file is deleted under our feet, publishers and followers meet again in a new one, with a new
+    epoch from 1.
+    """
     bus, other = make(), make()
     follower = Follower(other).up()
     old = publish(bus)
@@ -291,7 +299,10 @@ def test_other_run_of_the_machine_is_another_log(make, path):
 
 
 def test_killed_publisher_loses_nothing_and_leaves_no_lock(make, path):
-    """Processes that are killed in the middle of publishing have stored each event that they had an id for, and others publish on at once."""
+    """
+    Processes that are killed in the middle of publishing have stored each event that they had an id for, and
+    others publish on at once.
+    """
     bus = make()
     follower = Follower(make()).up()
     code = """
@@ -321,7 +332,10 @@ def test_killed_publisher_loses_nothing_and_leaves_no_lock(make, path):
 
 
 def test_publish_from_within_itself_is_refused_at_once(make):
-    """A signal handler that publishes in the middle of a publish is told so instead of waiting for itself; nothing else is lost."""
+    """
+    A signal handler that publishes in the middle of a publish is told so instead of waiting for itself;
+    nothing else is lost.
+    """
     bus = make()
     refused = []
 
@@ -364,7 +378,9 @@ def test_interrupted_publish_leaves_no_transaction(make):
 
 
 def test_file_deleted_alone_is_replaced_in_all_processes(make, path):
-    """What the deleted file leaves beside it, and other processes still use, does not reach into the new one."""
+    """
+    What the deleted file leaves beside it, and other processes still use, does not reach into the new one.
+    """
     code = """
         import sys
         from flask_sse_push.bus import BusOptions, Retention
@@ -399,7 +415,9 @@ def test_file_deleted_alone_is_replaced_in_all_processes(make, path):
 
 
 def test_new_file_is_opened_by_many_at_once(tmp_path):
-    """Those who come while another makes the tables wait for them, and never take the file for somebody else's."""
+    """
+    Those who come while another makes the tables wait for them, and never take the file for somebody else's.
+    """
     code = """
         import sys
         from flask_sse_push.bus import BusOptions, Retention
@@ -457,7 +475,9 @@ def test_signal_handlers_never_meet_a_lock_of_their_own_stack(path):
 
 
 def test_interrupted_publish_lets_go_before_the_exception_is_handled(make):
-    """Who handles what came out of a publish can publish, and so can others: nothing waits for the collector."""
+    """
+    Who handles what came out of a publish can publish, and so can others: nothing waits for the collector.
+    """
     bus, other = make(timeout=0.2), make(timeout=0.2)
 
     class Interrupted(Exception):
@@ -479,7 +499,10 @@ def test_interrupted_publish_lets_go_before_the_exception_is_handled(make):
 
 
 def test_publish_in_the_middle_of_a_report_is_refused_at_once(make):
-    """A finalizer on the follower's own stack is told so, instead of waiting for the transaction that it interrupts."""
+    """
+    A finalizer on the follower's own stack is told so, instead of waiting for the transaction that it
+    interrupts.
+    """
     bus, seen = make(), []
 
     class Report(dict):
@@ -496,7 +519,10 @@ def test_publish_in_the_middle_of_a_report_is_refused_at_once(make):
 
 
 def test_callback_of_the_loop_is_told_that_it_cannot_wait(path):
-    """gevent's loop itself cannot wait for a lock: a publish in one of its callbacks gives up at once, with the usual error."""
+    """
+    gevent's loop itself cannot wait for a lock: a publish in one of its callbacks gives up at once, with the
+    usual error.
+    """
     needs(modules=["gevent"])
     code = """
         from gevent import monkey; monkey.patch_all()

@@ -18,8 +18,8 @@ import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention
-from flask_sse_push.bus.sqlite.doorbell import Doorbells, doorbell_folder
 from flask_sse_push.bus.sqlite.bus import MAX_PATH_BYTES, SqliteBus
+from flask_sse_push.bus.sqlite.doorbell import Doorbells, doorbell_folder
 from tests.bus.stores import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually
@@ -201,7 +201,9 @@ def test_write_ahead_log_of_another_user_is_refused(make, path, ending):
 
 
 def test_rollback_journal_of_another_user_forges_nothing(make, path):
-    """SQLite plays a journal that it finds back into the file, whoever wrote it and though the file needs none."""
+    """
+    SQLite plays a journal that it finds back into the file, whoever wrote it and though the file needs none.
+    """
     needs(root=True)
     stored = plant(path).read_bytes()
     page = int.from_bytes(stored[16:18], "big")
@@ -256,7 +258,10 @@ def test_sticky_folder_is_used(common):
 
 @pytest.mark.parametrize("is_there", [False, True])
 def test_nobody_puts_a_file_beside_in_the_moment_of_the_opening(common, monkeypatch, is_there):
-    """In a folder like /tmp the names where SQLite looks for more are taken before it looks, and so the database stays whole."""
+    """
+    In a folder like /tmp the names where SQLite looks for more are taken before it looks, and so the database
+    stays whole.
+    """
     path = common / "events.db"
     if is_there:
         plant(path)
@@ -308,7 +313,9 @@ def test_swap_between_the_look_and_the_opening_is_noticed(make, path, monkeypatc
 
 
 def forged_journal(path):
-    """What SQLite keeps beside a file in the middle of a change: rolled back, it brings the pages of this one."""
+    """
+    What SQLite keeps beside a file in the middle of a change: rolled back, it brings the pages of this one.
+    """
     forged = shutil.copy(path, path.with_name("forged.db"))
     with contextlib.closing(sqlite3.connect(forged, isolation_level=None)) as connection:
         for statement in (
@@ -384,7 +391,10 @@ def test_lock_that_a_killed_process_left_is_taken(make, path):
 
 
 def test_lock_whose_file_has_gone_is_none(make, path, monkeypatch):
-    """Who waited for a lock and got it when its file was removed does not make the database: the next one has another lock."""
+    """
+    Who waited for a lock and got it when its file was removed does not make the database: the next one has
+    another lock.
+    """
     lock, flock, kept = path.with_name("events.db-lock"), fcntl.flock, []
 
     def late(file, kind):
@@ -407,7 +417,9 @@ def test_name_that_is_too_long_is_told(make, tmp_path):
 
 
 def test_path_that_is_too_long_for_sqlite_is_told_at_once(make, tmp_path):
-    """The longest path that SQLite takes works; one byte more is a ConfigurationError where the bus is made."""
+    """
+    The longest path that SQLite takes works; one byte more is a ConfigurationError where the bus is made.
+    """
     folder = tmp_path / ("x" * 200)
     rest = MAX_PATH_BYTES - len(os.fsencode(folder)) - 1
     folder = folder / ("y" * (rest - 10)) if rest > 200 else folder

@@ -14,7 +14,7 @@ from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
 from flask_sse_push.core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from tests.bus.stores import Follower, block
-from tests.support import FACTOR, MS, eventually
+from tests.support import MS, eventually
 
 MAX_EVENT_BYTES = 4096
 

@@ -3,7 +3,7 @@
 import json
 
 from flask_sse_push.core.decoder import DecodedEvent, Decoder, decode
-from flask_sse_push.core.wire import COMMENT, RESET_TYPE, come_back, ID_BLOCK, RETRY_LINE, reset
+from flask_sse_push.core.wire import COMMENT, ID_BLOCK, RESET_TYPE, RETRY_LINE, come_back, reset
 
 
 def test_reset_is_an_event_with_reason_and_channels():

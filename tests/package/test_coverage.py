@@ -9,7 +9,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_core_is_covered_in_every_branch(tmp_path):
-    """The tables of tests/core, without the properties, reach each line and each branch of flask_sse_push/core."""
+    """
+    The tables of tests/core, without the properties, reach each line and each branch of flask_sse_push/core.
+    """
     environment = {**os.environ, "COVERAGE_FILE": str(tmp_path / "coverage")}
     tests = [
         str(path.relative_to(ROOT))
@@ -29,7 +31,8 @@ def test_core_is_covered_in_every_branch(tmp_path):
         )
         return done.returncode, done.stdout + done.stderr
 
-    # What fails there fails there; here only the branches count. Tracing makes the weighing of memory slow, and it takes no branch of its own.
+    # What fails there fails there; here only the branches count. Tracing makes the weighing of memory slow,
+    # and it takes no branch of its own.
     _, ran = coverage(
         "run",
         "--branch",

@@ -1,17 +1,14 @@
 """The one lock: threads, greenlets, finalizers and signal handlers meet in its sections."""
 
-import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from flask_sse_push.platform.locks import Busy, ReentrantLock
 from tests.needs import needs
-from tests.support import FACTOR, MS, eventually
-
-ROOT = Path(__file__).parents[2]
+from tests.platform.scripts import run_script
+from tests.support import MS, eventually
 
 
 @pytest.fixture
@@ -19,21 +16,8 @@ def lock():
     return ReentrantLock()
 
 
-def run_script(script):
-    """Run Python code in a process of its own; it prints "fine" at its end."""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60 * FACTOR,
-        check=False,
-    )
-    assert done.stdout == "fine\n", done.stdout + done.stderr
-
-
 def leave_open(lock):
-    """End a section as Python 3.14 may do it: an exception comes right behind ``__enter__``, and no ``__exit__``."""
+    """End a section as Python 3.14 may do it: an exception comes right behind ``__enter__``."""
     lock.__enter__()
     raise InterruptedError
 
@@ -213,8 +197,8 @@ def test_thread_waits_for_a_section_left_open_until_the_lock_is_used_again(lock)
 
 def test_signal_handler_that_raises_anywhere_breaks_nothing():
     """
-    Thousands of exceptions at any place: the next caller goes on, what was posted is done once and in order, and in
-    the end another thread gets in.
+    Thousands of exceptions at any place: the next caller goes on, what was posted is done once and in order,
+    and in the end another thread gets in.
     """
     run_script(
         """
@@ -294,8 +278,8 @@ print("fine")
 
 def test_greenlets_meet_in_a_section():
     """
-    A finalizer that switches greenlets in the middle of a section: another greenlet waits for its end, leaves its
-    work to it, or is refused; a callback of the loop, which cannot wait, is refused.
+    A finalizer that switches greenlets in the middle of a section: another greenlet waits for its end, leaves
+    its work to it, or is refused; a callback of the loop, which cannot wait, is refused.
     """
     needs(modules=["gevent"])
     run_script(

@@ -191,7 +191,9 @@ def create_app():
 
     @app.post("/publish-among-finalizers")
     def publish_among_finalizers():
-        """Publish while finalizers wait in the middle of whatever makes objects, as those of connections do."""
+        """
+        Publish while finalizers wait in the middle of whatever makes objects, as those of connections do.
+        """
 
         class Connection:
             def __init__(self):

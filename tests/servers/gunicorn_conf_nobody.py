@@ -1,16 +1,11 @@
-"""What a worker imports is imported before it becomes another user, who may not be able to read the interpreter."""
+"""
+What a worker imports is imported before it becomes another user, who may not be able to read the interpreter.
+"""
 
-import encodings.ascii
-import encodings.idna
-import encodings.latin_1
 import importlib
 import pkgutil
 
-import flask.json.provider
-import gunicorn.workers.ggevent
-
 import flask_sse_push
-import tests.servers.harness
 
 for module in pkgutil.walk_packages(flask_sse_push.__path__, "flask_sse_push."):
     importlib.import_module(module.name)

@@ -2,7 +2,8 @@
 An app with a handler of its own for SIGTERM, as TEST_HANDLER says: what it does, by what it is set, and when.
 
 It does: ``calls`` (the handler that was there before), ``swallows`` (nothing) or ``exits`` (raises
-SystemExit). It is set by ``signal`` or ``gevent``, or by ``signal`` for ``all`` that gunicorn handles, or as the ``docs`` have it, and set ``before``
+SystemExit). It is set by ``signal`` or ``gevent``, or by ``signal`` for ``all`` that gunicorn handles, or as
+the ``docs`` have it, and set ``before``
 or ``after`` the blueprint is registered, or in the first ``request``.
 """
 
@@ -11,7 +12,6 @@ import re
 import signal
 import sys
 from pathlib import Path
-
 
 DOES, BY, WHEN = os.environ["TEST_HANDLER"].split("-")
 

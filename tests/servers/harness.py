@@ -163,10 +163,14 @@ class Server:
         return self.get("/ping")["pid"]
 
     def stop(self):
-        """End the process group that was started here; how a server stops is for the tests to try, and waited for nowhere else."""
+        """
+        End the process group that was started here; how a server stops is for the tests to try, and waited
+        for nowhere else.
+        """
         try:
             if self.process.poll() is None:
-                # gunicorn looks once a second whether its requests are done; SIGQUIT spares that, and still leaves nothing behind.
+                # gunicorn looks once a second whether its requests are done; SIGQUIT spares that, and still
+                # leaves nothing behind.
                 self.process.send_signal(
                     signal.SIGQUIT if self.kind.startswith("gunicorn") else signal.SIGTERM
                 )
@@ -286,7 +290,8 @@ class Client:
                 shown = [event.data[:60] for event in self.events[-5:]]
                 raise AssertionError(
                     message
-                    or f"status {self.status}, {len(self.events)} events, last {shown}, body ends {self.body[-200:]!r}, ended {self.ended}"
+                    or f"status {self.status}, {len(self.events)} events, last {shown}, body ends "
+                    f"{self.body[-200:]!r}, ended {self.ended}"
                 )
             self.read(left)
         return self

@@ -10,7 +10,8 @@ from tests.servers.harness import Client, Server, eventually
 @pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gevent-portable", "gunicorn-gthread"])
 def test_abrupt_end_cuts_channel_streams_behind_their_last_event(kind):
     """
-    On a reload a channel's stream has all its events and a new reconnection time, and no last chunk; a response and a refusal end cleanly, and the log has
+    On a reload a channel's stream has all its events and a new reconnection time, and no last chunk; a
+    response and a refusal end cleanly, and the log has
     nothing to say.
     """
     with Server(kind, abrupt_end=True, max_streams=9) as server:

@@ -1,6 +1,7 @@
 """What clients can do to a server."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -9,8 +10,8 @@ import uuid
 
 import pytest
 
-from tests.servers.harness import KINDS, Client, Server, eventually
 from tests.needs import needs
+from tests.servers.harness import KINDS, Client, Server, eventually
 
 
 def test_client_that_never_reads_costs_nobody_anything(server, channel):
@@ -76,7 +77,8 @@ def test_heads_leave_nothing_behind(server, channel):
 
 def test_connections_reset_at_once_leave_nothing_behind(server, channel):
     """
-    Ten thousand clients (five hundred elsewhere) that ask for a stream and send RST before reading leave no stream, file or thread.
+    Ten thousand clients (five hundred elsewhere) that ask for a stream and send RST before reading leave no
+    stream, file or thread.
     """
     count = 10_000 if server.kind == "gunicorn-gevent" else 500
     before = server.stats()
@@ -91,7 +93,8 @@ def test_connections_reset_at_once_leave_nothing_behind(server, channel):
 @pytest.mark.parametrize("kind", KINDS)
 def test_full_server_asks_to_come_later_and_answers_pages(kind):
     """
-    A stream too many gets 200, a reconnection time of 15 to 60 s and its end; pages go on; a place that becomes free is given again.
+    A stream too many gets 200, a reconnection time of 15 to 60 s and its end; pages go on; a place that
+    becomes free is given again.
     """
     with Server(kind, max_streams=5) as server:
         clients = [Client(server).begun() for _ in range(5)]
@@ -129,7 +132,8 @@ def test_default_limit_leaves_room_for_pages():
 
 def test_query_of_any_length_is_refused_quietly(server):
     """
-    A query of 5,000 letters gets 400, or 414 from gunicorn itself, and no event. (Other queries: tests/app/test_hostile.py.)
+    A query of 5,000 letters gets 400, or 414 from gunicorn itself, and no event. (Other queries:
+    tests/app/test_hostile.py.)
     """
     with Client(server, "/events?channel=" + "x" * 5000) as client:
         client.until(lambda client: client.status is not None)
@@ -214,7 +218,7 @@ def test_tls_client_is_served_and_missed():
             eventually(up, 20)
 
             def publish(data):
-                body = '{"data": "%s"}' % data
+                body = json.dumps({"data": data})
                 headers = [f"Content-Length: {len(body)}", "Content-Type: application/json", "", body]
                 # the body rides behind the blank line of the headers
                 raw = context.wrap_socket(socket.create_connection((server.host, server.port), timeout=5))
@@ -247,10 +251,16 @@ def stats(connect):
 
 @contextlib.contextmanager
 def another_host():
-    """A network namespace with one cable to a second one: (prefix of commands there, its address, pull the cable)."""
+    """
+    A network namespace with one cable to a second one: (prefix of commands there, its address, pull the
+    cable).
+    """
     needs("ip", root=True)
     name = "sse" + uuid.uuid4().hex[:8]
-    ip = lambda *words: subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    def ip(*words):
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
     try:
         ip("netns", "add", name + "s")
         ip("netns", "add", name + "c")
@@ -278,14 +288,18 @@ def another_host():
             subprocess.run(["ip", "netns", "del", name + end], capture_output=True)
 
 
-CURL = "import socket,sys\ns=socket.create_connection(('10.99.0.1',int(sys.argv[1])))\ns.sendall(b'GET /events HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\nwhile s.recv(65536): print('bytes', flush=True)"
+CURL = (
+    "import socket,sys\ns=socket.create_connection(('10.99.0.1',int(sys.argv[1])))\ns.sendall(b'GET "
+    "/events HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\nwhile s.recv(65536): print('bytes', flush=True)"
+)
 
 
 @pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
 @pytest.mark.parametrize("busy", [False, True], ids=["quiet", "busy"])
 def test_client_that_vanishes_is_missed(kind, busy):
     """
-    A client whose cable is pulled, without FIN or RST, is given up within the time-outs, on a quiet stream and on a busy one.
+    A client whose cable is pulled, without FIN or RST, is given up within the time-outs, on a quiet stream
+    and on a busy one.
     """
     import sys
 
@@ -302,7 +316,11 @@ def test_client_that_vanishes_is_missed(kind, busy):
         ) as server:
 
             def fetch(path):
-                script = f"import urllib.request as u; print(u.urlopen('http://10.99.0.1:{server.port}{path}', timeout=5).read().decode())"
+                script = (
+                    "import urllib.request as u; "
+                    f"print(u.urlopen('http://10.99.0.1:{server.port}{path}', "
+                    "timeout=5).read().decode())"
+                )
                 return subprocess.run(
                     [*inside, sys.executable, "-c", script], capture_output=True, text=True
                 ).stdout
@@ -328,14 +346,16 @@ def test_client_that_vanishes_is_missed(kind, busy):
 
 def test_vanished_client_is_missed_within_thirty_seconds_by_default():
     """
-    The default time-outs add up to less than 30 s: a heartbeat may just have been acknowledged, and the next one starts the kernel's clock.
+    The default time-outs add up to less than 30 s: a heartbeat may just have been acknowledged, and the next
+    one starts the kernel's clock.
     """
-    from flask_sse_push.platform.hangups import KEEPALIVE_SECONDS, USER_TIMEOUT_MARGIN_SECONDS
     from flask_sse_push.extension.settings import read_settings
+    from flask_sse_push.platform.hangups import KEEPALIVE_SECONDS, USER_TIMEOUT_MARGIN_SECONDS
 
     settings = read_settings({})
     kernel = settings.write_timeout_seconds + USER_TIMEOUT_MARGIN_SECONDS
-    # Without data the probes find out at most one probe after the time-out; with a heartbeat before that, its own clock runs.
+    # Without data the probes find out at most one probe after the time-out; with a heartbeat before that, its
+    # own clock runs.
     quiet = kernel + KEEPALIVE_SECONDS
     assert min(settings.heartbeat_seconds, quiet) + kernel <= 30
     assert quiet <= 30
@@ -357,7 +377,8 @@ def test_fork_in_a_view_leaves_the_streams_alone():
 
 def test_child_that_waits_writes_to_no_client_of_its_parent(tmp_path):
     """
-    A forked child has a copy of every greenlet, which runs as soon as the child waits: it leaves the streams to its parent.
+    A forked child has a copy of every greenlet, which runs as soon as the child waits: it leaves the streams
+    to its parent.
     """
     with (
         Server("gunicorn-gevent", bus_url=f"sqlite:///{tmp_path}/events.db", heartbeat_seconds=0.5) as server,
@@ -382,7 +403,8 @@ def test_client_cannot_pass_for_http2():
 @pytest.mark.parametrize("pause", [None, 0])
 def test_history_of_few_bytes_costs_a_quick_client_nothing(kind, pause):
     """
-    Who publishes in a loop makes way for the streams before the history has no room left, also where its bytes are the limit.
+    Who publishes in a loop makes way for the streams before the history has no room left, also where its
+    bytes are the limit.
     """
     with (
         Server(kind, history_length=10_000, history_bytes=150_000) as server,
@@ -409,7 +431,8 @@ def test_loop_callback_can_publish():
 @pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
 def test_middleware_that_forgets_to_close_costs_no_place(kind):
     """
-    Streams that were cut off behind middleware that never calls close() are taken back, and their places are free again.
+    Streams that were cut off behind middleware that never calls close() are taken back, and their places are
+    free again.
     """
     with Server(kind, environ={"TEST_APP_CARELESS": "1"}, max_streams=2, write_timeout_seconds=1) as server:
         stuck = [Client(server, receive_buffer=4096).begun() for _ in range(2)]

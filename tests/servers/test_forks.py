@@ -1,4 +1,4 @@
-"""Children that a view forks in a gevent worker: each has a copy of every greenlet, and a loop that runs it."""
+"""Children that a view forks among greenlets: each has copies of all, and a loop that runs them."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ import pytest
 from flask_sse_push import Publisher
 from tests.bus.redis_server import RedisServer
 from tests.needs import needs
-from tests.servers.harness import Client, Server, eventually
+from tests.servers.harness import Client, Server
 from tests.support import MS
 
 
@@ -100,7 +100,7 @@ def test_child_that_waits_costs_no_time_when_its_parents_store_is_gone(kind, tmp
 
 
 def test_child_that_waits_costs_no_time_when_an_iterables_connection_ends(tmp_path):
-    """The copy of an iterable that waits for a connection does not keep the child's loop busy when that is closed."""
+    """The copy of an iterable does not keep the child's loop busy when its connection is closed."""
     path = str(tmp_path / "model.sock")
     with Server("pywsgi") as server, socket.socket(socket.AF_UNIX) as model:
         model.bind(path)

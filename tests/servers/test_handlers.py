@@ -112,7 +112,8 @@ def test_sigterm_ends_every_stream_whatever_the_app_does_with_it(stopped, row):
 
 def test_worker_that_handles_sigterm_itself_is_not_said_to_miss_it():
     """
-    A sync worker (SSE_PUSH_STRICT=False) runs its own handler only when its stream sends something: the stream
+    A sync worker (SSE_PUSH_STRICT=False) runs its own handler only when its stream sends something: the
+    stream
     ends before that, and nobody is blamed for it.
     """
     with Server("gunicorn-sync", "-w", "2", strict=False) as server:

@@ -26,7 +26,8 @@ def is_running(pid):
 @pytest.mark.parametrize("kind", GUNICORN)
 def test_sigterm_ends_every_stream_and_the_server(kind):
     """
-    With gunicorn's default settings every stream gets a reconnection time and a clean end, and the server is gone in 5 s.
+    With gunicorn's default settings every stream gets a reconnection time and a clean end, and the server is
+    gone in 5 s.
     """
     with Server(kind) as server:
         clients = [Client(server, "/events?channel=a").begun() for _ in range(20)]
@@ -84,7 +85,8 @@ def test_workers_whose_master_was_killed_end_their_streams_and_go(kind, tmp_path
 @pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
 def test_sighup_hands_over(kind):
     """
-    On a reload every stream ends cleanly, the old worker is gone in 5 s, and who comes back with an old id is told of the gap.
+    On a reload every stream ends cleanly, the old worker is gone in 5 s, and who comes back with an old id is
+    told of the gap.
     """
     with Server(kind) as server:
         old = server.worker_pid()
@@ -122,7 +124,8 @@ def test_max_requests_recycles_the_worker(kind):
 
 def test_draining_worker_sends_late_streams_away():
     """
-    A stream that begins on a kept connection while the worker stops gets a reconnection time and its end at once.
+    A stream that begins on a kept connection while the worker stops gets a reconnection time and its end at
+    once.
     """
     with Server("gunicorn-gevent") as server:
         holder = Client(server, "/tokens?count=1000&pause=0.1").begun()
@@ -158,7 +161,10 @@ def test_flask_run_reloads(tmp_path):
     The reloader restarts the development server under open streams when a file of the app changes.
     """
     source = tmp_path / "reloaded.py"
-    text = "from tests.servers.app import app\nVERSION = {}\n@app.get('/version')\ndef version(): return dict(version=VERSION)\n"
+    text = (
+        "from tests.servers.app import app\nVERSION = {}\n@app.get('/version')\ndef version(): return "
+        "dict(version=VERSION)\n"
+    )
     source.write_text(text.format(1))
     port = free_port()
     argv = [sys.executable, "-m", "flask", "--app", str(source), "run", "--port", str(port), "--reload"]
@@ -201,7 +207,8 @@ def test_strict_false_makes_the_refusal_a_warning():
 
 def test_preloaded_app_is_checked_in_the_worker():
     """
-    Under --preload the server shows itself only in the worker: the first stream is refused and the reason logged.
+    Under --preload the server shows itself only in the worker: the first stream is refused and the reason
+    logged.
     """
     with Server("gunicorn-sync", "--preload") as server, Client(server) as client:
         client.until(lambda client: client.status is not None)

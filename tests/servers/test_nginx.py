@@ -22,7 +22,8 @@ error_log error.log;
 events {{ worker_connections {connections}; }}
 http {{
     access_log off;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
     proxy_cache_path cache keys_zone=pages:1m;
 {http}
 }}
@@ -112,7 +113,10 @@ PAGES = [("docs/deployment.md", "nginx"), ("docs/limits.md", "Limits for each cl
 @pytest.mark.parametrize(("page", "section"), PAGES)
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_nginx_turns_a_fault_into_a_time_to_come_back(tmp_path, page, section, status):
-    """What would stop an EventSource for ever becomes 200 with a reconnection time, and no client loses its id by it."""
+    """
+    What would stop an EventSource for ever becomes 200 with a reconnection time, and no client loses its id
+    by it.
+    """
     with backend(status) as upstream, Nginx(tmp_path, documented(page, section), upstream) as nginx:
         check_is_asked_to_come_back(whole(nginx), 2000)
 
@@ -140,7 +144,10 @@ def test_nginx_out_of_connections_asks_to_come_back(tmp_path):
 
 
 def test_nginx_limits_the_streams_of_an_address(tmp_path):
-    """The twenty-first stream is asked to come back in 30 s, before the app hears of it; a place that becomes free is given again."""
+    """
+    The twenty-first stream is asked to come back in 30 s, before the app hears of it; a place that becomes
+    free is given again.
+    """
     with Server("gunicorn-gevent") as server, Nginx(tmp_path, documented(*PAGES[1]), server.port) as nginx:
         clients = [Client(nginx).begun() for _ in range(20)]
         check_is_asked_to_come_back(whole(nginx), 30_000)

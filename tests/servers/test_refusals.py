@@ -19,7 +19,10 @@ REFUSALS = {
     "kind", [kind for kind in KINDS if kind not in ("gunicorn-gevent-preload", "pywsgi-unpatched")]
 )
 def test_connection_ends_with_a_refusal(kind):
-    """A client that was refused gets its whole answer and then the end, however long the server keeps connections; a page's stays open."""
+    """
+    A client that was refused gets its whole answer and then the end, however long the server keeps
+    connections; a page's stays open.
+    """
     options = ["--keep-alive", "60"] if kind.startswith("gunicorn") else []
     with Server(kind, *options, max_streams=1) as server, Client(server).begun():
         for name, (method, path, headers, status) in REFUSALS.items():
@@ -39,7 +42,10 @@ def test_connection_ends_with_a_refusal(kind):
 
 @pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
 def test_refused_clients_leave_the_server_to_pages(kind):
-    """Two hundred clients that are refused and keep their connections open do not take what the server has for pages."""
+    """
+    Two hundred clients that are refused and keep their connections open do not take what the server has for
+    pages.
+    """
     with (
         Server(kind, "--worker-connections", "50", "--keep-alive", "60", max_streams=1) as server,
         Client(server).begun(),
@@ -52,7 +58,10 @@ def test_refused_clients_leave_the_server_to_pages(kind):
 
 
 def test_refused_client_with_a_body_gets_its_answer():
-    """A request whose body nobody read is answered whole: to close at once would reset the connection under the answer."""
+    """
+    A request whose body nobody read is answered whole: to close at once would reset the connection under the
+    answer.
+    """
     with Server("gunicorn-gevent", max_streams=1) as server, Client(server).begun():
         body = b"x" * 3_000_000
         with socket.create_connection((server.host, server.port)) as sock:

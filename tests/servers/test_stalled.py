@@ -10,12 +10,14 @@ from tests.servers.harness import FACTOR, Client, Server
 @pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gevent-portable", "gunicorn-gthread"])
 def test_clients_that_stop_reading_are_missed_without_a_traceback(kind):
     """
-    Whoever notices first, our watchdog or the kernel in the middle of a write: twenty clients are missed in time, and the log says nothing of it.
+    Whoever notices first, our watchdog or the kernel in the middle of a write: twenty clients are missed in
+    time, and the log says nothing of it.
     """
     with Server(kind, write_timeout_seconds=1, heartbeat_seconds=0.5) as server:
         clients = [Client(server, receive_buffer=4096).begun() for _ in range(20)]
         began = time.monotonic()
-        # The kernel's buffer is full, so that a write waits, only when its clock has run for two of its three seconds.
+        # The kernel's buffer is full, so that a write waits, only when its clock has run for two of its three
+        # seconds.
         while server.streams():
             assert time.monotonic() - began < 10 * FACTOR
             server.publish("x" * 8000)

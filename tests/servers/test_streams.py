@@ -85,7 +85,8 @@ def test_stream_tells_of_a_gap_before_anything_else(server, channel):
 
 def test_stream_answers_a_foreign_last_event_id(server, channel):
     """
-    An id that no log knows, in bytes that are no ASCII, gets a reset, never an error. (Other ids: tests/app/test_resume.py.)
+    An id that no log knows, in bytes that are no ASCII, gets a reset, never an error. (Other ids:
+    tests/app/test_resume.py.)
     """
     with Client(server, f"/events?channel={channel}", ["Last-Event-ID: é"]) as client:
         assert client.wait(1)[0].type == "sse.reset"
@@ -110,7 +111,8 @@ def test_heartbeat_keeps_a_quiet_stream_alive(server, channel):
 
 def test_heartbeat_carries_the_cursor_past_other_channels(server, channel):
     """
-    When other channels move on, the heartbeat of a quiet stream moves its position, so that it resumes without a false gap.
+    When other channels move on, the heartbeat of a quiet stream moves its position, so that it resumes
+    without a false gap.
     """
     with Client(server, f"/events?channel={channel}").begun() as client:
         latest = server.publish("elsewhere", channel=f"{channel}.other")[0]
@@ -121,7 +123,8 @@ def test_heartbeat_carries_the_cursor_past_other_channels(server, channel):
 @pytest.mark.parametrize("kind", KINDS)
 def test_closed_client_is_noticed_by_watching(kind):
     """
-    FIN, RST and a half-close each end the stream without a byte being sent to it: the next heartbeat is a minute away.
+    FIN, RST and a half-close each end the stream without a byte being sent to it: the next heartbeat is a
+    minute away.
     """
     with Server(kind, heartbeat_seconds=60) as server:
         for leave in (
@@ -173,7 +176,8 @@ def test_http_1_0_client_gets_the_stream(server, channel):
 
 def test_native_threads_can_publish(server, channel):
     """
-    Threads that gevent knows nothing of publish without a context; each one's order is kept and nothing is late.
+    Threads that gevent knows nothing of publish without a context; each one's order is kept and nothing is
+    late.
     """
     with Client(server, f"/events?channel={channel}").begun() as client:
         server.post("/publish-natively", channel=channel, threads=4, count=50)

@@ -68,7 +68,8 @@ def workers_of(server):
 @pytest.mark.parametrize("kind", WORKERS)
 def test_event_reaches_the_clients_of_all_workers(kind, folder):
     """
-    What any worker publishes comes to every client of every worker, once, in the order of the numbers and without a hole.
+    What any worker publishes comes to every client of every worker, once, in the order of the numbers and
+    without a hole.
     """
     with start(kind, folder) as server:
         clients = spread(server)
@@ -94,7 +95,8 @@ def test_burst_in_one_worker_resets_nobody(folder):
 
 def test_killed_worker_loses_nothing(folder):
     """
-    Clients of a worker that is killed come back to another and read on, without a reset, also what was published in between.
+    Clients of a worker that is killed come back to another and read on, without a reset, also what was
+    published in between.
     """
     with start("gunicorn-gevent", folder) as server:
         clients = spread(server)
@@ -172,7 +174,8 @@ def test_shared_folder_of_a_killed_server_goes(folder):
 
 def test_shared_folder_of_a_server_that_was_killed_whole_is_removed_by_the_next(folder):
     """
-    Where nobody was left to clean up, the next server does; it leaves alone what belongs to a server that lives.
+    Where nobody was left to clean up, the next server does; it leaves alone what belongs to a server that
+    lives.
     """
     with start("gunicorn-gevent", folder) as living, start("gunicorn-gevent", folder) as killed:
         for server in (living, killed):
@@ -228,7 +231,8 @@ def test_worker_that_only_publishes_follows_nothing(folder):
 
 def test_stats_speak_of_all_workers(folder):
     """
-    One worker's answer has the streams, listeners and positions of all; a killed worker's are gone with its lease.
+    One worker's answer has the streams, listeners and positions of all; a killed worker's are gone with its
+    lease.
     """
     with start("gunicorn-gevent", folder) as server:
         clients = spread(server, "/events?channel=a&channel=b")

@@ -1,1 +1,4 @@
-"""The fault suite: many clients, publishers and one fault at a time, written down and judged afterwards. ``python -m tests.soak --list``."""
+"""
+The fault suite: many clients, publishers and one fault at a time, written down and judged afterwards.
+``python -m tests.soak --list``.
+"""

@@ -1,7 +1,8 @@
 """
 The long runs: ``python -m tests.soak [--list] [--scenario NAME,...] [--quick] [--seed N] [--record FOLDER]``.
 
-Ends with a table in Markdown, and with status 1 if anything failed. A record that was kept can be judged again: ``python -m tests.soak.check``.
+Ends with a table in Markdown, and with status 1 if anything failed. A record that was kept can be judged
+again: ``python -m tests.soak.check``.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """
 The judge: reads the record of a run and counts what must not be. ``python -m tests.soak.check RECORD``
 
-It knows nothing of the package but what is promised of it: ids are ``epoch-number``, numbers count from 1 in each epoch and stand in
+It knows nothing of the package but what is promised of it: ids are ``epoch-number``, numbers count from 1 in
+each epoch and stand in
 one order, and a client that may have missed something gets ``sse.reset`` before any later event.
 """
 
@@ -43,7 +44,9 @@ class Rules(NamedTuple):
     """For what clients may be reset; ``None`` for anything."""
     growth_factor: float = 1.3
     growth_bytes: int = 32 * 1024 * 1024
-    """How much memory workers may have at the end: the factor times what they had after warming up, and this."""
+    """
+    How much memory workers may have at the end: the factor times what they had after warming up, and this.
+    """
 
 
 @dataclass
@@ -341,7 +344,8 @@ class _Client:
         ):
             self._report.add(
                 "reordered",
-                f"client {self.name} got {place} after {max(most.get(place.epoch, 0), most_in_connection.get(place.epoch, 0))}",
+                f"client {self.name} got {place} after "
+                f"{max(most.get(place.epoch, 0), most_in_connection.get(place.epoch, 0))}",
             )
         elif place in self._seen:
             self.repeats += 1
@@ -371,11 +375,15 @@ class _Client:
                     if lost:
                         self._report.add(
                             "lost",
-                            f"client {self.name} did not get {one.event.name} of {channel!r}, {_Place(epoch, one.number)}",
+                            f"client {self.name} did not get {one.event.name} of {channel!r}, "
+                            f"{_Place(epoch, one.number)}",
                         )
 
     def _way(self, epoch):
-        """Return the places in an epoch, as two lists: indices, and the highest number by then; and the index at which it was left for good."""
+        """
+        Return the places in an epoch, as two lists: indices, and the highest number by then; and the index at
+        which it was left for good.
+        """
         indices, highest, left = [], [], None
         for index, place in self._places:
             if place.epoch == epoch:
@@ -408,8 +416,10 @@ class _Client:
         """
         Say whether a reset told of it.
 
-        It names the channel, nothing of the channel came between it and the place behind the event (from the next event of the channel on
-        there may be no hole any more), and it came when the event was being published or later. One with a place covers all before the place.
+        It names the channel, nothing of the channel came between it and the place behind the event (from the
+        next event of the channel on
+        there may be no hole any more), and it came when the event was being published or later. One with a
+        place covers all before the place.
         """
         for reset in reversed(self.resets):
             if reset.index > passed or channel not in reset.channels or one.begin > reset.at:

@@ -1,9 +1,12 @@
 """
 Many clients in one process, each as a browser is: ``python -m tests.soak.clients``.
 
-They come back after any end with their ``Last-Event-ID``, after the time that the stream told them, and stop for ever at what stops a
-browser for ever. Some stay, some read slowly, some lose their connection again and again and resume, some come and go. Commands come by
-standard input, a line each: ``status`` is answered by a line of JSON, after ``settle`` nobody leaves or drops any more, and the end of
+They come back after any end with their ``Last-Event-ID``, after the time that the stream told them, and stop
+for ever at what stops a
+browser for ever. Some stay, some read slowly, some lose their connection again and again and resume, some
+come and go. Commands come by
+standard input, a line each: ``status`` is answered by a line of JSON, after ``settle`` nobody leaves or drops
+any more, and the end of
 input ends them all.
 """
 
@@ -138,7 +141,9 @@ class _Client:
 
 
 class _Body:
-    """The body of one answer, out of its chunks, cut behind each blank line so that every block is seen alone."""
+    """
+    The body of one answer, out of its chunks, cut behind each blank line so that every block is seen alone.
+    """
 
     def __init__(self):
         self.ended = False

@@ -1,8 +1,10 @@
 """
 A wall clock that jumps for some processes and for nobody else: the machine's own is not touched.
 
-A few lines of C, loaded before the C library, shift what ``clock_gettime(CLOCK_REALTIME)``, ``gettimeofday`` and ``time`` say by the
-number that a file holds. Python, SQLite and redis-server all ask in this way. The monotonic clock stays what it is, as in life.
+A few lines of C, loaded before the C library, shift what ``clock_gettime(CLOCK_REALTIME)``, ``gettimeofday``
+and ``time`` say by the
+number that a file holds. Python, SQLite and redis-server all ask in this way. The monotonic clock stays what
+it is, as in life.
 """
 
 import mmap
@@ -36,7 +38,8 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     static int (*real)(clockid_t, struct timespec *);
     if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int failed = real(clock, now);
-    if (!failed && offset && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += *offset;
+    int is_wall_clock = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE;
+    if (!failed && offset && is_wall_clock) now->tv_sec += *offset;
     return failed;
 }
 

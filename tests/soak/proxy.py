@@ -27,7 +27,9 @@ class Proxy:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def hold(self):
-        """Forward nothing more, and close nothing: what is sent now arrives when it flows again, if at all."""
+        """
+        Forward nothing more, and close nothing: what is sent now arrives when it flows again, if at all.
+        """
         self._flowing.clear()
 
     def flow(self):

@@ -1,8 +1,11 @@
 """
-A process that publishes, one event after the other, and writes down what it was told: ``python -m tests.soak.publishers``.
+A process that publishes, one event after the other, and writes down what it was told: ``python -m
+tests.soak.publishers``.
 
-Over HTTP it is one more visitor of the app; with the URL of a bus it is a worker of its own, without any app. Events are counted, so
-that each text is published once; with ``--keys`` an event whose fate is unknown is repeated under its idempotency key. The end of
+Over HTTP it is one more visitor of the app; with the URL of a bus it is a worker of its own, without any app.
+Events are counted, so
+that each text is published once; with ``--keys`` an event whose fate is unknown is repeated under its
+idempotency key. The end of
 standard input ends it.
 """
 
@@ -26,7 +29,9 @@ _HTTP_TIMEOUT_SECONDS = 20.0
 
 
 def is_unknown(message):
-    """Say whether an error leaves open if the event was stored. (``BusUnavailable`` says so where it does.)"""
+    """
+    Say whether an error leaves open if the event was stored. (``BusUnavailable`` says so where it does.)
+    """
     return "may have been stored" in message
 
 

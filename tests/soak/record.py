@@ -1,9 +1,11 @@
 """
-What happened in a run, as JSON lines: each process writes a file of its own, and all times are of the machine's one monotonic clock.
+What happened in a run, as JSON lines: each process writes a file of its own, and all times are of the
+machine's one monotonic clock.
 
     run      scenario, seed, rules                     what is allowed, see ``check.Rules``
     attempt  publisher, n, try, channel, data, key, begin
-    outcome  publisher, n, try, id | error, stored, end    ``stored`` is "yes", "no" or "unknown": it may have been
+    outcome  publisher, n, try, id | error, stored, end    ``stored`` is "yes", "no" or "unknown": it may have
+    been
     killed   publisher, at                             an attempt of it without an outcome is its last
     join     client, channels, at
     open     client, connection, last_event_id, at
@@ -48,7 +50,10 @@ class Recorder:
 
 
 def load(path):
-    """Return the lines of a file, or of all files of a folder. What a killed process wrote by halves is passed over."""
+    """
+    Return the lines of a file, or of all files of a folder. What a killed process wrote by halves is passed
+    over.
+    """
     path = Path(path)
     lines = []
     for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:

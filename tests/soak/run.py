@@ -124,7 +124,10 @@ class Run:
         self._ends.callback(lambda: shutil.copy(self.server.log_path, self.record / "server.log"))
 
     def begin(self, bus_url=None, count=None, environ=None):
-        """Let clients and publishers in, and wait until all is under way. Where a bus has a URL, some publish to it from without."""
+        """
+        Let clients and publishers in, and wait until all is under way. Where a bus has a URL, some publish to
+        it from without.
+        """
         count = count or self.pick(40, 16)
         options = {
             "port": self.server.port,
@@ -204,7 +207,8 @@ class Run:
         for end in ends:
             end.join()
         self._wait(self._all_are_open, _WAIT_SECONDS)
-        # A process that looks for its store every few seconds may tell with a reset that it missed the first of them.
+        # A process that looks for its store every few seconds may tell with a reset that it missed the first
+        # of them.
         for _ in range(_ROUNDS):
             self._publish_markers()
             if self._wait(self._all_are_marked, _WAIT_SECONDS / _ROUNDS):

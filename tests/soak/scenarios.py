@@ -1,4 +1,7 @@
-"""The faults, each with what it may cost. ``run.pick(long, quick)`` tells the long version from the one in the test suite."""
+"""
+The faults, each with what it may cost. ``run.pick(long, quick)`` tells the long version from the one in the
+test suite.
+"""
 
 import contextlib
 import os
@@ -39,7 +42,12 @@ def scenario(reset_reasons):
 
     def add(function):
         SCENARIOS.append(
-            Scenario(function.__name__.replace("_", "-"), function.__doc__.strip(), reset_reasons, function)
+            Scenario(
+                function.__name__.replace("_", "-"),
+                " ".join(function.__doc__.split()),
+                reset_reasons,
+                function,
+            )
         )
         return function
 
@@ -134,7 +142,10 @@ def redis_clients_killed(run):
 
 @scenario(LATE)
 def redis_black_hole(run):
-    """the network to Redis swallows everything, and is back: once with what it held, once with all connections gone"""
+    """
+    the network to Redis swallows everything, and is back: once with what it held, once with all connections
+    gone
+    """
     server = redis_server(run)
     proxy = run.enter(Proxy(server.port))
     run.serve(bus_url=proxy.url)
@@ -221,7 +232,8 @@ def redis_promoted(run):
             run.pass_time(run.pick(8, 0.5))
             if run.quick:
                 return
-            # The other way round: the old master comes back empty, as the replica, and the roles change once more.
+            # The other way round: the old master comes back empty, as the replica, and the roles change once
+            # more.
             link.cut()
             link.flow()
             master, replica = replica, master
@@ -315,7 +327,9 @@ def clock_jumps(run):
 
 @scenario(None)
 def clock_jumps_of_redis(run):
-    """the wall clock of Redis jumps by an hour, forward and back: its history may run out, and that is told"""
+    """
+    the wall clock of Redis jumps by an hour, forward and back: its history may run out, and that is told
+    """
     needs("cc")
     clock = Clock(run.folder)
     with clock.for_children():

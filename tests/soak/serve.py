@@ -1,4 +1,7 @@
-"""Runs the command of a server with this suite's app in place of the servers' own: ``python -m tests.soak.serve COMMAND...``."""
+"""
+Runs the command of a server with this suite's app in place of the servers' own: ``python -m tests.soak.serve
+COMMAND...``.
+"""
 
 import os
 import sys

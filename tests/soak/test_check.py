@@ -10,7 +10,10 @@ from tests.soak.record import Recorder, load, shorten
 
 
 class Story:
-    """A record that is made up, a line a tick. Client 0 listens to ``a`` and ``b`` and stands at the beginning of epoch ``e``."""
+    """
+    A record that is made up, a line a tick. Client 0 listens to ``a`` and ``b`` and stands at the beginning
+    of epoch ``e``.
+    """
 
     def __init__(self, **rules):
         self.lines, self.at = [], 0.0
@@ -26,7 +29,10 @@ class Story:
         self.lines.append({"kind": kind, "at": self.at, **fields})
 
     def publish(self, id, channel="a", publisher="p", seconds=0.01, n=None, tried=0, **outcome):
-        """Publish the next event of a publisher, and return its data. Without an id: ``stored`` and ``error`` say how it went, or nothing does."""
+        """
+        Publish the next event of a publisher, and return its data. Without an id: ``stored`` and ``error``
+        say how it went, or nothing does.
+        """
         if n is None:
             n = self._numbers[publisher] = self._numbers.get(publisher, -1) + 1
         data = f"{publisher}:{n}:"
@@ -434,7 +440,10 @@ def test_worker_whose_memory_grew(end, faults):
 
 
 def test_record_is_read_back(tmp_path, capsys):
-    """What processes wrote is one record, the line that a killed one began is left out, and the status says what was found."""
+    """
+    What processes wrote is one record, the line that a killed one began is left out, and the status says what
+    was found.
+    """
     story = Story()
     story.end("e-1")
     left, right = Recorder(tmp_path / "left.jsonl"), Recorder(tmp_path / "right.jsonl")

@@ -1,4 +1,6 @@
-"""The fault suite in short: every scenario with a fixed seed. The long version is ``python -m tests.soak``."""
+"""
+The fault suite in short: every scenario with a fixed seed. The long version is ``python -m tests.soak``.
+"""
 
 import pytest
 
@@ -9,7 +11,8 @@ from tests.soak.scenarios import SCENARIOS, play
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_fault_costs_what_it_may_and_no_more(scenario, tmp_path):
     """
-    No acknowledged event is lost without a reset that says so, none comes twice or out of order, no publish hangs, and nobody is left dead.
+    No acknowledged event is lost without a reset that says so, none comes twice or out of order, no publish
+    hangs, and nobody is left dead.
     """
     report = play(scenario, tmp_path, seed=1, quick=True)
     assert report.passed, report

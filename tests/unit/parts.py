@@ -29,7 +29,8 @@ class HandBus:
 
     name = "by hand"
 
-    def __init__(self, *, shared=True, state="up", epoch="e1"):
+    def __init__(self, *, shared=True, state="up", epoch="e1", now=1_000.0):
+        self.now = now
         self.shared = shared
         self.state = state
         self.epoch = epoch
@@ -49,7 +50,7 @@ class HandBus:
     def entry(self, data, *channels):
         self.head += 1
         wire = b"id: %b-%d\ndata: %b\n\n" % (self.epoch.encode(), self.head, data.encode())
-        return Entry(self.head, channels or ("news",), wire, 1_000.0)
+        return Entry(self.head, channels or ("news",), wire, self.now)
 
     def give(self, data, *channels):
         """Hand on one event."""

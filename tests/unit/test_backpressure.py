@@ -44,7 +44,9 @@ def guarded(script):
 
 
 def test_publisher_waits_until_the_streams_have_read(script, guarded):
-    """When half of the history was published since the last fan-out, the next publish lets the streams run."""
+    """
+    When half of the history was published since the last fan-out, the next publish lets the streams run.
+    """
     fanout, reader, guard = guarded
     for _ in range(5):
         note(fanout, "news")
@@ -77,7 +79,10 @@ def test_publisher_to_another_channel_does_not_wait(script, guarded):
 
 
 def test_bytes_are_a_burst_too(script, guarded):
-    """Few large events push out as much as many small ones, whatever their channel: all who listen are waited for."""
+    """
+    Few large events push out as much as many small ones, whatever their channel: all who listen are waited
+    for.
+    """
     fanout, reader, guard = guarded
     note(fanout, "news", size=6_000)
     note(fanout, "orders", size=6_000)
@@ -116,7 +121,9 @@ class Busy:
 
 @pytest.mark.parametrize(("until", "held"), [(math.inf, MAX_HOLD_SECONDS), (0.03, 0.03)])
 def test_publisher_waits_for_a_tenth_of_a_second_at_most(script, until, held):
-    """Streams that do not come to run hold a publisher up for so long, or for what is left of its own time."""
+    """
+    Streams that do not come to run hold a publisher up for so long, or for what is left of its own time.
+    """
     fanout, lock = make_fanout(max_events=1)
     guard = Backpressure(fanout, 1, 10_000, lambda: None)
     script.look_seconds = 0.001

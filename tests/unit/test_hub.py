@@ -35,10 +35,8 @@ def listen(script, hub):
         to.attach(channels, wakeup)
         attached.append((to, channels, wakeup))
         script.settle()
-        wakeup.count, wakeup.is_rung = (
-            0,
-            False,
-        )  # the first listener is woken for what came while nobody listened
+        # The first listener is woken for what came while nobody listened.
+        wakeup.count, wakeup.is_rung = 0, False
         return wakeup
 
     yield attach
@@ -61,7 +59,9 @@ def test_event_wakes_its_listeners_and_nobody_else(script, bus, hub, listen):
 
 
 def test_hole_in_the_numbers_wakes_everybody(script, bus, hub, listen):
-    """Nobody knows whose the missing event was, so each listener is woken, and reads that something is lost."""
+    """
+    Nobody knows whose the missing event was, so each listener is woken, and reads that something is lost.
+    """
     news, orders, reader = listen("news"), listen("orders"), cursor(hub, "orders")
     bus.lose()
     bus.give("behind the hole", "news")
@@ -99,7 +99,9 @@ def test_batch_of_the_bus_keeps_its_order(script, bus, hub):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_event_that_comes_in_the_middle_of_a_section_waits_for_its_end(script, shared):
-    """A finalizer that publishes while its own thread reads the log leaves its event, which is added at the end."""
+    """
+    A finalizer that publishes while its own thread reads the log leaves its event, which is added at the end.
+    """
     bus = HandBus(shared=shared)
     hub = make_hub(bus)
     bus.start(hub)
@@ -112,7 +114,10 @@ def test_event_that_comes_in_the_middle_of_a_section_waits_for_its_end(script, s
 
 
 def test_event_that_was_left_comes_before_the_next_one(script, bus, hub):
-    """What was left to a section is added before what is handed over behind it, though the section has not got to it."""
+    """
+    What was left to a section is added before what is handed over behind it, though the section has not got
+    to it.
+    """
     lock = hub._lock
     lock.__enter__()  # somebody is inside, further up
     bus.give("one")
@@ -173,7 +178,10 @@ def test_no_place_while_the_bus_is_away(script, state):
     [(True, MAX_LAG, None), (True, MAX_LAG + 1, "future"), (False, 0, None), (False, 1, "future")],
 )
 def test_client_may_be_ahead_of_a_shared_bus(script, shared, sequence, reason):
-    """Another process may have sent more than has come here; a bus of this process has given every number there is."""
+    """
+    Another process may have sent more than has come here; a bus of this process has given every number there
+    is.
+    """
     bus = HandBus(shared=shared)
     hub = make_hub(bus)
     bus.start(hub)

@@ -27,7 +27,10 @@ def events(chunk):
 
 
 def test_items_are_events_and_the_last_one_says_done(script):
-    """Text goes out as it is, other values as JSON, an Event with its fields; what the generator returns is the last data."""
+    """
+    Text goes out as it is, other values as JSON, an Event with its fields; what the generator returns is the
+    last data.
+    """
 
     def items():
         yield "text"
@@ -200,7 +203,10 @@ def test_iterable_that_has_ended_is_closed(script):
 
 
 def test_greenlet_is_interrupted_where_it_waits(script, caplog):
-    """When the client has gone, an iterable that waits for something runs its finally at once, and nothing is logged."""
+    """
+    When the client has gone, an iterable that waits for something runs its finally at once, and nothing is
+    logged.
+    """
     left = []
 
     def items():
@@ -292,7 +298,9 @@ def test_id_of_the_client_is_said_again(id, prelude):
 
 
 def test_farewell_says_that_this_was_not_all():
-    """A response that the server cuts short ends in "failed", with the id that asks the client not to come back."""
+    """
+    A response that the server cuts short ends in "failed", with the id that asks the client not to come back.
+    """
     made = source([])
     assert events(made.farewell()) == [("failed", '{"reason": "draining"}')]
     assert b"id: end\n" in made.farewell()

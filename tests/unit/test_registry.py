@@ -99,8 +99,8 @@ def test_streams_with_a_short_heartbeat_are_looked_at_more_often(script, registr
 
 def test_look_is_told_of_the_look_before_where_hang_ups_come_in_between(script, registry):
     """
-    A stream that is written to directly notes that it has sent something since the last look, and not when: so each look is
-    told when the last one was, whatever came in between.
+    A stream that is written to directly notes that it has sent something since the last look, and not when:
+    so each look is told when the last one was, whatever came in between.
     """
     quiet = Stream(registry, heartbeat_seconds=4.0)
     registry.add(quiet, 100)
@@ -266,7 +266,9 @@ def test_stream_that_does_not_end_is_cut_off_when_the_server_stops(script, regis
 
 
 def test_worker_that_leaves_untold_ends_its_streams_at_exit(script, registry, worker):
-    """An app may raise SystemExit from a handler of its own: the process waits until its streams have ended."""
+    """
+    An app may raise SystemExit from a handler of its own: the process waits until its streams have ended.
+    """
     stream = Stream(registry, worker=worker)
     registry.add(stream, 100)
     script.settle()

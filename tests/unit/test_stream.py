@@ -147,7 +147,9 @@ def test_busy_stream_has_a_second_for_its_last_words(script, case):
 
 
 def test_clients_that_stop_together_come_back_apart(script, case):
-    """What a client is told to wait is drawn for each, at the beginning, at the end and where it is refused."""
+    """
+    What a client is told to wait is drawn for each, at the beginning, at the end and where it is refused.
+    """
     first, last, refused = [], [], []
     for _ in range(20):
         stopped = case(retry_milliseconds=2_000).begin()
@@ -265,7 +267,10 @@ def test_stream_without_room_asks_its_client_to_come_later(script, case, options
 
 
 def test_place_is_given_back(script, case):
-    """A stream takes its client's place with its first byte and gives it back at its end, also where the server is full."""
+    """
+    A stream takes its client's place with its first byte and gives it back at its end, also where the server
+    is full.
+    """
     place = Place()
     case(place=place, limit=0).begin()
     assert place.taken == 0
@@ -279,7 +284,9 @@ def test_place_is_given_back(script, case):
 
 
 def test_machine_without_threads_holds_nothing(script, case):
-    """Where the heartbeat cannot be started, the stream fails before its first byte, and gives everything back."""
+    """
+    Where the heartbeat cannot be started, the stream fails before its first byte, and gives everything back.
+    """
     place, case = Place(), case
     case = case(place=place)
     script.cannot_spawn = True
@@ -306,7 +313,9 @@ def test_source_that_cannot_be_opened_leaves_nothing(script, case):
 
 
 def test_stream_whose_server_forgot_it_is_taken_back(script, case):
-    """Middleware that forgets close() costs no place for ever: long after it was cut off a stream is given up."""
+    """
+    Middleware that forgets close() costs no place for ever: long after it was cut off a stream is given up.
+    """
     place = Place()
     case = case(place=place, write_timeout_seconds=3.0)
     next(iter(case.stream))  # and nobody comes again
@@ -326,7 +335,7 @@ def test_stream_that_runs_at_this_moment_is_not_abandoned(script, case):
     class Looks(HandSource):
         def read(self):
             if self.calls == ["open"]:
-                stream.session.handed_over(0.0)
+                stream.session.silent_since = stream.session.writing_since = 0.0
                 stream.look(1_000.0, 999.0, 1.0)
             return super().read()
 
@@ -340,7 +349,10 @@ def test_stream_that_runs_at_this_moment_is_not_abandoned(script, case):
 @pytest.mark.parametrize("channels", [("news",), ()])
 @pytest.mark.parametrize("shown", [True, False])
 def test_planned_end_can_look_like_a_fault(script, case, channels, shown):
-    """Where that was chosen, a stream of channels breaks off behind its last words; one of an iterable ends properly."""
+    """
+    Where that was chosen, a stream of channels breaks off behind its last words; one of an iterable ends
+    properly.
+    """
     ours, theirs = socket.socketpair()
     with ours, theirs:
         source = HandSource(channels=channels)

@@ -69,9 +69,12 @@ def test_event_wakes_the_stream(script, site):
 
 
 def test_silent_streams_send_heartbeats_apart(script, site):
-    """Streams that were opened together are each silent for at most the heartbeat's time, and do not all speak together."""
+    """
+    Streams that were opened together are each silent for at most the heartbeat's time, and do not all speak
+    together.
+    """
     site = site(heartbeat_seconds=8)
-    readers = [site.open() for _ in range(20)]
+    readers = [site.open() for _ in range(40)]
     heard = [len(reader.chunks) for reader in readers]
     spoke = []
     for _ in range(8 * 4):
@@ -80,7 +83,8 @@ def test_silent_streams_send_heartbeats_apart(script, site):
         spoke.append(sum(after > before for before, after in zip(heard, now, strict=True)))
         heard = now
     assert all(len(reader.chunks) >= 2 for reader in readers)
-    assert max(spoke) < 20
+    # Two looks of the heartbeat have half of them each; together they would be 39 or 40.
+    assert max(spoke) < 35, spoke
 
 
 def test_retry_is_another_one_for_each_stream(script, site):
@@ -132,7 +136,9 @@ def test_burst_waits_for_streams_that_can_read(script, site):
 
 
 def test_stream_whose_server_forgot_it_is_reclaimed(script, site):
-    """A stream that was cut off and never closed gives back its place, though its server never comes for it."""
+    """
+    A stream that was cut off and never closed gives back its place, though its server never comes for it.
+    """
     site = site(write_timeout_seconds=2)
     reader = site.open()
     reader.is_writing = False

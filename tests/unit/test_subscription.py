@@ -65,7 +65,10 @@ def test_client_that_resumes_gets_what_it_missed():
     ],
 )
 def test_reset_comes_before_everything_else(id, reason, rest):
-    """A client whose place cannot be proved hears so first, and its prelude says no place that a reset has not told."""
+    """
+    A client whose place cannot be proved hears so first, and its prelude says no place that a reset has not
+    told.
+    """
     bus, hub = site()
     bus.give("one")
     subscription = Subscription(hub, ("news", "orders"), id)
@@ -118,7 +121,10 @@ def test_streams_at_one_place_share_what_was_read():
 
 
 def test_heartbeat_tells_a_place_that_has_moved():
-    """Events of other channels move a quiet stream, so that its client does not come back to a place that is gone."""
+    """
+    Events of other channels move a quiet stream, so that its client does not come back to a place that is
+    gone.
+    """
     bus, hub = site()
     subscription = Subscription(hub, ("news",), None)
     assert subscription.heartbeat() == b":\n\n"
@@ -141,7 +147,10 @@ def test_heartbeat_repeats_no_place_that_an_event_has_told():
     ("id", "prelude"), [(None, b"\n"), ("e1-3", b"id: e1-3\n\n"), ("not ours", b"")], ids=str
 )
 def test_stream_begins_while_the_bus_is_away(id, prelude):
-    """It has no place then; a client's own id is said again where it can be ours, and nothing lets it forget one."""
+    """
+    It has no place then; a client's own id is said again where it can be ours, and nothing lets it forget
+    one.
+    """
     _, hub = site(state="down", begun=False)
     subscription = Subscription(hub, ("news",), id)
     assert not subscription.has_place

@@ -49,14 +49,11 @@ class RawEntry(NamedTuple):
     """One entry of a stream, its fields not checked."""
 
     id: bytes
-    generation: int
+    number: tuple[int, int]
+    """Both parts of the id, which rise from entry to entry."""
     sequence: int
+    """The second part."""
     fields: Any
-
-    @property
-    def number(self) -> tuple[int, int]:
-        """Both parts of the id, which rise from entry to entry."""
-        return self.generation, self.sequence
 
 
 def publish_result(answer: object) -> PublishResult:
@@ -90,17 +87,17 @@ def xrange(answer: object) -> list[RawEntry]:
     entries: list[RawEntry] = []
     before = (0, 0)
     for pair in _list("XRANGE", answer):
-        id, fields = _list("XRANGE", pair, 2)
-        if type(id) is not bytes or len(id) > _MAX_ID_BYTES:
+        # Not by _list(): a reader comes through here for each entry.
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not bytes:
             raise _wrong("XRANGE", pair)
-        generation, _, sequence = id.partition(b"-")
-        if not generation.isdigit() or not sequence.isdigit():
+        generation, _, sequence = pair[0].partition(b"-")
+        if len(pair[0]) > _MAX_ID_BYTES or not generation.isdigit() or not sequence.isdigit():
             raise _wrong("XRANGE", pair)
-        entry = RawEntry(id, int(generation), int(sequence), fields)
-        if entry.number <= before or entry.sequence >= _MAX_COUNT:
+        number = (int(generation), int(sequence))
+        if number <= before or number[1] >= _MAX_COUNT:
             raise _wrong("XRANGE", pair)
-        before = entry.number
-        entries.append(entry)
+        before = number
+        entries.append(RawEntry(pair[0], number, number[1], pair[1]))
     return entries
 
 

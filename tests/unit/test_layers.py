@@ -1,0 +1,22 @@
+"""The layers of the tests themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.layers import _ROWS, LAYERS, layer_of
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("row", _ROWS)
+def test_row_names_what_is_there(row):
+    """A row of the table is about a folder or a file that exists, and puts it into a layer that exists."""
+    assert (TESTS / row).exists()
+    assert _ROWS[row] in LAYERS
+
+
+def test_file_in_no_row_is_an_error():
+    """Who adds a folder of tests says in which layer it is."""
+    with pytest.raises(pytest.UsageError, match="is in no layer. Put it into a folder"):
+        layer_of(TESTS / "elsewhere" / "test_something.py")
