@@ -42,10 +42,10 @@ def settle(folder):
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
 def test_doorbell_that_comes_later_is_rung(folder, hang, doorbells, at_once):
-    """A process that begins to listen is rung by those that publish already, however soon after the last look."""
+    """A process that begins to listen is rung by those that publish, however soon after their last look."""
     first = hang()
     if at_once:
-        # As where the clock of the kernel does not tick between the two. (The stamp stays young however slow this is.)
+        # As where the clock of the kernel does not tick in between. (This stamp is never an old one.)
         stamp = time.time_ns() + 60_000_000_000
         os.utime(folder, ns=(stamp, stamp))
     else:
