@@ -171,6 +171,19 @@ def test_follower_ends_when_nobody_has_wanted_it_for_a_while(store, monkeypatch)
 
 
 @shared_bus
+def test_follower_counts_anew_how_long_nobody_has_listened(store):
+    """The time without listeners begins anew with each listener that leaves."""
+    bus = store.bus()
+    follower = Follower(bus).up()
+    for _ in range(2):
+        follower.is_wanted = False
+        eventually(lambda: bus._idle_since is not None, 5000 * MS)
+        follower.is_wanted = True
+        eventually(lambda: bus._idle_since is None, 5000 * MS)
+    assert bus.health().state == "up"
+
+
+@shared_bus
 def test_publishing_alone_starts_nothing(store):
     """A process that only publishes has no thread of the package, and is idle."""
     bus = store.bus()

@@ -582,6 +582,18 @@ def test_long_history_is_read_in_turns(path):
     assert ticks > 30
 
 
+def test_publish_ends_the_pause_of_a_follower(make, tmp_path, monkeypatch):
+    """A follower that waits before its next try does not wait on when an event could be stored."""
+    monkeypatch.setattr("flask_sse_push.platform.backoff._FIRST_SECONDS", 3600)
+    folder = tmp_path / "late"
+    bus = make(where=folder / "events.db")
+    follower = Follower(bus)
+    eventually(lambda: bus.health().state == "down")
+    folder.mkdir(mode=0o700)
+    publish(bus)
+    follower.up().wait(1)
+
+
 # The doorbell
 
 

@@ -308,6 +308,19 @@ def test_table_of_others_under_our_name_is_refused(make, path, statement):
         publish(make())
 
 
+def test_log_that_is_replaced_within_the_file_is_another_one(make, path):
+    """When the epoch changes under a follower, it begins anew: no entry gets the id of the old log."""
+    bus = make()
+    follower = Follower(make()).up()
+    publish(bus)
+    follower.wait(1)
+    tamper(path, "DELETE FROM entries", "UPDATE log SET epoch = 'other', head = 7, events = 0, bytes = 0")
+    assert publish(bus) == 8
+    follower.wait(2)
+    assert follower.begun[1:] == [("other", 7)]
+    assert follower.entries[-1].wire == b"id: other-8\ndata: x\n\n"
+
+
 def test_schema_that_was_written_by_hand_is_refused(make, path):
     """Nor is what writable_schema lets anybody put there, such as a name that is none."""
     publish(make())
