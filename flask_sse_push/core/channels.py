@@ -17,6 +17,7 @@ __all__ = [
     "check_channel",
     "check_channels",
     "is_channel",
+    "one_channel",
 ]
 
 DEFAULT_CHANNEL = "sse"
@@ -62,7 +63,7 @@ def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
     """
     name = channels if type(channels) is str else text_of(channels)
     if name is not None:
-        return _one(name)
+        return one_channel(name)
     names = tuple(dict.fromkeys(check_channel(channel) for channel in _iterator(channels)))
     if not names:
         raise InvalidChannel(
@@ -85,8 +86,15 @@ def _iterator(channels: object) -> Iterator[object]:
 
 
 @lru_cache(maxsize=8192)
-def _one(channel: str) -> tuple[str]:
-    """Check a channel in use only once, and have all of its events share one tuple."""
+def one_channel(channel: str) -> tuple[str]:
+    """
+    Return a channel as :func:`check_channels` does.
+
+    A channel in use is checked once, and all of its events share one tuple.
+
+    Raises:
+        InvalidChannel: The name is not allowed.
+    """
     return (check_channel(channel),)
 
 

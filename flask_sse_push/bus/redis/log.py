@@ -8,7 +8,7 @@ import secrets
 import redis
 
 from ...core.reports import check_report
-from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Snapshot, stored_size
+from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Snapshot, overhead_of
 from . import answers
 from .connection import Connection
 from .owner import Claimant
@@ -45,7 +45,7 @@ class RedisLog:
     ) -> PublishResult:
         """Number an event and add it; see :meth:`Bus.publish`."""
         names = "\n".join(channels)
-        size = stored_size(channels, block)
+        size = len(block) + overhead_of(channels)
         event = (names, block, size, key) if key else (names, block, size)
         for _ in range(_MAX_CLAIMS):
             app = self._claimant.claim().digest
