@@ -153,9 +153,7 @@ class SqliteReader:
             try:
                 if block is None:
                     raise ValueError(_NO_BLOCK)  # noqa: TRY301
-                if (
-                    type(appended_at) not in (int, float) or not 0 <= appended_at <= latest
-                ):  # as is_time() says
+                if type(appended_at) not in (int, float) or not 0 <= appended_at <= latest:
                     raise ValueError("its time is none, or has not come yet")  # noqa: TRY301
                 names = check_stored(channels, block, self._max_event_bytes)
             except ValueError as error:
