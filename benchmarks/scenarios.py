@@ -14,7 +14,7 @@ from .pages import Pages
 from .peers import PACKAGE, RECIPE, Peer
 from .run import Run, start
 
-__all__ = ["BUSY", "FULL", "QUICK", "SCENARIOS", "Figure", "Outcome", "Scenario", "STEADY", "Sizes", "Table"]
+__all__ = ["BUSY", "FULL", "QUICK", "SCENARIOS", "STEADY", "Figure", "Outcome", "Scenario", "Sizes", "Table"]
 
 STEADY = 20
 """Events per second that leave nothing to gather, so that each delivery is a write."""

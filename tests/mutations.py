@@ -138,7 +138,7 @@ CORE = [
     Mutation(
         "a shared read outlives the next entry",
         "core/log.py",
-        "        if self._cache:\n            self._cache.clear()\n",
+        "        if self.batches:\n            self.batches.clear()\n",
         "",
         ("core/test_log.py", "core/test_log_cache.py"),
     ),
@@ -166,8 +166,8 @@ CORE = [
     Mutation(
         "a batch for a cursor that was told of a loss is shared with one that was not",
         "core/log.py",
-        "            if not cursor.reported:\n                self._cache.keep(place, found)\n",
-        "            self._cache.keep(place, found)\n",
+        "            if not cursor.reported:\n                self.batches.keep(place, found)\n",
+        "            self.batches.keep(place, found)\n",
         ("core/test_log.py",),
     ),
     Mutation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from ..core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
@@ -21,7 +22,7 @@ __all__ = [
     "Report",
     "Retention",
     "Snapshot",
-    "stored_size",
+    "overhead_of",
 ]
 
 REPORT_SECONDS = 2.0
@@ -46,7 +47,7 @@ class Retention(NamedTuple):
     seconds: float
     """How long."""
     max_bytes: int
-    """Bytes, as :func:`stored_size` counts them."""
+    """Bytes: of the events, and :func:`overhead_of` for each."""
     max_events: int = MAX_STORED_EVENTS
     """Events."""
 
@@ -123,14 +124,15 @@ class Snapshot(NamedTuple):
     events: int
     """How many events it keeps."""
     size_bytes: int
-    """What they count for; see :func:`stored_size`."""
+    """What they count for: their bytes, and :func:`overhead_of` for each."""
     reports: list[Report]
     """The last report of each process that has listeners, younger than :data:`LEASE_SECONDS`."""
 
 
-def stored_size(channels: tuple[str, ...], block: bytes) -> int:
-    """Return what an event counts for in a store, in bytes; see :attr:`Retention.max_bytes`."""
-    return len(block) + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
+@lru_cache(maxsize=1024)
+def overhead_of(channels: tuple[str, ...]) -> int:
+    """Return what an event counts for in a store beside its bytes; see :attr:`Retention.max_bytes`."""
+    return ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
 
 
 class Listener(Protocol):

@@ -10,7 +10,15 @@ from functools import lru_cache
 from ..errors import InvalidChannel
 from .values import shown, text_of
 
-__all__ = ["DEFAULT_CHANNEL", "MAX_CHANNELS_PER_EVENT", "Pattern", "check_channel", "check_channels"]
+__all__ = [
+    "DEFAULT_CHANNEL",
+    "MAX_CHANNELS_PER_EVENT",
+    "Pattern",
+    "check_channel",
+    "check_channels",
+    "is_channel",
+    "one_channel",
+]
 
 DEFAULT_CHANNEL = "sse"
 """The channel of events and streams that name none (as in Flask-SSE)."""
@@ -24,6 +32,11 @@ _PATTERN = re.compile(r"[A-Za-z0-9_.:@/=~*-]{1,128}")
 _CURE = "Use 1 to 128 letters, digits or any of _ . : @ / = ~ -"
 
 
+def is_channel(name: str) -> bool:
+    """Say whether a text is a name for a channel: 1 to 128 letters, digits or any of ``_ . : @ / = ~ -``."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_channel(channel: object) -> str:
     """
     Return a channel's name as a plain ``str``, and refuse what cannot be one.
@@ -32,7 +45,7 @@ def check_channel(channel: object) -> str:
         InvalidChannel: The name is not 1 to 128 letters, digits or any of ``_ . : @ / = ~ -``.
     """
     name = text_of(channel)
-    if name is None or not _NAME.fullmatch(name):
+    if name is None or not is_channel(name):
         raise InvalidChannel(f'"channel" is not a name for a channel, got {shown(channel)}. {_CURE}.')
     return name
 
@@ -50,7 +63,7 @@ def check_channels(channels: str | Iterable[str], most: int) -> tuple[str, ...]:
     """
     name = channels if type(channels) is str else text_of(channels)
     if name is not None:
-        return _one(name)
+        return one_channel(name)
     names = tuple(dict.fromkeys(check_channel(channel) for channel in _iterator(channels)))
     if not names:
         raise InvalidChannel(
@@ -73,8 +86,15 @@ def _iterator(channels: object) -> Iterator[object]:
 
 
 @lru_cache(maxsize=8192)
-def _one(channel: str) -> tuple[str]:
-    """Check a channel in use only once, and have all of its events share one tuple."""
+def one_channel(channel: str) -> tuple[str]:
+    """
+    Return a channel as :func:`check_channels` does.
+
+    A channel in use is checked once, and all of its events share one tuple.
+
+    Raises:
+        InvalidChannel: The name is not allowed.
+    """
     return (check_channel(channel),)
 
 

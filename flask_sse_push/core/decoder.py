@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ..errors import InvalidStream
+from .values import shown
 
 __all__ = ["MAX_COMMENTS", "MAX_COMMENT_CHARACTERS", "MAX_EVENT_BYTES", "DecodedEvent", "Decoder", "decode"]
 
@@ -117,7 +118,8 @@ class Decoder:
         line = self._text(self._without_bom(bytes(self._line)))
         if line or self._open:
             raise InvalidStream(
-                f"the stream must end with a blank line, got {_shown(line or 'an open block')}. "
+                "the stream must end with a blank line, "
+                f"got {shown(line or 'an open block', _SHOWN_CHARACTERS)}. "
                 "A browser would drop what came last."
             )
 
@@ -157,22 +159,22 @@ class Decoder:
             self._type = self._text(value)
         elif field == b"id":
             if b"\0" in value:
-                said = _shown(self._text(value))
-                raise InvalidStream(f'"id" must not contain NUL, got {said}. A browser would ignore it.')
+                raise InvalidStream(
+                    f'"id" must not contain NUL, got {self._shown(value)}. A browser would ignore it.'
+                )
             self._id_buffer = self._text(value)
         elif field == b"retry":
             if not value.isdigit() or len(value) > 15:
-                said = _shown(self._text(value))
                 raise InvalidStream(
-                    f'"retry" must be ASCII digits, at most 15, got {said}. '
+                    f'"retry" must be ASCII digits, at most 15, got {self._shown(value)}. '
                     "A browser would ignore it, or never come back."
                 )
             self.retry = int(value)
             return
         else:
-            said = _shown(self._text(field))
             raise InvalidStream(
-                f"a field must be data, event, id or retry, got {said}. A browser would ignore it."
+                f"a field must be data, event, id or retry, got {self._shown(field)}. "
+                "A browser would ignore it."
             )
         self._open = True
 
@@ -187,13 +189,17 @@ class Decoder:
         data, self._data = self._data, bytearray()
         return DecodedEvent(type or "message", self._text(data), self.last_event_id)
 
+    def _shown(self, raw: bytes) -> str:
+        return shown(self._text(raw), _SHOWN_CHARACTERS)
+
     def _text(self, raw: bytes | bytearray) -> str:
         try:
             return raw.decode()
         except UnicodeDecodeError as error:
             wrong = bytes(raw[error.start : error.end])
-            message = f"the stream must be UTF-8, got {wrong!r}. A browser would show U+FFFD."
-            raise InvalidStream(message) from None
+            raise InvalidStream(
+                f"the stream must be UTF-8, got {wrong!r}. A browser would show U+FFFD."
+            ) from None
 
 
 def decode(stream: bytes) -> list[DecodedEvent]:
@@ -210,7 +216,3 @@ def decode(stream: bytes) -> list[DecodedEvent]:
     events = decoder.feed(stream)
     decoder.close()
     return events
-
-
-def _shown(text: str) -> str:
-    return repr(text) if len(text) <= _SHOWN_CHARACTERS else repr(text[:_SHOWN_CHARACTERS]) + "..."

@@ -35,7 +35,7 @@ class _ChannelLog(deque[Entry]):
 
 class Log:
     """
-    The last entries of all channels of one bus. Not thread-safe, but for :meth:`read_shared`.
+    The last entries of all channels of one bus. Not thread-safe, but for ``batches.get``.
 
     Args:
         epoch (str): Names this life of the log, to which the numbers belong.
@@ -73,7 +73,11 @@ class Log:
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._oldest_at = -math.inf  # no kept entry is older; spares append() a look at the first
         self._holders: dict[int, int] = {}  # number -> channels that still hold it, for entries of several
-        self._cache = BatchCache()
+        self.batches = BatchCache()
+        """
+        What was read at each place. ``get`` may be called without a lock: a batch is never changed. One that
+        tells of a loss is for the stream alone that read it.
+        """
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -125,8 +129,8 @@ class Log:
             raise ValueError(f"entry {sequence} comes after {self.head}: numbers must rise. Begin a new log.")
         if sequence != self.head + 1:
             self._drop_all(sequence - 1)
-        if self._cache:
-            self._cache.clear()
+        if self.batches:
+            self.batches.clear()
         self._entries[sequence] = entry
         if len(channels) > 1:
             self._holders[sequence] = len(channels)
@@ -176,31 +180,17 @@ class Log:
         if cursor.position >= self.head:
             return NOTHING
         place = cursor.channels, cursor.position
-        found = self._cache.get(place)
+        found = self.batches.get(place)
         if found is None or cursor.reported:
             found = self._join(cursor)
             if not cursor.reported:
-                self._cache.keep(place, found)
+                self.batches.keep(place, found)
         batch, cursor.position = found
         if batch.lost:
             # The batch may end below these watermarks. The next read must not report the same loss again.
             cursor.reported = {channel: self.watermark(channel) for channel in cursor.channels}
         elif cursor.reported and cursor.position >= max(cursor.reported.values()):
             cursor.reported = NONE_REPORTED
-        return batch
-
-    def read_shared(self, cursor: Cursor) -> Batch | None:
-        """
-        Return the batch that another stream has read at the same place, and move the cursor behind it.
-
-        Returns ``None`` when only :meth:`read` can tell. Callable without a lock: a batch is never changed.
-        """
-        if cursor.epoch != self.epoch:
-            return None
-        found = self._cache.get((cursor.channels, cursor.position))
-        if found is None or found[0].lost:
-            return None
-        batch, cursor.position = found
         return batch
 
     def _join(self, cursor: Cursor) -> tuple[Batch, int]:
@@ -247,7 +237,7 @@ class Log:
 
     def _drop_oldest(self) -> None:
         """Drop the oldest entry of all, from every channel that still holds it."""
-        self._cache.clear()
+        self.batches.clear()
         sequence, entry = self._entries.popitem(last=False)
         self._holders.pop(sequence, None)
         self.size_bytes -= _cost(entry)
@@ -266,7 +256,7 @@ class Log:
         """Begin anew behind missing entries, whose channels nobody knows."""
         for kept in (self._channels, self._entries, self._holders):
             kept.clear()
-        self._watermarks.reset(floor=sequence)
+        self._watermarks = Watermarks(floor=sequence)
         self.size_bytes = 0
 
 

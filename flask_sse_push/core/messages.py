@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidEvent
-from .channels import MAX_CHANNELS_PER_EVENT, check_channels
+from .channels import MAX_CHANNELS_PER_EVENT, check_channels, one_channel
 from .event import MAX_RETRY_MILLISECONDS, check_retry, check_type
 from .values import shown, text_of
 from .wire import encode_fields
@@ -51,7 +51,8 @@ def prepare(
             'Leave it out, and put an id of your own into "data"; publish() returns the id of the event.'
         )
     key = None if idempotency_key is None else _check_key(idempotency_key)
-    channels = check_channels(channel, MAX_CHANNELS_PER_EVENT)
+    is_one = _type(channel) is str
+    channels = one_channel(channel) if is_one else check_channels(channel, MAX_CHANNELS_PER_EVENT)  # type: ignore[arg-type]
     text = data if _type(data) is str else text_of(data)
     if text is None:
         text = to_json(data, dumps)

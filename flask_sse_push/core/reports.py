@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from .channels import check_channel
+from .channels import is_channel
 from .positions import MAX_ID_BYTES
 
 __all__ = ["MAX_REPORT_BYTES", "check_report"]
@@ -58,14 +58,7 @@ def _is_counts(value: object) -> bool:
 
 
 def _is_channels(value: object) -> bool:
-    if not isinstance(value, dict) or not _is_counts(value):
-        return False
-    try:
-        for name in value:
-            check_channel(name)
-    except ValueError:
-        return False
-    return True
+    return isinstance(value, dict) and _is_counts(value) and all(map(is_channel, value))
 
 
 _FIELDS: dict[str, Callable[[object], bool]] = {

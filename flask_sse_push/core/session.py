@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["ABANDONED_SECONDS", "LAST_WORDS_SECONDS", "Action", "Cause", "Look", "Session", "State"]
+__all__ = ["ABANDONED_SECONDS", "LAST_WORDS_SECONDS", "Action", "Cause", "Session", "State"]
 
 LAST_WORDS_SECONDS = 1.0
 """
@@ -100,19 +100,6 @@ class Action(Enum):
     """End without another byte."""
 
 
-class Look(Enum):
-    """What the heartbeat finds when it looks at a stream."""
-
-    FINE = "fine"
-    """Nothing is to be done."""
-    SILENT = "silent"
-    """Its client is due for a sign of life."""
-    STALLED = "stalled"
-    """Its client takes nothing: it is to be cut off."""
-    ABANDONED = "abandoned"
-    """It was cut off long ago, and its server has not closed it."""
-
-
 class Session:
     """
     One stream's life. Not thread-safe as a whole: each attribute is set by one assignment, and what another
@@ -162,10 +149,6 @@ class Session:
                 self._drained_at = now + LAST_WORDS_SECONDS
             self.state = state
 
-    def handed_over(self, now: float) -> None:
-        """Note that the server has taken bytes, and is busy with them."""
-        self.silent_since = self.writing_since = now
-
     def next(self, has_events: bool, has_ended: bool, now: float) -> Action:
         """
         Return what is to be done.
@@ -190,22 +173,27 @@ class Session:
             return Action.BEAT
         return Action.WAIT
 
-    def look(self, now: float, margin_seconds: float) -> Look:
+    def look(self, now: float, margin_seconds: float) -> Cause | None:
         """
-        Return what the heartbeat is to do.
+        Return what the heartbeat finds and is to let happen.
 
         Args:
             now (float): Seconds on the same clock as everywhere.
             margin_seconds (float): How long until the next look, at most: a sign of life that is due by then
                 is sent now.
+
+        Returns:
+            Cause | None: :attr:`Cause.SILENCE`, when a sign of life is due; :attr:`Cause.STALL`, when the
+                client takes nothing and is to be cut off; :attr:`Cause.CLOSE`, when it was cut off long ago
+                and its server has not closed the stream; ``None``, when nothing is to be done.
         """
         if self.writing_since is not None:
             waited = now - self.writing_since - self._write_timeout_seconds
             if waited >= ABANDONED_SECONDS:
-                return Look.ABANDONED
-            return Look.STALLED if waited >= 0 else Look.FINE
+                return Cause.CLOSE
+            return Cause.STALL if waited >= 0 else None
         due = now - self.silent_since >= self._heartbeat_seconds - margin_seconds
-        return Look.SILENT if due else Look.FINE
+        return Cause.SILENCE if due else None
 
     def close(self, outcome: str | None) -> str:
         """

@@ -31,8 +31,3 @@ class Watermarks(OrderedDict[str, int]):
         self[channel] = watermark
         if len(self) > MAX_WATERMARKS:
             self.floor = max(self.floor, self.popitem(last=False)[1])
-
-    def reset(self, floor: int) -> None:
-        """Forget all watermarks, because entries of unknown channels are missing up to ``floor``."""
-        self.clear()
-        self.floor = floor

@@ -36,6 +36,9 @@ _SOFT_RETRY_MILLISECONDS = (5_000, 30_000)
 """When clients come back whose rights could not be told: a database may restart, and not all come at once."""
 
 
+_ERRORS = {400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "unavailable"}
+
+
 class SSEPush(Blueprint):
     """
     Server-Sent Events for Flask. Registering it sets up the app::
@@ -96,10 +99,7 @@ class SSEPush(Blueprint):
             raise ConfigurationError(
                 f'"app" must be a Flask app, got {app!r}. On a blueprint, call its register_blueprint().'
             )
-        if url_prefix is None:
-            app.register_blueprint(self)
-        else:
-            app.register_blueprint(self, url_prefix=url_prefix)
+        app.register_blueprint(self, url_prefix=url_prefix)
 
     @told_in_one_line
     def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]
@@ -165,7 +165,7 @@ class SSEPush(Blueprint):
             ConfigurationError: The log of the Redis belongs to another app; nothing was stored.
             NotRegistered: The app cannot be told.
         """
-        return self._process().publish(data, type, id, retry, channel, idempotency_key)
+        return _process_of(self._state()).publish(data, type, id, retry, channel, idempotency_key)
 
     def stream(self, *channels: str) -> Response:
         """
@@ -266,7 +266,7 @@ class SSEPush(Blueprint):
         checked = Pattern(pattern)
 
         def add(rule: RuleT) -> RuleT:
-            self._rules.add(checked, rule, self._import_names())
+            self._rules.add(checked, rule, {state.app.import_name for state in self._live_states()})
             return rule
 
         return add
@@ -303,12 +303,10 @@ class SSEPush(Blueprint):
         process = state.processes.get()
         return process.stats_of_all() if all_processes else process.stats()
 
-    def _import_names(self) -> set[str]:
-        names = {state.app.import_name for state in self._states}
-        if len(names) > 1:
+    def _live_states(self) -> list[AppState]:
+        if len(self._states) > 1:
             gc.collect()  # an app that was dropped, as tests drop them, is in a cycle with itself
-            names = {state.app.import_name for state in self._states}
-        return names
+        return list(self._states)
 
     def _state(self) -> AppState:
         """Return the state of the app that is meant, with the settings that stay."""
@@ -316,10 +314,6 @@ class SSEPush(Blueprint):
         if not state.is_frozen:
             state.freeze()
         return state
-
-    def _process(self) -> Process:
-        """Return what the app that is meant has in this process."""
-        return _process_of(self._state())
 
     def _find_state(self) -> AppState:
         if has_app_context():
@@ -332,9 +326,7 @@ class SSEPush(Blueprint):
                     "Call app.register_blueprint(sse, url_prefix='/events') where the app is made."
                 )
             return state  # type: ignore[no-any-return]
-        if len(self._states) > 1:
-            gc.collect()  # an app that was dropped, as tests drop them, is in a cycle with itself
-        states = list(self._states)
+        states = self._live_states()
         if len(states) == 1:
             return states[0]
         if not states:
@@ -354,7 +346,7 @@ class SSEPush(Blueprint):
         """Answer GET, HEAD and OPTIONS of the blueprint's own route."""
         state, asked = self._state(), _current_request()
         if asked.method == "OPTIONS":
-            response = self._no_content(state)
+            response = self._finish(state, RefusalResponse(204))
             response.headers["Allow"] = "GET, HEAD, OPTIONS"
             add_preflight_headers(response.headers)
             return response
@@ -394,8 +386,9 @@ class SSEPush(Blueprint):
 
     def _refuse_response(self, state: AppState) -> Response | None:
         if request.method == "GET":
-            return self._no_content(state) if request.headers.get("Last-Event-ID") == FINAL_ID else None
-        process = state.processes.get()
+            is_over = request.headers.get("Last-Event-ID") == FINAL_ID
+            return self._finish(state, RefusalResponse(204)) if is_over else None
+        process = _process_of(state)
         reason = process.why_not(request)
         if reason is None:
             return None
@@ -405,9 +398,6 @@ class SSEPush(Blueprint):
         full.headers["Retry-After"] = "15"
         return full
 
-    def _no_content(self, state: AppState) -> Response:
-        return self._finish(state, RefusalResponse(204))
-
     def _refuse(self, state: AppState, refusal: Refusal) -> Response:
         state.refusals.note(refusal)
         return self._answer_refusal(state, refusal)
@@ -416,22 +406,18 @@ class SSEPush(Blueprint):
         """Answer a refusal that was logged: for good, or by asking a browser to come back."""
         state.warn_of_late_settings()
         if refusal.status == 503 and _may_be_event_source(request):
-            return self._come_back(state, refusal)
-        errors = {400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "unavailable"}
-        body = {"error": errors[refusal.status], "message": refusal.message}
+            text = f"{refusal.reason}. {refusal.cure}" if current_app.debug else refusal.message
+            body = wire.come_back(text, random.randint(*_SOFT_RETRY_MILLISECONDS))
+            return self._finish(state, RefusalResponse(200, body, "text/event-stream; charset=utf-8"))
+        json = {"error": _ERRORS[refusal.status], "message": refusal.message}
         if current_app.debug:
-            body["reason"], body["cure"] = refusal.reason, refusal.cure
-        response = self._answer(state, refusal.status, body)
+            json |= {"reason": refusal.reason, "cure": refusal.cure}
+        response = self._answer(state, refusal.status, json)
         for challenge in refusal.www_authenticate:
             response.headers.add("WWW-Authenticate", challenge)
         if refusal.status == 503:
             response.headers["Retry-After"] = "15"
         return response
-
-    def _come_back(self, state: AppState, refusal: Refusal) -> Response:
-        text = f"{refusal.reason}. {refusal.cure}" if current_app.debug else refusal.message
-        body = wire.come_back(text, random.randint(*_SOFT_RETRY_MILLISECONDS))
-        return self._finish(state, RefusalResponse(200, body, "text/event-stream; charset=utf-8"))
 
     def _answer(self, state: AppState, status: int, body: dict[str, str]) -> Response:
         """A refusal for good is JSON: a redirect or an HTML page would only say "wrong type" to a browser."""

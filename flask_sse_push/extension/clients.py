@@ -10,7 +10,7 @@ from ..core.values import shown, text_of
 from ..platform.locks import ReentrantLock
 from ..streams.stream import Place
 
-__all__ = ["CUT_OFF", "NOBODY", "ClientKey", "ClientStreams", "key_of"]
+__all__ = ["ClientKey", "ClientStreams", "NoPlace", "key_of"]
 
 ClientKey = Callable[[Request], "str | None"]
 """Names the client of a request, inside of it; ``None`` for one that is not limited."""
@@ -25,32 +25,16 @@ class ClientStreams:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._lock = ReentrantLock()
-        self._counts: dict[str, int] = {}
+        self.most = most
+        """How many streams a client may have."""
+        self.counts: dict[str, int] = {}
+        """How many each has; changed under the lock."""
+        self.lock = ReentrantLock()
+        """Held while a count changes."""
 
     def place_of(self, client: str) -> Place:
         """Return a place for one more stream of a client, not taken yet."""
         return _ClientPlace(self, client)
-
-    def is_full(self, client: str) -> bool:
-        """Say whether a client has as many streams as it may have."""
-        return self._counts.get(client, 0) >= self._most
-
-    def add(self, client: str) -> bool:
-        """Count one more, unless the client has as many as it may have."""
-        with self._lock:
-            if self.is_full(client):
-                return False
-            self._counts[client] = self._counts.get(client, 0) + 1
-            return True
-
-    def remove(self, client: str) -> None:
-        """Count one less."""
-        with self._lock:
-            self._counts[client] -= 1
-            if not self._counts[client]:
-                del self._counts[client]
 
 
 class _ClientPlace:
@@ -61,17 +45,30 @@ class _ClientPlace:
         self._client = client
 
     def why_not(self) -> str | None:
-        return "client" if self._streams.is_full(self._client) else None
+        return "client" if self._streams.counts.get(self._client, 0) >= self._streams.most else None
 
     def take(self) -> str | None:
-        return None if self._streams.add(self._client) else "client"
+        with self._streams.lock:
+            refused = self.why_not()
+            if refused is None:
+                self._streams.counts[self._client] = self._streams.counts.get(self._client, 0) + 1
+            return refused
 
     def give_back(self) -> None:
-        self._streams.remove(self._client)
+        counts = self._streams.counts
+        with self._streams.lock:
+            counts[self._client] -= 1
+            if not counts[self._client]:
+                del counts[self._client]
 
 
-class _NoPlace:
-    """Is never given."""
+class NoPlace:
+    """
+    Is never given.
+
+    Args:
+        refusal (str): Why: ``"unknown client"`` or ``"bus"``.
+    """
 
     __slots__ = ("_refusal",)
 
@@ -79,20 +76,13 @@ class _NoPlace:
         self._refusal = refusal
 
     def why_not(self) -> str | None:
+        """Return why."""
         return self._refusal
 
-    def take(self) -> str | None:
-        return self._refusal
+    take = why_not
 
     def give_back(self) -> None:
         """It was never taken."""
-
-
-NOBODY: Place = _NoPlace("unknown client")
-"""The place of a stream whose client could not be told."""
-
-CUT_OFF: Place = _NoPlace("bus")
-"""The place of a stream whose events this process may not read."""
 
 
 def key_of(request: Request, key: ClientKey | None) -> str | None:

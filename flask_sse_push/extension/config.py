@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,50 +30,61 @@ class ConfigReader:
         self._config = config
         self._known: set[str] = set()
 
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        """Return a number within a range, as a ``float``."""
+        wanted = f"a number from {least:g} to {most:g}"
+        return float(self._checked(name, default, lambda value: _is_within(value, least, most), wanted))
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        """Return a whole number within a range."""
+        return self.optional_integer(name, least, most, repr(default), default)  # type: ignore[no-any-return]
+
+    def optional_integer(
+        self, name: str, least: int, most: int, usual: str, default: int | None = None
+    ) -> Any:
+        """Return a whole number within a range, or the default; ``usual`` says in words what that means."""
+
+        def is_right(value: object) -> bool:
+            return (value is None and default is None) or (
+                isinstance(value, int) and _is_within(value, least, most)
+            )
+
+        return self._checked(name, default, is_right, f"a whole number from {least} to {most}", usual)
+
+    def optional_function(self, name: str, wanted: str, usual: str) -> Any:
+        """Return a function, or ``None``; ``wanted`` and ``usual`` are words for the message."""
+        return self._checked(name, None, lambda value: value is None or callable(value), wanted, usual)
+
+    def boolean(self, name: str, default: bool) -> bool:
+        """Return a ``bool``."""
+        return bool(self._checked(name, default, lambda value: isinstance(value, bool), "True or False"))
+
+    def text_or_function(self, name: str, default: str) -> Any:
+        """Return a URL, or a function that makes a bus."""
+
+        def is_right(value: object) -> bool:
+            return callable(value) or (isinstance(value, str) and value != "")
+
+        return self._checked(name, default, is_right, "a URL, or a function that makes a bus")
+
     def _get(self, name: str, default: Any) -> Any:
         self._known.add(PREFIX + name)
         return self._config.get(PREFIX + name, default)
 
-    def number(self, name: str, default: float, least: float, most: float) -> float:
-        """Return a number within a range, as a ``float``."""
+    def _checked(
+        self,
+        name: str,
+        default: Any,
+        is_right: Callable[[Any], bool],
+        wanted: str,
+        usual: str | None = None,
+    ) -> Any:
         value = self._get(name, default)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-            raise _wrong(name, f"a number from {least:g} to {most:g}", value, repr(default))
-        return float(value)
-
-    def integer(self, name: str, default: int, least: int, most: int) -> int:
-        """Return a whole number within a range."""
-        return self._integer(name, default, least, most, repr(default))
-
-    def optional_integer(self, name: str, least: int, most: int, usual: str) -> int | None:
-        """Return a whole number within a range, or ``None``; ``usual`` says in words what ``None`` means."""
-        return None if self._get(name, None) is None else self._integer(name, None, least, most, usual)
-
-    def optional_function(self, name: str, wanted: str, usual: str) -> Any:
-        """Return a function, or ``None``; ``wanted`` and ``usual`` are words for the message."""
-        value = self._get(name, None)
-        if value is not None and not callable(value):
-            raise _wrong(name, wanted, value, usual)
-        return value
-
-    def boolean(self, name: str, default: bool) -> bool:
-        """Return a ``bool``."""
-        value = self._get(name, default)
-        if not isinstance(value, bool):
-            raise _wrong(name, "True or False", value, repr(default))
-        return value
-
-    def text_or_function(self, name: str, default: str) -> Any:
-        """Return a URL, or a function that makes a bus."""
-        value = self._get(name, default)
-        if not callable(value) and (not isinstance(value, str) or not value):
-            raise _wrong(name, "a URL, or a function that makes a bus", value, repr(default))
-        return value
-
-    def _integer(self, name: str, default: int | None, least: int, most: int, usual: str) -> int:
-        value = self._get(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise _wrong(name, f"a whole number from {least} to {most}", value, usual)
+        if not is_right(value):
+            usual = usual or repr(default)
+            raise ConfigurationError(
+                f"{PREFIX}{name} must be {wanted}, got {value!r}. Leave it out for {usual}."
+            )
         return value
 
     def _texts(self, name: str, example: str) -> list[str]:
@@ -124,5 +135,5 @@ class ConfigReader:
                 raise ConfigurationError(f"{key} is not a setting of flask_sse_push. {cure}")
 
 
-def _wrong(name: str, wanted: str, value: object, usual: str) -> ConfigurationError:
-    return ConfigurationError(f"{PREFIX}{name} must be {wanted}, got {value!r}. Leave it out for {usual}.")
+def _is_within(value: object, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most

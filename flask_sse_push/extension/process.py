@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from ..streams.subscription import Subscription
 from ..version import __version__
 from . import checks
 from .access import Rules
-from .clients import CUT_OFF, NOBODY, ClientStreams, key_of
+from .clients import ClientStreams, NoPlace, key_of
 from .refusals import RefusalLog
 from .response import EventStreamResponse
 from .settings import Settings
@@ -59,11 +59,11 @@ class _Counts:
     """
 
     opened: int = 0
-    """Streams that were sent by the server."""
+    """Streams."""
     closed: int = 0
     """Of those, the ones that are over."""
     opened_direct: int = 0
-    """Streams whose socket was written to beside the server."""
+    """Of the opened ones, those whose socket was written to beside the server."""
     closed_direct: int = 0
     """Of those, the ones that are over."""
     published: int = 0
@@ -72,14 +72,9 @@ class _Counts:
     """Requests for which ``SSE_PUSH_CLIENT_KEY`` failed."""
 
     @property
-    def direct_streams(self) -> int:
-        """Open now, and written to beside the server."""
-        return self.opened_direct - self.closed_direct
-
-    @property
     def streams(self) -> int:
         """Open now."""
-        return self.opened - self.closed + self.direct_streams
+        return self.opened - self.closed
 
 
 class Process:
@@ -175,7 +170,7 @@ class Process:
         last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or asked
         source = Subscription(self.hub, channels, last_event_id, self._settings.publish_timeout_seconds)
         is_refused = not source.has_place and self.bus.health().is_refused
-        place = CUT_OFF if is_refused else self._place(request)
+        place = NoPlace("bus") if is_refused else self._place(request)
         return self._respond(request, source, last_event_id, place, self._channel_stream)
 
     def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
@@ -243,19 +238,15 @@ class Process:
 
     def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
         """Count, and tell observers."""
-        if is_direct:
-            self._counts.opened_direct += 1
-        else:
-            self._counts.opened += 1
+        self._counts.opened += 1
+        self._counts.opened_direct += is_direct
         if signals.stream_opened.receivers:
             signals.send(signals.stream_opened, self._app, stream=info)
 
     def stream_closed(self, info: StreamInfo, reason: str, is_direct: bool) -> None:
         """Count, and tell observers."""
-        if is_direct:
-            self._counts.closed_direct += 1
-        else:
-            self._counts.closed += 1
+        self._counts.closed += 1
+        self._counts.closed_direct += is_direct
         if signals.stream_closed.receivers:
             signals.send(signals.stream_closed, self._app, stream=info, reason=reason)
 
@@ -271,9 +262,9 @@ class Process:
         server = self._server or inspect_server()
         return {
             "streams": counts.streams,
-            "direct_streams": counts.direct_streams,
+            "direct_streams": counts.opened_direct - counts.closed_direct,
             "max_streams": self._settings.max_streams or server.default_max_streams(),
-            "opened": counts.opened + counts.opened_direct,
+            "opened": counts.opened,
             "refused": sum(self._refused.values()),
             "published": counts.published,
             "bus": self.bus.name,
@@ -326,7 +317,7 @@ class Process:
                     "Streams are refused: SSE_PUSH_CLIENT_KEY failed. "
                     "Each client is asked to come later until it works."
                 )
-            return NOBODY
+            return NoPlace("unknown client")
         return None if client is None else self._clients.place_of(client)
 
     def _dumps(self, value: Any) -> str:
@@ -353,11 +344,6 @@ class Process:
 
     def _report(self) -> Report:
         """Return what this process says of itself to the others; called by the bus, from one thread."""
-        known: Mapping[str, Any] = self.hub.stats()
         return self._reporter.make(
-            streams=self._counts.streams,
-            published=self._counts.published,
-            last_event_id=known["last_event_id"],
-            channels=known["channels"],
-            history=known["history"],
+            streams=self._counts.streams, published=self._counts.published, **self.hub.stats()
         )

@@ -133,11 +133,10 @@ def _unheard(url: object) -> ConfigurationError:
 
 
 def _dumps(value: Any) -> str:
-    provider = DefaultJSONProvider
     return standard_json.dumps(
         value,
-        default=provider.default,
-        ensure_ascii=provider.ensure_ascii,
-        sort_keys=provider.sort_keys,
+        default=DefaultJSONProvider.default,
+        ensure_ascii=DefaultJSONProvider.ensure_ascii,
+        sort_keys=DefaultJSONProvider.sort_keys,
         allow_nan=False,
     )

@@ -8,13 +8,12 @@ from collections import Counter
 from flask import Flask
 
 from ..bus.auto import open_auto
-from ..bus.base import Bus
+from ..bus.base import Bus, Identity
 from ..bus.urls import open_bus
 from ..platform.fork import PerProcess
 from ..platform.locks import ReentrantLock
 from ..platform.server import inspect_server, is_gevent_patched
 from .access import Rules
-from .identity import identify
 from .process import Process
 from .refusals import RefusalLog
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
@@ -49,8 +48,6 @@ class AppState:
     def __init__(self, app: Flask, rules: Rules) -> None:
         self.app = app
         """Whose state this is."""
-        self.rules = rules
-        """Asked by the blueprint's own route."""
         self.refusals = RefusalLog()
         """Says each reason for a refusal once."""
         self.audience = Audience(app)
@@ -63,8 +60,18 @@ class AppState:
         self._lock = ReentrantLock()
         _apps[app.import_name, app.name] += 1
         self._number = _apps[app.import_name, app.name]
-        self._imported_unpatched = not is_gevent_patched()
-        self.processes: PerProcess[Process] = PerProcess(self._make_process)
+        imported_unpatched = not is_gevent_patched()
+        self.processes: PerProcess[Process] = PerProcess(
+            lambda: Process(
+                app,
+                self.settings,
+                self.open_bus(),
+                rules,
+                self.refusals,
+                self.audience,
+                imported_unpatched,
+            )
+        )
         """What the app has in this process; once the settings are frozen."""
         server = inspect_server()
         if server.worker is not None:
@@ -98,10 +105,7 @@ class AppState:
 
     def warn_of_late_settings(self) -> None:
         """Say once which settings have changed since the first use, and so have no effect."""
-        configured = snapshot(self.app.config)
-        if configured == self._configured:
-            return
-        before = self._configured
+        before, configured = self._configured, snapshot(self.app.config)
         late = [key for key in sorted({**before, **configured}) if configured.get(key) != before.get(key)]
         fresh = [key for key in late if self.refusals.count("config", key) == 1]
         if fresh:
@@ -114,7 +118,7 @@ class AppState:
     def open_bus(self) -> Bus:
         """Return a new bus for this process; ``"auto"`` is what fits its server."""
         url = self.settings.bus_url
-        options = self.settings.bus_options()._replace(identity=lambda: identify(self.app))
+        options = self.settings.bus_options()._replace(identity=lambda: _identify(self.app))
         if url == AUTO:
             return open_auto(options, f"{self.app.import_name}:{self.app.name}:{self._number}")
         return open_bus(url, options)
@@ -133,20 +137,28 @@ class AppState:
             if process is not None:
                 process.is_served = True
 
-    def _make_process(self) -> Process:
-        return Process(
-            self.app,
-            self.settings,
-            self.open_bus(),
-            self.rules,
-            self.refusals,
-            self.audience,
-            self._imported_unpatched,
-        )
-
 
 def _read_settings(app: Flask) -> Settings:
     settings = read_settings(app.config)
     if settings.bus_url != AUTO:
         open_bus(settings.bus_url, settings.bus_options())  # a wrong URL is met here
     return settings
+
+
+def _identify(app: Flask) -> Identity:
+    """
+    Return the name and the routes of an app, which are the same under every server and on every machine.
+
+    The name alone is not enough, because tutorials call every app ``app``. The routes alone are not, because
+    each deployment may change some. Routes that all apps have, of static files and of this package, are left
+    out.
+    """
+    rules = [rule for rule in app.url_map.iter_rules() if not _is_common(app, str(rule.endpoint))]
+    return Identity(app.name, frozenset(f"{rule.rule} {rule.endpoint}" for rule in rules))
+
+
+def _is_common(app: Flask, endpoint: str) -> bool:
+    if endpoint.rpartition(".")[2] == "static":
+        return True
+    module = getattr(app.view_functions.get(endpoint), "__module__", None) or ""
+    return module.partition(".")[0] == __package__.partition(".")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from contextlib import suppress
 
 from flask import current_app
 from werkzeug.exceptions import HTTPException
@@ -52,11 +53,10 @@ def ask(pattern: Pattern, rule: Rule, channel: str) -> Refusal | None:
         return None
     if outcome is False or outcome is None:
         return _refusal(pattern, rule, 403, f"returned {outcome}", f"returned {outcome}", _ORDINARY)
-    key = f"returned {type(outcome).__qualname__}"
-    refusal = _judge(pattern, rule, _answer_of(outcome), f"returned {shown(outcome)}", key)
-    if not isinstance(outcome, Response):  # _judge() has closed that
+    answer, key = _answer_of(outcome), f"returned {type(outcome).__qualname__}"
+    if outcome is not answer:  # which _judge() closes
         _close(outcome)
-    return refusal
+    return _judge(pattern, rule, answer, f"returned {shown(outcome)}", key)
 
 
 def _is_timeout(error: BaseException) -> bool:
@@ -141,19 +141,15 @@ def _grade(status: int) -> int | None:
 
 def _answer_of(outcome: object) -> Response | None:
     """Return the response that a rule raised, or returned as a view would; ``None`` for anything else."""
-    try:
+    with suppress(Exception):  # Flask cannot send this tuple, or this error
         if isinstance(outcome, HTTPException):
             made = outcome.get_response()
-            if isinstance(made, Response):
-                return made
-            return Response(status=made.status_code, headers=made.headers)
+            return made if isinstance(made, Response) else Response(None, made.status_code, made.headers)
         if isinstance(outcome, Response):
             return outcome
         if isinstance(outcome, tuple) and len(outcome) > 1:
             body = outcome[0] if isinstance(outcome[0], Response) else ""
             return current_app.make_response((body, *outcome[1:]))
-    except Exception:  # noqa: BLE001, S110  # Flask cannot send this tuple, or this error
-        pass
     return None
 
 
@@ -165,8 +161,6 @@ def _close(outcome: object) -> None:
     if not is_awaitable and not inspect.isgenerator(outcome) and not isinstance(outcome, Response):
         return
     close = getattr(outcome, "close", None) or getattr(outcome, "cancel", None)
-    try:
+    with suppress(Exception):  # the refusal stands in any case
         if close is not None:
             close()
-    except Exception:  # noqa: BLE001, S110  # the refusal stands in any case
-        pass

@@ -26,6 +26,8 @@ from .listen import read_bus, write_events
 
 __all__ = ["sse_group"]
 
+_COLUMNS = ("host", "pid", "streams", "published", "lag", "uptime_seconds")
+
 
 class _Group(AppGroup):
     """Commands whose errors are a message and a status for scripts, also while the app is being made."""
@@ -275,11 +277,10 @@ def _table(stats: dict[str, Any]) -> str:
     kept = f"{history['events']} kept ({history['bytes']} bytes), last {last}"
     streams = f"{stats['streams']} streams in {len(processes)} processes"
     lines = [f"{_cell(stats['bus'])}: {streams}, {speed}, {kept}"]
+    row = "{:<24} {:>8} {:>8} {:>10} {:>6} {:>9}"
     if processes:
-        lines.append(f"{'host':<24} {'pid':>8} {'streams':>8} {'published':>10} {'lag':>6} {'up, s':>9}")
+        lines.append(row.format("host", "pid", "streams", "published", "lag", "up, s"))
     for process in processes:
-        host, uptime = _cell(process.get("host")), _cell(process.get("uptime_seconds")).partition(".")[0]
-        pid, lag = _cell(process.get("pid")), _cell(process.get("lag"))
-        streams, published = _cell(process.get("streams")), _cell(process.get("published"))
-        lines.append(f"{host:<24} {pid:>8} {streams:>8} {published:>10} {lag:>6} {uptime:>9}")
+        *cells, uptime = [_cell(process.get(name)) for name in _COLUMNS]
+        lines.append(row.format(*cells, uptime.partition(".")[0]))
     return "\n".join(lines)

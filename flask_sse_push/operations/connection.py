@@ -8,14 +8,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import NamedTuple
 
 from ..core.values import printable
 from ..errors import SSEPushError
 from .address import Address
 
-__all__ = ["RefusedStream", "Request", "connect", "reason_of", "status_line"]
+__all__ = ["RefusedStream", "Request", "connect", "reason_of"]
 
 _SHOWN_CHARACTERS = 300
 """How much is shown of each text that a server sends."""
@@ -36,11 +36,10 @@ class Request(NamedTuple):
     timeout_seconds: float
 
 
-def connect(
-    request: Request, last_event_id: str
-) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+@contextmanager
+def connect(request: Request, last_event_id: str) -> Iterator[http.client.HTTPResponse | None]:
     """
-    Send a request and return its connection and answer, whose status may be 200, 204 or one that will pass.
+    Send a request, and lend its answer until the block ends: an event stream, or ``None`` for a 204.
 
     Args:
         request (Request): What to ask for.
@@ -48,23 +47,21 @@ def connect(
 
     Raises:
         RefusedStream: The answer will be the same next time.
-        OSError, HTTPException: The server cannot be reached, or its answer does not come in time.
+        OSError, HTTPException: The server cannot be reached, its answer does not come in time, or its status
+            is one that will pass.
     """
     address, timeout_seconds = request.address, request.timeout_seconds
     kind = http.client.HTTPSConnection if address.is_secure else http.client.HTTPConnection
-    connection = kind(address.host, address.port, timeout=timeout_seconds)
-    with ExitStack() as stack:
-        stack.callback(connection.close)
+    with closing(kind(address.host, address.port, timeout=timeout_seconds)) as connection:
         connection.connect()
         sock = connection.sock
         assert sock is not None
         with _at_most(timeout_seconds, sock):
             _send(connection, request, last_event_id)
-            # Beside the connection, which forgets an answer that ends with it.
-            response = stack.enter_context(connection.getresponse())
-        _check(address, response, sock, timeout_seconds)
-        stack.pop_all()
-    return connection, response
+            response = connection.getresponse()
+        with response:  # the connection forgets an answer that ends with it
+            _check(address, response, sock, timeout_seconds)
+            yield None if response.status == 204 else response
 
 
 def reason_of(error: Exception, request: Request) -> str:
@@ -85,11 +82,6 @@ def reason_of(error: Exception, request: Request) -> str:
     if isinstance(error, http.client.IncompleteRead):
         return "it was cut off"
     return _quoted(str(error) or type(error).__name__)
-
-
-def status_line(response: http.client.HTTPResponse) -> str:
-    """Return the status of an answer with the server's words for it, printable."""
-    return f"{response.status} {_quoted(response.reason)}"
 
 
 def _send(connection: http.client.HTTPConnection, request: Request, last_event_id: str) -> None:
@@ -128,29 +120,29 @@ def _at_most(seconds: float, sock: socket.socket) -> Iterator[None]:
     timer = threading.Timer(seconds, end)
     timer.daemon, timer.name = True, "flask_sse_push.listen"
     timer.start()
-    error: Exception | None = None
     try:
         yield
-    except (OSError, http.client.HTTPException) as caught:
-        error = caught
+    except (OSError, http.client.HTTPException):
+        if not is_over.is_set():
+            raise
     finally:
         timer.cancel()
         timer.join()
     # Also without an error: http.client takes headers that are cut off for headers.
     if is_over.is_set():
-        raise OSError(f"its answer was not complete after {seconds:g} s") from error
-    if error is not None:
-        raise error
+        raise OSError(f"its answer was not complete after {seconds:g} s")
 
 
 def _check(
     address: Address, response: http.client.HTTPResponse, sock: socket.socket, timeout_seconds: float
 ) -> None:
-    kind = response.headers.get_content_type()
+    kind, status = response.headers.get_content_type(), f"{response.status} {_quoted(response.reason)}"
     if response.status == 200 and kind != "text/event-stream":
         raise RefusedStream(f"{address} answers {_quoted(kind)}, and no event stream. Look at the address.")
-    if response.status in (200, 204, 408, 425, 429) or response.status >= 500:
+    if response.status in (200, 204):
         return
+    if response.status in (408, 425, 429) or response.status >= 500:
+        raise OSError(status)
     words = "Look at the address, and at who may read it."
     if location := response.headers.get("Location"):
         words = f"It points to {_quoted(location)}: listen there."
@@ -159,7 +151,7 @@ def _check(
         with suppress(*_UNREADABLE), _at_most(timeout_seconds, sock):
             message = json.loads(response.read(4096))["message"]
             words = _quoted(message) if isinstance(message, str) and message else words
-    raise RefusedStream(f"{address} answers {response.status} {_quoted(response.reason)}. {words}")
+    raise RefusedStream(f"{address} answers {status}. {words}")
 
 
 def _quoted(text: object) -> str:

@@ -11,7 +11,7 @@ from ..core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
 from ..errors import InvalidStream
 from ..platform.backoff import backoff
 from .address import Address
-from .connection import RefusedStream, Request, connect, reason_of, status_line
+from .connection import RefusedStream, Request, connect, reason_of
 
 __all__ = ["follow"]
 
@@ -48,82 +48,46 @@ def follow(
             200 without an event stream; the certificate cannot be trusted; or an event does not end.
     """
     request = Request(address, tuple(headers), timeout_seconds)
-    state = _State(last_event_id, say)
+    retry_milliseconds, pauses = _FIRST_RETRY_MILLISECONDS, backoff()
+    is_lost = has_complained = False
     while True:
         reason = "it ended"
         try:
-            if (yield from _read_once(request, state)):
-                return
+            with connect(request, last_event_id) as response:
+                if response is None:
+                    return
+                if is_lost:
+                    say("The stream is back.")
+                is_lost, pauses = False, backoff()
+                decoder = _BrowserDecoder(last_event_id)
+                while chunk := response.read1(65_536):
+                    events = _feed(decoder, chunk, address)
+                    # Only the first thing that a browser would repair: all of them might be a line per event.
+                    if decoder.complaint and not has_complained:
+                        say(f"This is not quite an event stream: {decoder.complaint}")
+                        has_complained = True
+                    last_event_id = decoder.last_event_id
+                    if decoder.retry is not None:
+                        retry_milliseconds = min(
+                            max(decoder.retry, MIN_RETRY_MILLISECONDS), MAX_RETRY_MILLISECONDS
+                        )
+                    yield chunk, events
         except (OSError, http.client.HTTPException) as error:
             reason = reason_of(error, request)
-        time.sleep(state.lost(reason))
+        if not is_lost:
+            say(f"The stream is lost ({reason}); trying again.")
+            is_lost = True
+        time.sleep(retry_milliseconds / 1000 + next(pauses))  # never less than the server asked for
 
 
-class _State:
-    """What outlives a connection: where to resume, when to reconnect, and what was reported."""
-
-    def __init__(self, last_event_id: str, say: Callable[[str], None]) -> None:
-        self.last_event_id = last_event_id
-        self._retry_milliseconds = _FIRST_RETRY_MILLISECONDS
-        self._pauses = backoff()
-        self._say = say
-        self._is_lost = self._has_complained = False
-
-    def begun(self) -> None:
-        """Note that the stream is there."""
-        if self._is_lost:
-            self._say("The stream is back.")
-        self._is_lost, self._pauses = False, backoff()
-
-    def read(self, decoder: Decoder) -> None:
-        """Note what a decoder has learned from some more bytes."""
-        self.last_event_id = decoder.last_event_id
-        if decoder.retry is not None:
-            self._retry_milliseconds = min(max(decoder.retry, MIN_RETRY_MILLISECONDS), MAX_RETRY_MILLISECONDS)
-
-    def lost(self, reason: str) -> float:
-        """
-        Note that a connection is over, and return the seconds until the next: never fewer than the server
-        asked for.
-        """
-        if not self._is_lost:
-            self._say(f"The stream is lost ({reason}); trying again.")
-            self._is_lost = True
-        return self._retry_milliseconds / 1000 + next(self._pauses)
-
-    def complain(self, text: str) -> None:
-        """
-        Report the first thing that a browser would repair. To report all of them might be a line per event.
-        """
-        if not self._has_complained:
-            self._say(f"This is not quite an event stream: {text}")
-            self._has_complained = True
-
-
-def _read_once(request: Request, state: _State) -> Generator[tuple[bytes, list[DecodedEvent]], None, bool]:
-    """Yield what one connection brings, and return whether the server said that there is no more."""
-    connection, response = connect(request, state.last_event_id)
+def _feed(decoder: _BrowserDecoder, chunk: bytes, address: Address) -> list[DecodedEvent]:
     try:
-        if response.status == 204:
-            return True
-        if response.status != 200:
-            raise OSError(status_line(response))
-        state.begun()
-        decoder = _BrowserDecoder(state.last_event_id, state.complain)
-        while chunk := response.read1(65_536):
-            try:
-                events = decoder.feed(chunk)
-            except InvalidStream as error:  # raised by _BrowserDecoder for nothing else
-                raise RefusedStream(
-                    f"{request.address} sends an event of more than {MAX_EVENT_BYTES >> 20} MiB, "
-                    "and no end of it has come. Look at what answers there."
-                ) from error
-            state.read(decoder)
-            yield chunk, events
-        return False
-    finally:
-        response.close()
-        connection.close()
+        return decoder.feed(chunk)
+    except InvalidStream as error:  # raised by _BrowserDecoder for nothing else
+        raise RefusedStream(
+            f"{address} sends an event of more than {MAX_EVENT_BYTES >> 20} MiB, "
+            "and no end of it has come. Look at what answers there."
+        ) from error
 
 
 class _BrowserDecoder(Decoder):
@@ -133,23 +97,23 @@ class _BrowserDecoder(Decoder):
     Args:
         last_event_id (str): The id of the connection before. By the standard's letter a blank line before the
             first ``id:`` would forget it. Nothing is lost by keeping it.
-        complain (Callable): Called with what a decoder would refuse.
     """
 
-    def __init__(self, last_event_id: str, complain: Callable[[str], None]) -> None:
+    def __init__(self, last_event_id: str) -> None:
         super().__init__()
         self.last_event_id = self._id_buffer = last_event_id
-        self._complain = complain
+        self.complaint = ""
+        """The first thing that a decoder would have refused."""
 
     def _field(self, field: bytes, value: bytes) -> None:
         try:
             super()._field(field, value)
         except InvalidStream as error:
-            self._complain(str(error))
+            self.complaint = self.complaint or str(error)
 
     def _text(self, raw: bytes | bytearray) -> str:
         try:
             return super()._text(raw)
         except InvalidStream as error:
-            self._complain(str(error))
+            self.complaint = self.complaint or str(error)
             return raw.decode(errors="replace")

@@ -8,7 +8,7 @@ import re
 import select
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import click
 
@@ -47,24 +47,20 @@ def read_bus(
         return reporter.make(streams=1, published=0, **hub.stats())
 
     hub = Hub(bus, state.settings.log_options(), report)
-    try:
+    with closing(bus):
         subscription = Subscription(hub, channels, since, state.settings.publish_timeout_seconds)
         health = bus.health()
         if health.is_refused:
             raise ConfigurationError(health.error)
         wakeup, decoder = THREADS.wakeup(), Decoder()
         subscription.open(wakeup)
-        try:
+        with closing(subscription):
             yield (chunk := subscription.prelude()), decoder.feed(chunk)
             while True:
                 chunk = subscription.read()
                 yield chunk, decoder.feed(chunk)
                 if not chunk:
                     wakeup.wait(1)
-        finally:
-            subscription.close()
-    finally:
-        bus.close()
 
 
 def write_events(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ..core import positions, wire
-from ..core.session import Action, Cause, Look, Session, State
+from ..core.session import Action, Cause, Session, State
 from ..platform import sockets
 from ..platform.backends import current_backend
 from ..platform.server import Connection, Server
@@ -188,7 +188,7 @@ class Stream:
             raise StopIteration
         self.session.writing_since = None
         chunk = next(self._chunks)
-        self.session.handed_over(time.monotonic())
+        self.session.silent_since = self.session.writing_since = time.monotonic()
         return chunk
 
     def close(self) -> None:
@@ -210,16 +210,14 @@ class Stream:
             looked_at (float): When this was called last.
             margin_seconds (float): How long until it is called next, at most.
         """
-        found = self.session.look(now, margin_seconds)
-        if found is Look.FINE:
-            return
-        if found is Look.SILENT:
-            self.session.happen(Cause.SILENCE)
+        cause = self.session.look(now, margin_seconds)
+        if cause is Cause.SILENCE:
+            self.session.happen(cause)
             if self._listener is not None:
                 self._listener.wake()
-        else:
+        elif cause is not None:
             self.cut_off()
-            if found is Look.ABANDONED:
+            if cause is Cause.CLOSE:
                 # Middleware that forgets close() is against PEP 3333, and common.
                 try:
                     self._give_back()

@@ -109,7 +109,11 @@ class Subscription(Cursor):
         if before >= log.head and epoch == log.epoch:
             batch = NOTHING
         else:
-            batch = log.read_shared(self) or self._hub.read(self)
+            found = log.batches.get((self.channels, before)) if epoch == log.epoch else None
+            if found is not None and not found[0].lost:
+                batch, self.position = found  # another stream has read the same just now
+            else:
+                batch = self._hub.read(self)
         self.has_more = batch.has_more
         events, last = batch.wire, batch.last
         if last:

@@ -15,7 +15,6 @@ from flask_sse_push import SSEPush
 from flask_sse_push.extension.clients import ClientStreams
 from flask_sse_push.testing import open_stream
 from tests.letter import LetterClient
-from tests.support import eventually
 
 from .helpers import first_bytes, make_app
 
@@ -269,5 +268,5 @@ def test_count_is_exact_among_threads():
     for thread in threads:
         thread.join()
     assert problems == []
-    assert streams._counts == {}
-    eventually(lambda: not streams.is_full("ada"))
+    assert streams.counts == {}
+    assert streams.place_of("ada").why_not() is None

@@ -14,7 +14,7 @@ import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError, InvalidChannel, InvalidEvent, Publisher
 from flask_sse_push.bus import BusOptions, MemoryBus, Retention, open_bus
-from tests.bus.test_contract import Follower
+from tests.bus.stores import Follower
 from tests.needs import needs
 from tests.servers.harness import ROOT
 from tests.support import FACTOR, own_threads

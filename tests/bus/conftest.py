@@ -1,9 +1,12 @@
 """Fixtures of the tests of buses."""
 
+import time
+
 import pytest
 
 from flask_sse_push.bus import BusOptions, Retention, open_bus
 from tests.bus.redis_server import OPTIONS, Proxy, RedisServer
+from tests.bus.stores import Store
 from tests.needs import needs
 from tests.support import FACTOR
 
@@ -60,3 +63,24 @@ def make(path):
     yield make
     for bus in opened:
         bus.close()
+
+
+@pytest.fixture(scope="module")
+def redis_server():
+    """A Redis that the tests of a module share, each with a prefix of its own."""
+    needs("redis-server", modules=["redis"])
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def store(request, tmp_path):
+    """An empty store of each kind that the test names."""
+    kind = request.param
+    if kind == "redis":
+        url = request.getfixturevalue("redis_server").url + f"?prefix=test{time.monotonic_ns()}"
+    else:
+        url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/events.db"}[kind]
+    store = Store(kind, url)
+    yield store
+    store.close()

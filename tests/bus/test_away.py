@@ -7,7 +7,8 @@ from flask_sse_push.bus.sqlite import SqliteBus
 from flask_sse_push.core.decoder import Decoder
 from flask_sse_push.core.positions import parse
 from flask_sse_push.streams.subscription import Subscription
-from tests.bus.test_contract import block, events, make_hub
+from tests.bus.stores import block
+from tests.bus.test_streams import events, make_hub
 from tests.support import MS, eventually
 
 

@@ -10,106 +10,8 @@ import pytest
 
 from flask_sse_push.bus import BusOptions, MemoryBus, Retention, open_bus
 from flask_sse_push.bus.follower import LINGER_SECONDS
-from flask_sse_push.core.decoder import decode
-from flask_sse_push.core.positions import parse
-from flask_sse_push.extension.settings import read_settings
-from flask_sse_push.streams.hub import Hub
-from flask_sse_push.streams.subscription import Subscription
-from tests.needs import needs
+from tests.bus.stores import RETENTION, Follower, block, every_bus, numbered, shared_bus
 from tests.support import FACTOR, MS, eventually, own_threads
-
-KINDS = ["memory", "sqlite", "redis"]
-SHARED = ["sqlite", "redis"]
-RETENTION = Retention(300, 1 << 24)
-
-
-@pytest.fixture(scope="module")
-def redis_server():
-    needs("redis-server", modules=["redis"])
-    from tests.bus.redis_server import RedisServer
-
-    with RedisServer() as server:
-        yield server
-
-
-class Store:
-    """Where a kind of bus keeps its events; ``bus()`` is what one process has of it."""
-
-    def __init__(self, kind, url):
-        self.kind, self.url = kind, url
-        self.opened = []
-
-    def bus(self, retention=RETENTION, timeout=5 * FACTOR):
-        bus = open_bus(self.url, BusOptions(retention, timeout))
-        self.opened.append(bus)
-        return bus
-
-    def close(self):
-        for bus in self.opened:
-            bus.close()
-
-
-@pytest.fixture
-def store(request, tmp_path):
-    kind = request.param
-    if kind == "redis":
-        url = request.getfixturevalue("redis_server").url + f"?prefix=test{time.monotonic_ns()}"
-    else:
-        url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/events.db"}[kind]
-    store = Store(kind, url)
-    yield store
-    store.close()
-
-
-every_bus = pytest.mark.parametrize("store", KINDS, indirect=True)
-shared_bus = pytest.mark.parametrize("store", SHARED, indirect=True)
-
-
-class Follower:
-    """A listener that writes down what its bus hands on."""
-
-    def __init__(self, bus, report=dict):
-        self.bus = bus
-        self.begun, self.entries, self.ups, self.said = [], [], 0, []
-        self.is_wanted = True
-        self.report = report
-        bus.start(self)
-
-    def log_begun(self, epoch, position, entries):
-        self.begun.append((epoch, position))
-        self.said.append("begun")
-        self.entries += entries
-
-    def entries_came(self, entries):
-        assert entries, "nothing is not handed on"
-        self.said += ["entry"] * len(entries)
-        self.entries += entries
-
-    def caught_up(self):
-        self.said.append("up")
-        self.ups += 1
-
-    def up(self):
-        eventually(lambda: self.ups, 5000 * MS, "the follower is up")
-        return self
-
-    def numbers(self):
-        return [entry.sequence for entry in self.entries]
-
-    def wait(self, count):
-        eventually(
-            lambda: len(self.entries) >= count, 10_000 * MS, f"{len(self.entries)} of {count} entries came"
-        )
-        return self.entries
-
-
-def block(text):
-    return b"data: %s\n\n" % str(text).encode()
-
-
-def numbered(bus, channels, block, key=None):
-    """Publish, and return the id in its parts."""
-    return parse(bus.publish(channels, block, key).id)
 
 
 @every_bus
@@ -170,6 +72,33 @@ def test_order_of_numbers_is_the_order_of_arrival_under_many_threads(store):
             assert [text for text in texts if text.startswith(f"{thread}.")] == [
                 f"{thread}.{number}" for number in range(25)
             ]
+
+
+@every_bus
+def test_listener_is_called_by_one_thread_at_a_time(store):
+    """However many publish at once, the listener is never called in the middle of a call."""
+    calls, overlaps = [], []
+
+    class Slow(Follower):
+        def entries_came(self, entries):
+            calls.append(self)
+            time.sleep(0.0005)  # others publish meanwhile
+            overlaps.extend(calls[1:])
+            calls.clear()
+            super().entries_came(entries)
+
+    bus = store.bus()
+    follower = Slow(bus).up()
+    threads = [
+        threading.Thread(target=lambda: [bus.publish(("a",), block("x")) for _ in range(20)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    follower.wait(80)
+    assert not overlaps
 
 
 @shared_bus
@@ -239,6 +168,19 @@ def test_follower_ends_when_nobody_has_wanted_it_for_a_while(store, monkeypatch)
     bus.start(follower)
     follower.wait(2)
     assert follower.numbers() == [1, 2]
+
+
+@shared_bus
+def test_follower_counts_anew_how_long_nobody_has_listened(store):
+    """The time without listeners begins anew with each listener that leaves."""
+    bus = store.bus()
+    follower = Follower(bus).up()
+    for _ in range(2):
+        follower.is_wanted = False
+        eventually(lambda: bus._idle_since is not None, 5000 * MS)
+        follower.is_wanted = True
+        eventually(lambda: bus._idle_since is None, 5000 * MS)
+    assert bus.health().state == "up"
 
 
 @shared_bus
@@ -426,117 +368,6 @@ def test_forked_child_publishes_with_a_bus_of_its_own(store):
     assert numbered(bus, ("a",), block("parent")).sequence == 3
     follower.wait(3)
     assert follower.numbers() == [1, 2, 3]
-
-
-# With a hub and subscriptions on it, as streams have them
-
-
-def make_hub(bus, **settings):
-    read = read_settings({f"SSE_PUSH_{key.upper()}": value for key, value in settings.items()})
-    hub = Hub(bus, read.log_options(), dict)
-    hub.place(None, 10 * FACTOR)
-    return hub
-
-
-def events(subscription):
-    """What has come by now, as (type, data)."""
-    return [(event.type, event.data) for event in decode(subscription.read())]
-
-
-@every_bus
-def test_new_client_begins_now(store):
-    """Who comes without an id gets what is published from then on, and nothing from before."""
-    bus = store.bus()
-    hub = make_hub(bus)
-    bus.publish(("a",), block("before"))
-    eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
-    subscription = Subscription(hub, ("a",), None)
-    assert subscription.prelude().startswith(b"id: ")
-    bus.publish(("a",), block("after"))
-    assert eventually(lambda: events(subscription), 5000 * MS) == [("message", "after")]
-
-
-@every_bus
-def test_client_resumes_behind_its_last_event(store):
-    """Who comes with an id gets what came after it, of its channels."""
-    bus = store.bus()
-    hub = make_hub(bus)
-    ids = [numbered(bus, (channel,), block(channel)) for channel in ("a", "a", "b", "a")]
-    eventually(lambda: hub.stats()["history"]["events"] == 4, 5000 * MS)
-    assert events(Subscription(hub, ("a",), str(ids[0]))) == [("message", "a"), ("message", "a")]
-    assert events(Subscription(hub, ("a",), str(ids[3]))) == []
-
-
-@every_bus
-def test_client_whose_events_are_gone_is_told(store):
-    """When the history does not reach back, a reset comes first, and then what is left."""
-    bus = store.bus()
-    hub = make_hub(bus, history_length=2)
-    ids = [numbered(bus, ("a",), block(number)) for number in range(5)]
-    eventually(lambda: (hub.stats()["last_event_id"] or "").endswith("-5"), 5000 * MS)
-    subscription = Subscription(hub, ("a",), str(ids[0]))
-    assert events(subscription) == [
-        ("sse.reset", '{"reason": "evicted", "channels": ["a"]}'),
-        ("message", "3"),
-        ("message", "4"),
-    ]
-
-
-@every_bus
-def test_client_of_another_epoch_is_told(store):
-    """An id of a log that is gone brings a reset, and all that there is now."""
-    bus = store.bus()
-    hub = make_hub(bus)
-    bus.publish(("a",), block("x"))
-    eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
-    assert events(Subscription(hub, ("a",), "0badcafe-1")) == [
-        ("sse.reset", '{"reason": "epoch", "channels": ["a"]}'),
-        ("message", "x"),
-    ]
-
-
-@shared_bus
-def test_client_from_a_process_that_is_ahead_waits_for_what_is_new(store):
-    """Who has an event that has not come here yet is not told of a gap, and does not get it twice."""
-    bus, other = store.bus(), store.bus()
-    hub = make_hub(bus)
-    first = numbered(bus, ("a",), block(1))
-    eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
-    ahead = Subscription(hub, ("a",), f"{first.epoch}-2")
-    assert events(ahead) == []
-    other.publish(("a",), block(2))
-    other.publish(("a",), block(3))
-    assert eventually(lambda: events(ahead), 5000 * MS) == [("message", "3")]
-
-
-@shared_bus
-def test_client_with_an_id_far_ahead_is_told(store):
-    """An id that no process can have given brings a reset."""
-    bus = store.bus()
-    hub = make_hub(bus)
-    first = numbered(bus, ("a",), block(1))
-    eventually(lambda: hub.stats()["history"]["events"] == 1, 5000 * MS)
-    assert events(Subscription(hub, ("a",), f"{first.epoch}-999999999")) == [
-        ("sse.reset", '{"reason": "future", "channels": ["a"]}')
-    ]
-
-
-@shared_bus
-def test_stream_whose_store_is_lost_is_told_and_goes_on(store, request, tmp_path):
-    """When the store is gone, an open stream gets a reset, and then what is published into the new one."""
-    bus, other = store.bus(), store.bus()
-    hub = make_hub(bus)
-    subscription = Subscription(hub, ("a",), None)
-    other.publish(("a",), block("before"))
-    assert eventually(lambda: events(subscription), 5000 * MS) == [("message", "before")]
-    if store.kind == "redis":
-        request.getfixturevalue("redis_server").client().flushall()
-    else:
-        (tmp_path / "events.db").unlink()
-    reset = ("sse.reset", '{"reason": "epoch", "channels": ["a"]}')
-    assert eventually(lambda: events(subscription), 5000 * MS) == [reset]
-    other.publish(("a",), block("after"))
-    assert eventually(lambda: events(subscription), 5000 * MS) == [("message", "after")]
 
 
 def test_bus_of_a_third_party_is_made_by_a_function():

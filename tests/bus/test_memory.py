@@ -12,7 +12,7 @@ from blinker import Signal
 
 from flask_sse_push.bus import BusOptions, MemoryBus, Retention, memory
 from flask_sse_push.platform import locks
-from tests.bus.test_contract import Follower, block
+from tests.bus.stores import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, alarms
 

@@ -8,7 +8,7 @@ import pytest
 
 from flask_sse_push import BusUnavailable
 from tests.bus.redis_server import OPTIONS, RedisServer, publish
-from tests.bus.test_contract import Follower
+from tests.bus.stores import Follower
 from tests.support import FACTOR, MS, eventually
 
 

@@ -26,7 +26,7 @@ from tests.bus.redis_server import (
     publish,
     refused,
 )
-from tests.bus.test_contract import Follower
+from tests.bus.stores import Follower
 from tests.needs import needs
 from tests.support import FACTOR, MS, alarms, eventually, own_threads
 

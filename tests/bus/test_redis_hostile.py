@@ -16,11 +16,10 @@ from flask_sse_push.bus.reports import summarize
 from flask_sse_push.core.decoder import Decoder
 from flask_sse_push.core.messages import check_stored
 from flask_sse_push.core.positions import parse
-from flask_sse_push.extension.settings import read_settings
-from flask_sse_push.streams.hub import Hub
 from flask_sse_push.streams.subscription import Subscription
 from tests.bus.redis_server import LOG, META, OPTIONS, REPORTS, Toy, publish
-from tests.bus.test_contract import Follower, block
+from tests.bus.stores import Follower, block
+from tests.bus.test_streams import make_hub
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually
 
@@ -131,12 +130,11 @@ def test_poison_that_keeps_coming_ends_a_read_in_time(server, open_redis):
 def test_hole_is_told_to_streams(server, open_redis):
     """A stream that waits gets sse.reset in the place of what cannot be read, and then the next event."""
     bus = open_redis()
-    hub = Hub(bus, read_settings({"SSE_PUSH_BUS_URL": "memory://"}), dict)
-    hub.wait_until_ready(5 * FACTOR)
+    hub = make_hub(bus)
     eventually(lambda: bus.health().state == "up", 5000 * MS)
     subscription = Subscription(hub, ("a",), None)
     decoder, bell = Decoder(), threading.Event()
-    bell.ring, bell.is_pending = bell.set, False
+    bell.wake, bell.is_pending = bell.set, False
     subscription.open(bell)
     decoder.feed(subscription.prelude())
     events = []

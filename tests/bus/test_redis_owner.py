@@ -13,7 +13,7 @@ from flask_sse_push import ConfigurationError, Publisher, SSEPush
 from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
 from flask_sse_push.testing import StreamTimeout, open_stream
 from tests.bus.redis_server import LOG, META, RedisServer
-from tests.bus.test_contract import Follower, block
+from tests.bus.stores import Follower, block
 from tests.needs import needs
 from tests.servers.harness import ROOT, Server
 from tests.support import FACTOR, MS, eventually
@@ -55,7 +55,7 @@ def make_app(server):
 
     yield make_app
     for app in apps:
-        app.state.bus().close()
+        app.state.process().bus.close()
 
 
 @pytest.fixture
@@ -103,11 +103,14 @@ def test_second_app_neither_reads_nor_writes(server, make_app, caplog):
     shop, chat = make_app("shop", ["cart"]), make_app("chat", ["room"])
     with open_stream(shop.test_client(), "/events?channel=orders") as stream:
         publish(shop, "secret")
-        told = [refusal(lambda: publish(chat, "intruder")), refusal(lambda: chat.state.stats_of_all())]
+        told = [
+            refusal(lambda: publish(chat, "intruder")),
+            refusal(lambda: chat.state.process().stats_of_all()),
+        ]
         response = chat.test_client().get("/events?channel=orders")
         assert (response.status_code, response.mimetype) == (200, "text/event-stream")
         assert b"retry: " in response.data and b"data" not in response.data and b"\nid" not in response.data
-        stats = chat.state.stats()
+        stats = chat.state.process().stats()
         assert (stats["bus_state"], stats["refused"], stats["last_event_id"]) == ("down", 1, None)
         for message in [*told, stats["bus_error"]]:
             assert "'chat'" in message and "'shop'" in message and CURE in message
@@ -204,7 +207,7 @@ def test_routes_that_are_added_later_belong_to_the_app(server, make_app):
     assert server.client().hstrlen(META, "routes") == 4 * 8
     other = make_app("app", ["a", "b", "c"])
     with open_stream(app.test_client(), "/events?channel=orders"):
-        eventually(lambda: app.state.bus().health().state == "up", 5000 * MS)
+        eventually(lambda: app.state.process().bus.health().state == "up", 5000 * MS)
         assert "other routes" in refusal(lambda: publish(other, "x"))
 
 
@@ -316,7 +319,7 @@ def test_owner_that_only_looks_is_refused_without_taking_over(server, make_app):
     """Looking at the statistics takes nobody's log, however long the owner is gone."""
     publish(make_app("shop"), "x")
     make_absent(server)
-    refusal(lambda: make_app("chat").state.stats_of_all())
+    refusal(lambda: make_app("chat").state.process().stats_of_all())
     assert server.client().hget(META, "owner") == b"shop"
 
 

@@ -12,7 +12,7 @@ import pytest
 from flask_sse_push import BusUnavailable
 from flask_sse_push.platform import backoff as pauses
 from tests.bus.redis_server import LOG, ONE_SECOND, Toy, make_certificate, publish
-from tests.bus.test_contract import Follower, block
+from tests.bus.stores import Follower, block
 from tests.needs import needs
 from tests.servers.harness import ROOT
 from tests.support import FACTOR, MS, eventually

@@ -16,7 +16,7 @@ import pytest
 from flask_sse_push import BusUnavailable
 from flask_sse_push.bus.sqlite.doorbell import doorbell_folder
 from flask_sse_push.core.positions import parse
-from tests.bus.test_contract import Follower, block
+from tests.bus.stores import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, alarms, eventually
 
@@ -555,7 +555,7 @@ def test_long_history_is_read_in_turns(path):
         import gevent, sys, time
         from flask_sse_push.bus import BusOptions, Retention
         from flask_sse_push.bus.sqlite import SqliteBus
-        from tests.bus.test_contract import Follower
+        from tests.bus.stores import Follower
         bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 30), 5))
         for _ in range(20_000):
             bus.publish(("a",), b"data: 1\\n\\n")
@@ -580,6 +580,18 @@ def test_long_history_is_read_in_turns(path):
     entries, ticks = map(int, out.split())
     assert entries == 20_000
     assert ticks > 30
+
+
+def test_publish_ends_the_pause_of_a_follower(make, tmp_path, monkeypatch):
+    """A follower that waits before its next try does not wait on when an event could be stored."""
+    monkeypatch.setattr("flask_sse_push.platform.backoff._FIRST_SECONDS", 3600)
+    folder = tmp_path / "late"
+    bus = make(where=folder / "events.db")
+    follower = Follower(bus)
+    eventually(lambda: bus.health().state == "down")
+    folder.mkdir(mode=0o700)
+    publish(bus)
+    follower.up().wait(1)
 
 
 # The doorbell
@@ -614,7 +626,7 @@ def test_socket_of_a_killed_process_is_removed(make, path):
         import sys, time
         from flask_sse_push.bus import BusOptions, Retention
         from flask_sse_push.bus.sqlite import SqliteBus
-        from tests.bus.test_contract import Follower
+        from tests.bus.stores import Follower
         Follower(SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 2))).up()
         print("up", flush=True)
         time.sleep(60)

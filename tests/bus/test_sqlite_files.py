@@ -20,7 +20,7 @@ from flask_sse_push import BusUnavailable, ConfigurationError
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite.bus import MAX_PATH_BYTES, SqliteBus
 from flask_sse_push.bus.sqlite.doorbell import Doorbells, doorbell_folder
-from tests.bus.test_contract import Follower, block
+from tests.bus.stores import Follower, block
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually
 

@@ -13,7 +13,7 @@ from flask_sse_push import BusUnavailable
 from flask_sse_push.bus import BusOptions, Retention
 from flask_sse_push.bus.sqlite import SqliteBus
 from flask_sse_push.core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
-from tests.bus.test_contract import Follower, block
+from tests.bus.stores import Follower, block
 from tests.support import MS, eventually
 
 MAX_EVENT_BYTES = 4096
@@ -306,6 +306,19 @@ def test_table_of_others_under_our_name_is_refused(make, path, statement):
     tamper(path, "DROP TABLE entries", statement)
     with pytest.raises(BusUnavailable, match="another program's"):
         publish(make())
+
+
+def test_log_that_is_replaced_within_the_file_is_another_one(make, path):
+    """When the epoch changes under a follower, it begins anew: no entry gets the id of the old log."""
+    bus = make()
+    follower = Follower(make()).up()
+    publish(bus)
+    follower.wait(1)
+    tamper(path, "DELETE FROM entries", "UPDATE log SET epoch = 'other', head = 7, events = 0, bytes = 0")
+    assert publish(bus) == 8
+    follower.wait(2)
+    assert follower.begun[1:] == [("other", 7)]
+    assert follower.entries[-1].wire == b"id: other-8\ndata: x\n\n"
 
 
 def test_schema_that_was_written_by_hand_is_refused(make, path):

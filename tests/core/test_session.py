@@ -9,7 +9,6 @@ from flask_sse_push.core.session import (
     LAST_WORDS_SECONDS,
     Action,
     Cause,
-    Look,
     Session,
     State,
 )
@@ -126,12 +125,12 @@ def test_source_that_has_ended_is_sent_whole():
 @pytest.mark.parametrize(
     ("after", "margin", "found"),
     [
-        (0.0, 1.0, Look.FINE),
-        (6.9, 1.0, Look.FINE),
-        (7.0, 1.0, Look.SILENT),
-        (7.0, 0.5, Look.FINE),
-        (7.5, 0.5, Look.SILENT),
-        (80.0, 1.0, Look.SILENT),
+        (0.0, 1.0, None),
+        (6.9, 1.0, None),
+        (7.0, 1.0, Cause.SILENCE),
+        (7.0, 0.5, None),
+        (7.5, 0.5, Cause.SILENCE),
+        (80.0, 1.0, Cause.SILENCE),
     ],
 )
 def test_look_finds_who_is_due_for_a_sign_of_life(after, margin, found):
@@ -144,28 +143,28 @@ def test_look_finds_who_is_due_for_a_sign_of_life(after, margin, found):
 @pytest.mark.parametrize(
     ("after", "found"),
     [
-        (0.0, Look.FINE),
-        (9.9, Look.FINE),
-        (10.0, Look.STALLED),
-        (10.0 + ABANDONED_SECONDS - 0.1, Look.STALLED),
-        (10.0 + ABANDONED_SECONDS, Look.ABANDONED),
-        (1_000.0, Look.ABANDONED),
+        (0.0, None),
+        (9.9, None),
+        (10.0, Cause.STALL),
+        (10.0 + ABANDONED_SECONDS - 0.1, Cause.STALL),
+        (10.0 + ABANDONED_SECONDS, Cause.CLOSE),
+        (1_000.0, Cause.CLOSE),
     ],
 )
 def test_look_finds_who_takes_nothing(after, found):
     """A write that waits longer than it may is cut off, and later what the stream holds is taken back."""
     session = session_in(State.READING)
-    session.handed_over(100.0)
+    session.silent_since = session.writing_since = 100.0
     assert session.look(100.0 + after, 1.0) is found
 
 
 def test_handing_over_ends_the_silence():
     """Bytes that the server took count as heard, once it asks for more."""
     session = session_in(State.READING)
-    session.handed_over(100.0)
+    session.silent_since = session.writing_since = 100.0
     session.writing_since = None
-    assert session.look(106.9, 1.0) is Look.FINE
-    assert session.look(107.0, 1.0) is Look.SILENT
+    assert session.look(106.9, 1.0) is None
+    assert session.look(107.0, 1.0) is Cause.SILENCE
 
 
 @pytest.mark.parametrize(
@@ -227,11 +226,11 @@ def test_stream_whose_client_is_lost_never_sends_again(events, source, outcome):
             action = session.next(*(given_.pop() if given_ else (False, False)), now)
             assert not was_over or action is Action.END
         elif event == "handed over":
-            session.handed_over(now)
+            session.silent_since = session.writing_since = now
         elif event == "asked":
             session.writing_since = None
         else:
-            assert session.look(now, event[1]) in Look
+            assert session.look(now, event[1]) in (None, Cause.SILENCE, Cause.STALL, Cause.CLOSE)
         assert not was_over or session.is_over
     session.happen(Cause.STOP, now)
     now += LAST_WORDS_SECONDS

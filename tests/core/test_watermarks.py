@@ -32,10 +32,3 @@ def test_floor_never_falls_for_an_older_watermark(marks):
     for channel, watermark in (("a", 3), ("b", 8), ("c", 9)):
         marks.keep(channel, watermark)
     assert marks.floor == 5
-
-
-def test_reset_forgets_all_watermarks(marks):
-    """Behind a hole every channel has the same watermark."""
-    marks.keep("a", 7)
-    marks.reset(floor=20)
-    assert (dict(marks), marks.floor) == ({}, 20)

@@ -16,7 +16,7 @@ BUILD = PAGE.block("The documentation", "sh")
 
 def test_first_command_is_the_readmes_for_the_quick_tests():
     """One command leads from a clone to green tests, and pytest knows its marker."""
-    assert FIRST == INSTALL_AND_TEST.strip() + " -m quick\n"
+    assert INSTALL_AND_TEST.strip() + " -m quick\n" == FIRST
     shown = subprocess.run(
         [sys.executable, "-m", "pytest", "--markers"],
         cwd=ROOT,

@@ -383,10 +383,10 @@ def test_child_that_waits_writes_to_no_client_of_its_parent(tmp_path):
     with (
         Server("gunicorn-gevent", bus_url=f"sqlite:///{tmp_path}/events.db", heartbeat_seconds=0.5) as server,
         Client(server).begun() as client,
+        Client(server, "/fork-and-publish", method="POST"),
     ):
-        with Client(server, "/fork-and-publish", method="POST"):
-            client.wait(10)
-            assert client.data() == [str(number) for number in range(10)]
+        client.wait(10)
+        assert client.data() == [str(number) for number in range(10)]
 
 
 def test_client_cannot_pass_for_http2():

@@ -335,7 +335,7 @@ def test_stream_that_runs_at_this_moment_is_not_abandoned(script, case):
     class Looks(HandSource):
         def read(self):
             if self.calls == ["open"]:
-                stream.session.handed_over(0.0)
+                stream.session.silent_since = stream.session.writing_since = 0.0
                 stream.look(1_000.0, 999.0, 1.0)
             return super().read()
 

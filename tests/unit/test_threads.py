@@ -294,7 +294,7 @@ def test_finalizer_that_publishes_stops_no_thread():
                 Publishes(bus)
                 for _ in range(10):
                     stream.position = 0
-                    hub.log._cache.clear()
+                    hub.log.batches.clear()
                     hub.read(stream)
         finally:
             stopped.set()

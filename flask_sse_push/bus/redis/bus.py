@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cache
 from typing import Any
 
 from ...errors import BusUnavailable
@@ -20,8 +21,6 @@ from .targets import DEFAULT_PREFIX, find_endpoint
 __all__ = ["DEFAULT_PREFIX", "RedisBus", "redis_bus"]
 
 logger = logging.getLogger("flask_sse_push")
-
-_warned_of: set[str] = set()  # the logs that this process has said it publishes to without an app
 
 
 class RedisBus(FollowedBus):
@@ -61,18 +60,19 @@ class RedisBus(FollowedBus):
         self._endpoint, named = find_endpoint(target, prefix)
         super().__init__(self._endpoint.text)
         log = f"the log {named or DEFAULT_PREFIX!r} of the Redis at {self._address}"
-        self._claimant = Claimant(None if named else options.identity, log)
-        self._warn_of = "" if named or options.identity else log
-        self._log = RedisLog(named or DEFAULT_PREFIX, options, self._claimant)
+        self._ownerless = "" if named or options.identity else log
+        self._log = RedisLog(
+            named or DEFAULT_PREFIX, options, Claimant(None if named else options.identity, log)
+        )
         self._pool = Pool(self._endpoint.open)
 
     def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
         """Number an event and store it; see :meth:`Bus.publish`."""
         until = time.monotonic() + self._options.publish_timeout_seconds
-        if self._warn_of:
-            self._warn_of_no_app()
-        pool, can_retry = self._pool, True
-        while True:
+        if self._ownerless:
+            _warn_of_no_app(self._ownerless)
+        pool = self._pool
+        for can_retry in (True, False):
             connection: Connection | None = None
             try:
                 with pool.connection(until) as connection:
@@ -82,7 +82,6 @@ class RedisBus(FollowedBus):
                 if not (can_retry and isinstance(error, WRONG_SERVER)):
                     raise self._unavailable(error, connection) from error
                 # Nothing was done, and another server is the master by now: no idle connection leads to it.
-                can_retry = False
                 pool.close_idle()
         if self._health.state == "down":
             self._retry_soon()
@@ -107,20 +106,7 @@ class RedisBus(FollowedBus):
             ) from error
 
     def _open_reader(self) -> RedisReader:
-        self._claimant.refresh()
         return RedisReader(self._endpoint.open, self._log, self._options)
-
-    def _warn_of_no_app(self) -> None:
-        """Say once per process and log that nobody checks whose log it is."""
-        log, self._warn_of = self._warn_of, ""
-        if log not in _warned_of:
-            _warned_of.add(log)
-            logger.warning(
-                "A publisher without an app writes to %s, whichever app that belongs to. To be sure that the "
-                "right app gets its events, end SSE_PUSH_BUS_URL with the same name here and in the app, "
-                'like "?prefix=shop".',
-                log,
-            )
 
     def _unavailable(self, error: Exception, connection: Connection | None) -> BusUnavailable:
         where, said = f"the Redis at {self._address}", message_of(error)
@@ -137,6 +123,17 @@ class RedisBus(FollowedBus):
             f"The event may have been stored: {where} did not answer ({said}). "
             "Publish it again with an idempotency_key, which stores nothing twice."
         )
+
+
+@cache
+def _warn_of_no_app(log: str) -> None:
+    """Say once per process and log that nobody checks whose log it is."""
+    logger.warning(
+        "A publisher without an app writes to %s, whichever app that belongs to. To be sure that the "
+        "right app gets its events, end SSE_PUSH_BUS_URL with the same name here and in the app, "
+        'like "?prefix=shop".',
+        log,
+    )
 
 
 def redis_bus(client: Any, prefix: str | None = None) -> BusFactory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 import redis
@@ -78,11 +79,8 @@ class Node:
 
     def ask(self, until: float, *words: Any) -> Any:
         """Return the answer to one command on a new connection; raises as :meth:`open` does."""
-        connection = self.open(until)
-        try:
+        with closing(self.open(until)) as connection:
             return connection.call(*words)
-        finally:
-            connection.close()
 
 
 class Sentinels:

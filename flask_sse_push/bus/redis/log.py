@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import NamedTuple
 
 import redis
 
 from ...core.reports import check_report
-from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Snapshot, stored_size
+from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Snapshot, overhead_of
 from . import answers
 from .connection import Connection
 from .owner import Claimant
 from .script import PUBLISH, REPORT, TOUCH
 
-__all__ = ["Keys", "RedisLog"]
+__all__ = ["RedisLog"]
 
 _LEASE_MILLISECONDS = int(LEASE_SECONDS * 1000)
 _MAX_CLAIMS = 3  # of a log in one publish: it changes hands once in many minutes
-
-
-class Keys(NamedTuple):
-    """The keys of one log: with one hash tag, so that a Cluster has them on one node, as scripts need it."""
-
-    log: str
-    meta: str
-    keys: str
-    reports: str
-
-    @staticmethod
-    def of(prefix: str) -> Keys:
-        """Return those with a prefix."""
-        return Keys(*(f"{{{prefix}}}:{name}" for name in Keys._fields))
 
 
 class RedisLog:
@@ -49,7 +34,9 @@ class RedisLog:
 
     def __init__(self, prefix: str, options: BusOptions, claimant: Claimant) -> None:
         seconds, max_bytes, max_events = options.retention
-        self.keys = Keys.of(prefix)
+        # With one hash tag, so that a Cluster has all keys on one node, as scripts need it.
+        self.key, self._meta, self._reports = (f"{{{prefix}}}:{name}" for name in ("log", "meta", "reports"))
+        self._keys = (self.key, self._meta, f"{{{prefix}}}:keys")
         self._retention = (f"{seconds:g}", str(max_bytes), str(max_events))
         self._claimant = claimant
 
@@ -58,17 +45,14 @@ class RedisLog:
     ) -> PublishResult:
         """Number an event and add it; see :meth:`Bus.publish`."""
         names = "\n".join(channels)
-        size = stored_size(channels, block)
+        size = len(block) + overhead_of(channels)
         event = (names, block, size, key) if key else (names, block, size)
         for _ in range(_MAX_CLAIMS):
             app = self._claimant.claim().digest
-            answer = connection.run(
-                PUBLISH, self.keys[:3], secrets.token_hex(6), *self._retention, app, *event
-            )
+            answer = connection.run(PUBLISH, self._keys, secrets.token_hex(6), *self._retention, app, *event)
             if answer is not None or not app:
                 return answers.publish_result(answer)
             # The log does not know this app, or not this version of it.
-            self._claimant.refresh()
             self.touch(connection, write=True)
         raise redis.InvalidResponse("it gives the log to this app, and does not know it then")
 
@@ -78,24 +62,26 @@ class RedisLog:
 
         Args:
             connection (Connection): To the server.
-            write (bool): Whether to write how much is to be kept, and whose the log is if it is free.
+            write (bool): Whether to write how much is to be kept, and whose the log is if it is free. The app
+                is asked anew then which one it is.
 
         Raises:
             ConfigurationError: The log is another app's.
         """
-        arguments = (*self._retention, *self._claimant.claim(), int(write), _LEASE_MILLISECONDS)
-        touched = answers.touched(connection.run(TOUCH, self.keys[:3], secrets.token_hex(6), *arguments))
+        claim = self._claimant.refresh() if write else self._claimant.claim()
+        arguments = (*self._retention, *claim, int(write), _LEASE_MILLISECONDS)
+        touched = answers.touched(connection.run(TOUCH, self._keys, secrets.token_hex(6), *arguments))
         self._claimant.check_owner(touched.owner)
         return touched
 
     def inspect(self, connection: Connection) -> Snapshot:
         """Return what there is in all processes; raises also as :meth:`touch` does."""
-        meta = connection.call("HMGET", self.keys.meta, "epoch", "head", "bytes", "apps", "owner")
+        meta = connection.call("HMGET", self._meta, "epoch", "head", "bytes", "apps", "owner")
         epoch, head, size, apps, owner = answers.strings(meta, 5)
         if owner is not None and self._claimant.claim().digest.encode() not in (apps or b""):
             self.touch(connection, write=False)
-        events = answers.count(connection.call("XLEN", self.keys.log))
-        stored = answers.strings(connection.call("HVALS", self.keys.reports))
+        events = answers.count(connection.call("XLEN", self.key))
+        stored = answers.strings(connection.call("HVALS", self._reports))
         now = answers.server_time(connection.call("TIME"))
         reports = (_read_report(report or b"") for report in stored)
         return Snapshot(
@@ -117,15 +103,20 @@ class RedisLog:
             sweep (bool): Whether to remove the reports that have ended, for which all of them are read.
         """
         app = self._claimant.claim().digest
-        keys = (self.keys.reports, self.keys.meta)
         answer = connection.run(
-            REPORT, keys, process, json.dumps(report), _LEASE_MILLISECONDS, int(sweep), app
+            REPORT,
+            (self._reports, self._meta),
+            process,
+            json.dumps(report),
+            _LEASE_MILLISECONDS,
+            int(sweep),
+            app,
         )
         return answers.count(answer)
 
     def withdraw(self, connection: Connection, process: str) -> None:
         """Remove the report of a process."""
-        connection.call("HDEL", self.keys.reports, process)
+        connection.call("HDEL", self._reports, process)
 
 
 def _read_report(stored: bytes) -> tuple[int, Report] | None:

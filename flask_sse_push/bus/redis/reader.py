@@ -80,9 +80,7 @@ class RedisReader:
         entries: deque[Entry] = deque()
         size, last, start = 0, (0, 0), "-"
         while True:
-            page = answers.xrange(
-                self._connection.call("XRANGE", self._log.keys.log, start, "+", "COUNT", _PAGE)
-            )
+            page = answers.xrange(self._connection.call("XRANGE", self._log.key, start, "+", "COUNT", _PAGE))
             if not self._are_of_log(page):
                 return None
             if page and page[0].number <= last:
@@ -150,9 +148,7 @@ class RedisReader:
         """Return what is behind an id, an empty list when nothing came in time, ``None`` after wake()."""
         # BLOCK 0 would wait for ever.
         block = ("BLOCK", max(1, int(1000 * min(seconds, MAX_READ_SECONDS)))) if seconds else ()
-        self._connection.send(
-            "XREAD", "COUNT", _MAX_READ_ENTRIES, *block, "STREAMS", self._log.keys.log, after
-        )
+        self._connection.send("XREAD", "COUNT", _MAX_READ_ENTRIES, *block, "STREAMS", self._log.key, after)
         if seconds:
             self._is_reading = True  # set before _is_woken is read; wake() does it the other way round
             if not self._is_woken:
@@ -229,7 +225,7 @@ class RedisReader:
             logger.warning(
                 "The entry %s in %s is none of ours, or of a later version%s. It and its like are left out.",
                 raw.id.decode(),
-                self._log.keys.log,
+                self._log.key,
                 reason,
             )
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
@@ -31,14 +31,6 @@ class _WrongURL(ValueError):
     """What is wrong with a URL, said without quoting it."""
 
 
-class _Parts(NamedTuple):
-    scheme: str
-    user: str
-    hosts: str
-    path: str
-    query: dict[str, str]
-
-
 def find_endpoint(target: Any, prefix: str | None) -> tuple[Endpoint, str | None]:
     """
     Return the endpoint, and the prefix of the keys, ``None`` where nobody has named one.
@@ -60,10 +52,15 @@ def find_endpoint(target: Any, prefix: str | None) -> tuple[Endpoint, str | None
 
 def _find_by_url(url: str, prefix: str | None) -> tuple[Endpoint, str | None]:
     try:
-        parts = _split(url)
-        named = parts.query.pop("prefix", None)
+        parts = urlsplit(url)
+        if parts.fragment:
+            raise _WrongURL("there is a # in it")
+        query = (
+            dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)) if parts.query else {}
+        )
+        named = query.pop("prefix", None)
         prefix = named if prefix is None else prefix
-        return _endpoint(parts, _check_prefix(prefix)), prefix
+        return _endpoint(parts, query, _check_prefix(prefix)), prefix
     except (ValueError, TypeError, redis.RedisError) as error:
         reason = str(error).rpartition("__init__() ")[2]
         if not isinstance(error, _WrongURL) and ("@" in url or "password" in url.lower()):
@@ -86,35 +83,26 @@ def _check_prefix(prefix: str | None) -> str:
     return prefix
 
 
-def _split(url: str) -> _Parts:
-    parts = urlsplit(url)
-    if parts.fragment:
-        raise _WrongURL("there is a # in it")
-    user, _, hosts = parts.netloc.rpartition("@")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)) if parts.query else {}
-    return _Parts(parts.scheme, user, hosts, parts.path, query)
-
-
-def _endpoint(url: _Parts, tag: str) -> Endpoint:
+def _endpoint(url: SplitResult, query: dict[str, str], tag: str) -> Endpoint:
+    user, _, netloc = url.netloc.rpartition("@")
     scheme, _, many = url.scheme.partition("+")
     if not many:
-        return _node(url.scheme, url.user, url.hosts, url.path, url.query)
+        return _node(scheme, user, netloc, url.path, query)
     if scheme not in ("redis", "rediss") or many not in ("sentinel", "cluster"):
         raise _WrongURL(
             "it begins with none of redis://, rediss://, unix://, redis+sentinel:// and redis+cluster://"
         )
     default = 26379 if many == "sentinel" else 6379
-    hosts = [host if urlsplit(f"//{host}").port else f"{host}:{default}" for host in url.hosts.split(",")]
+    hosts = [host if urlsplit(f"//{host}").port else f"{host}:{default}" for host in netloc.split(",")]
     if not all(urlsplit(f"//{host}").hostname for host in hosts):
         raise _WrongURL("hosts are separated by commas, like host:6379,host:6379")
     if many == "cluster":
         if url.path not in ("", "/", "/0"):
             raise _WrongURL("a Cluster has no other database than 0")
-        return Cluster([_node(scheme, url.user, host, "", url.query) for host in hosts], tag)
+        return Cluster([_node(scheme, user, host, "", query) for host in hosts], tag)
     service, _, database = url.path.strip("/").partition("/")
     if not service:
         raise _WrongURL("the path is the name of the service, like redis+sentinel://host:26379/mymaster/0")
-    query = dict(url.query)
     login = {
         name: query.pop(f"sentinel_{name}")
         for name in ("username", "password")
@@ -122,7 +110,7 @@ def _endpoint(url: _Parts, tag: str) -> Endpoint:
     }
     tls = {name: value for name, value in query.items() if name.startswith("ssl_")}
     sentinels = [_node(scheme, "", host, "", {**tls, **login}) for host in hosts]
-    model = _node(scheme, url.user, hosts[0], f"/{database}", query)
+    model = _node(scheme, user, hosts[0], f"/{database}", query)
     return Sentinels(sentinels, unquote(service), model)
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from ...core.positions import is_epoch
 from ...core.reports import MAX_REPORT_BYTES, check_report
-from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Retention, Snapshot, stored_size
+from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Retention, Snapshot, overhead_of
 from . import schema
 from .file import DatabaseFile, identity
 from .rows import CLOCK_TOLERANCE_SECONDS, is_time
@@ -185,7 +185,7 @@ class Database:
             now = time.monotonic()
             if key is not None and (known := self._find(key, head, now)):
                 return PublishResult(f"{self.epoch}-{known}", known, is_repeated=True)
-            head, events, size = head + 1, events + 1, size + (added := stored_size(channels, block))
+            head, events, size = head + 1, events + 1, size + (added := len(block) + overhead_of(channels))
             # OR REPLACE: a row behind the head was written by another program, and must not be in the way.
             execute(
                 "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)",

@@ -12,18 +12,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...core.entry import Entry
+from ...core.messages import check_stored
 from ...errors import BusUnavailable
 from ...platform.backends import current_backend
 from ..base import Report
 from ..reader import MAX_READ_SECONDS, LogChanged, Tail
 from .database import Database
 from .doorbell import Doorbell, doorbell_folder
-from .rows import ENTRIES, MAX_CHANNELS_LENGTH, PoisonLog, check_rows
+from .rows import CLOCK_TOLERANCE_SECONDS, ENTRIES, MAX_CHANNELS_LENGTH, PoisonEntry, PoisonLog
 from .write_lock import PATIENCE_SECONDS, WriteLock, is_busy
 
 __all__ = ["SqliteReader"]
 
 _READ_AT_ONCE = 500
+_NO_BLOCK = "its block is no bytes, or longer than SSE_PUSH_MAX_EVENT_BYTES"
 _REPORT_PATIENCE_SECONDS = 0.1  # entries wait meanwhile, and the next report comes in two seconds
 
 logger = logging.getLogger("flask_sse_push")
@@ -142,7 +144,22 @@ class SqliteReader:
         return self._check(epoch, rows), rows[-1][0] if rows else head
 
     def _check(self, epoch: str, rows: list[tuple[int, bytes | None, bytes | None, float]]) -> list[Entry]:
-        entries, poison = check_rows(epoch, rows, self._max_event_bytes)
+        """Return the rows that are entries of ours, and warn of the others."""
+        entries: list[Entry] = []
+        poison: list[PoisonEntry] = []
+        prefix = f"id: {epoch}-".encode()
+        latest = time.monotonic() + CLOCK_TOLERANCE_SECONDS
+        for sequence, channels, block, appended_at in rows:
+            try:
+                if block is None:
+                    raise ValueError(_NO_BLOCK)  # noqa: TRY301
+                if type(appended_at) not in (int, float) or not 0 <= appended_at <= latest:
+                    raise ValueError("its time is none, or has not come yet")  # noqa: TRY301
+                names = check_stored(channels, block, self._max_event_bytes)
+            except ValueError as error:
+                poison.append(PoisonEntry(sequence, str(error)))
+            else:
+                entries.append(Entry(sequence, names, b"%b%d\n%b" % (prefix, sequence, block), appended_at))
         if poison:
             self._poison_log.warn(epoch, poison)
         return entries

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from ...core.channels import MAX_CHANNELS_PER_EVENT
-from ...core.entry import Entry
-from ...core.messages import check_stored
 
 __all__ = [
     "CLOCK_TOLERANCE_SECONDS",
@@ -17,7 +13,6 @@ __all__ = [
     "MAX_CHANNELS_LENGTH",
     "PoisonEntry",
     "PoisonLog",
-    "check_rows",
     "is_time",
 ]
 
@@ -26,16 +21,14 @@ ENTRIES = """
     length(block) <= ? THEN block END, appended_at FROM entries WHERE sequence BETWEEN ? AND ?
 """
 """
-Selects what :func:`check_rows` takes, without values that are too long. Its parameters are the longest text
-of channels, the longest block, and the first and the last number.
+Selects what :class:`SqliteReader` takes, without values that are too long. Its parameters are the longest
+text of channels, the longest block, and the first and the last number.
 """
 
 MAX_CHANNELS_LENGTH = MAX_CHANNELS_PER_EVENT * 129
 """Of the channels in one row: names of at most 128 characters, with a line feed between two."""
 
 CLOCK_TOLERANCE_SECONDS = 1.0
-
-_NO_BLOCK = "its block is no bytes, or longer than SSE_PUSH_MAX_EVENT_BYTES"
 
 logger = logging.getLogger("flask_sse_push")
 
@@ -87,28 +80,6 @@ class PoisonLog:
                 news[0].sequence,
                 news[0].reason,
             )
-
-
-def check_rows(
-    epoch: str, rows: Iterable[tuple[int, bytes | None, bytes | None, float]], max_event_bytes: int
-) -> tuple[list[Entry], list[PoisonEntry]]:
-    """Return the entries in these rows, and what is left out."""
-    entries: list[Entry] = []
-    poison: list[PoisonEntry] = []
-    prefix = f"id: {epoch}-".encode()
-    now = time.monotonic()
-    for sequence, channels, block, appended_at in rows:
-        try:
-            if block is None:
-                raise ValueError(_NO_BLOCK)  # noqa: TRY301
-            if not is_time(appended_at, now):
-                raise ValueError("its time is none, or has not come yet")  # noqa: TRY301
-            names = check_stored(channels, block, max_event_bytes)
-        except ValueError as error:
-            poison.append(PoisonEntry(sequence, str(error)))
-        else:
-            entries.append(Entry(sequence, names, b"%b%d\n%b" % (prefix, sequence, block), appended_at))
-    return entries, poison
 
 
 def is_time(value: object, now: float) -> bool:
