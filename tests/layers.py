@@ -35,6 +35,7 @@ _ROWS = {
     "bus/test_redis_owner.py": "bus",
     "bus/test_redis_time.py": "bus",
     "bus/test_redis_tls.py": "bus",
+    "bus/test_sqlite.py": "bus",
     "bus/test_sqlite_hostile.py": "bus",
     "operations": "quick",
     "operations/test_cli.py": "server",
