@@ -120,6 +120,30 @@ def test_streams_at_one_place_share_what_was_read():
     assert first is second
 
 
+def test_read_that_tells_of_a_loss_is_shared_with_nobody():
+    """Each of two clients at one place is told of the gap once, though what is left comes in parts."""
+    bus, hub = site(length=2)
+    for _ in range(2):
+        bus.give("slow" * 10_000, "slow")
+    for number in range(20):
+        bus.give(str(number), "busy")
+    for subscription in [Subscription(hub, ("slow", "busy"), "e1-0") for _ in range(2)]:
+        chunks = []
+        while chunk := subscription.read():
+            chunks.append(chunk)
+        assert len(chunks) > 1
+        assert b"".join(chunks).count(b"event: sse.reset") == 1
+
+
+def test_read_of_another_log_is_shared_with_nobody():
+    """A place in the log before is none in this one, though a read at the same number was shared here."""
+    bus, hub = site()
+    before = Subscription(hub, ("news",), None)
+    bus.begin(epoch="e2", data=["one"])
+    assert [event.data for event in decoded(Subscription(hub, ("news",), "e2-0").read())[0]] == ["one"]
+    assert reset_in(before.read())[0] == "epoch"
+
+
 def test_heartbeat_tells_a_place_that_has_moved():
     """
     Events of other channels move a quiet stream, so that its client does not come back to a place that is
