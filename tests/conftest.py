@@ -7,6 +7,7 @@ import signal
 import pytest
 from flask import Flask
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from flask_sse_push import SSEPush
 from tests.layers import LAYERS, group_of, layer_of, order_of
@@ -74,7 +75,23 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_itemcollected(item):
     """Put each test into the layer of its file."""
     item.add_marker(layer_of(item.path))
-    item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+
+class GroupScheduling(LoadScopeScheduling):
+    """
+    Send a whole group of tests to a process.
+
+    (``--dist loadgroup`` writes the group into the id of a test, where pytest 9.2 does not read it from xdist
+    3.8: each test was a group of its own, and most of the time went into fixtures.)
+    """
+
+    def _split_scope(self, nodeid):
+        return group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests together that share a fixture."""
+    return GroupScheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)  # behind the shuffling of pytest-randomly

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.harness import KINDS
+
 __all__ = ["LAYERS", "group_of", "layer_of"]
 
 LAYERS = {
@@ -72,18 +74,17 @@ def layer_of(path):
     )
 
 
-def group_of(item):
+def group_of(nodeid):
     """
     Return what is run in one process, in order, when pytest-xdist runs several: what shares a fixture.
 
     A module is one group; where its tests run on several kinds of servers, each kind is one.
     """
-    layer = layer_of(item.path)
-    if layer == "package":
+    path, _, test = nodeid.partition("::")
+    if layer_of(_ROOT.parent / path) == "package":
         return "package"  # one environment for all of them
-    name = item.path.relative_to(_ROOT).with_suffix("").as_posix()
-    kind = getattr(item, "callspec", None) and item.callspec.params.get("server")
-    return f"{name}:{kind}" if isinstance(kind, str) else name
+    kind = max((kind for kind in KINDS if kind in test), key=len, default="")
+    return f"{path}:{kind}"
 
 
 def order_of(item):

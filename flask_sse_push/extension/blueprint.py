@@ -280,9 +280,8 @@ class SSEPush(Blueprint):
                 the last 7 seconds.
 
         Returns:
-            dict: Of this process: ``streams`` (open now), ``direct_streams`` (of these, those that are
-            written to
-                directly), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start),
+            dict: Of this process: ``streams`` (open now), ``direct_streams`` (those of them that are written
+                to directly), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start),
                 ``bus`` (its name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or
                 ``"down"``), ``bus_error`` (why it is down), ``last_event_id`` (of the newest event here),
                 ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).
