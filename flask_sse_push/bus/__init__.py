@@ -1,6 +1,17 @@
 """How an event reaches every process, numbered."""
 
-from .base import Bus, BusFactory, BusOptions, Health, Identity, PublishResult, Report, Retention, Snapshot
+from .base import (
+    Bus,
+    BusFactory,
+    BusOptions,
+    Health,
+    Identity,
+    Listener,
+    PublishResult,
+    Report,
+    Retention,
+    Snapshot,
+)
 from .memory import MemoryBus
 from .urls import open_bus
 
@@ -10,6 +21,7 @@ __all__ = [
     "BusOptions",
     "Health",
     "Identity",
+    "Listener",
     "MemoryBus",
     "PublishResult",
     "Report",
