@@ -2,6 +2,8 @@
 What a worker imports is imported before it becomes another user, who may not be able to read the interpreter.
 """
 
+import encodings.ascii
+import encodings.idna  # noqa: F401 - Werkzeug asks for it with the first request
 import importlib
 import pkgutil
 
