@@ -243,13 +243,9 @@ def test_stats_and_channels_show_all_processes(flask, url):
             client.close()
 
 
-def test_listen_writes_raw_bytes_to_anything_but_a_terminal(flask, foreign, folder):
-    """In a file --raw is every byte; on a terminal all but line feeds and tabs is only shown."""
-    stream = b"data: a\tb\r\ndata: " + HOSTILE.encode() + b"\xff\ndata: \xe2\x86\x92\n\n"
-    foreign.stream("/", stream)
-    command = flask("listen", foreign.url("/"), "--raw", "--count", "1").end()
-    assert command.out.read_bytes() == stream
-
+def test_listen_shows_raw_bytes_on_a_terminal(foreign, folder):
+    """On a terminal --raw shows all bytes but line feeds and tabs, and writes none of the others."""
+    foreign.stream("/", b"data: a\tb\r\ndata: " + HOSTILE.encode() + b"\xff\ndata: \xe2\x86\x92\n\n")
     terminal, other_end = pty.openpty()
     tty.setraw(other_end)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"}

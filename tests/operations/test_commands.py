@@ -1,5 +1,6 @@
 """``flask sse`` within this process: what it says, and with which status it ends."""
 
+import io
 import json
 import os
 import sqlite3
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from flask.cli import cli
 
+from flask_sse_push.operations.listen import write_events
 from tests.operations.foreign import HOSTILE
 
 APP = """
@@ -373,6 +375,37 @@ def test_listen_never_shows_a_header(flask, arguments, words):
     assert command.process.returncode == 2
     assert words in command.said
     assert "s3cret" not in command.said
+
+
+def test_listen_writes_the_bytes_of_a_url(flask, foreign):
+    """With --raw every byte that a server sends is written, as it is."""
+    stream = b"data: a\tb\r\ndata: " + HOSTILE.encode() + b"\xff\ndata: \xe2\x86\x92\n\n"
+    foreign.stream("/", stream)
+    command = flask("listen", foreign.url("/"), "--raw", "--count", "1").end()
+    assert command.out.read_bytes() == stream
+
+
+def test_listen_writes_the_bytes_of_a_channel(flask):
+    """With --raw a channel is written as a client of the server would get it, but for the retry line."""
+    (id,) = flask("publish", "orders", "tea").end().lines
+    since = id.replace("-1", "-0")
+    command = flask("listen", "orders", "--since", since, "--raw", "--count", "1").end()
+    assert command.out.read_text() == f"id: {since}\n\nid: {id}\ndata: tea\n\n"
+
+
+def test_raw_bytes_on_a_terminal_are_printable(monkeypatch):
+    """What would steer a terminal is escaped, also where a character is cut between two reads."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    arrow = "\u2192".encode()
+    event = SimpleNamespace(last_event_id="1", type="message", data="x")
+    chunks = [(b"data: \x1b[2J" + arrow[:1], []), (arrow[1:] + b"\ttea\n", [event])]
+    write_events(iter(chunks), 1, as_bytes=True)
+    assert sys.stdout.getvalue() == "data: \\x1b[2J\u2192\ttea\n"
 
 
 def test_stats_and_channels_show_nothing_that_others_planted(flask, folder):
