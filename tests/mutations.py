@@ -40,6 +40,9 @@ PACKAGE = "flask_sse_push"
 TEST_SECONDS = 120 * FACTOR
 """A mutation that makes the tests hang is noticed, too, after this time."""
 
+ALL_SECONDS = 900 * FACTOR
+"""All tests that any mutation names, one after the other, take no longer without a mutation."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Mutation:
@@ -694,7 +697,7 @@ def _red_before(copy: Path, mutations: Iterable[Mutation]) -> str:
     tests = sorted({test for mutation in mutations for test in mutation.tests})
     # What a folder holds is run once, though a mutation names a file in it.
     tests = [test for test in tests if not {str(parent) for parent in Path(test).parents} & set(tests)]
-    code, output = _run(copy, tests)
+    code, output = _run(copy, tests, ALL_SECONDS)
     shutil.rmtree(copy, ignore_errors=True)
     return output[-3000:] if code else ""
 
@@ -707,7 +710,7 @@ def _try(mutation: Mutation, copy: Path, until: float | None) -> tuple[Mutation,
     path = copy / PACKAGE / mutation.file
     path.write_text(path.read_text(encoding="utf-8").replace(mutation.text, mutation.replacement), "utf-8")
     try:
-        code, output = _run(copy, mutation.tests)
+        code, output = _run(copy, mutation.tests, TEST_SECONDS)
     except subprocess.TimeoutExpired:
         return mutation, "noticed by hanging"
     finally:
@@ -718,12 +721,12 @@ def _try(mutation: Mutation, copy: Path, until: float | None) -> tuple[Mutation,
 
 
 def _copy_tree(copy: Path) -> None:
-    ignored = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "docs", "build")
+    ignored = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "_build", "build")
     shutil.copytree(ROOT, copy, ignore=ignored)
 
 
-def _run(copy: Path, tests: Iterable[str]) -> tuple[int, str]:
-    """Run tests in a copy; return pytest's exit code and what it said."""
+def _run(copy: Path, tests: Iterable[str], seconds: float) -> tuple[int, str]:
+    """Run tests in a copy, for so long at most; return pytest's exit code and what it said."""
     command = [
         sys.executable,
         "-m",
@@ -746,7 +749,7 @@ def _run(copy: Path, tests: Iterable[str]) -> tuple[int, str]:
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=TEST_SECONDS)
+        output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

@@ -7,7 +7,10 @@ from .base import Bus, BusOptions
 from .memory import MemoryBus
 from .private_folder import private_folder
 
-__all__ = ["open_auto"]
+__all__ = ["AUTO", "open_auto"]
+
+AUTO = "auto"
+"""What ``SSE_PUSH_BUS_URL`` is for such an app."""
 
 
 def open_auto(options: BusOptions, app: str) -> Bus:

@@ -12,6 +12,7 @@ from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
 
 from .. import signals
+from ..bus.auto import AUTO
 from ..bus.base import Bus, Report
 from ..bus.reports import Reporter, summarize
 from ..core.channels import DEFAULT_CHANNEL
@@ -148,7 +149,7 @@ class Process:
             self.hub.backpressure.hold(channels, sequence, until)
         if not settings.default_channel_public and DEFAULT_CHANNEL in channels:
             self._warn_unreadable()
-        if self._may_be_unheard and self._audience.is_settled(self.bus, settings.bus_url == "auto"):
+        if self._may_be_unheard and self._audience.is_settled(self.bus, settings.bus_url == AUTO):
             self._may_be_unheard = False
         if signals.event_published.receivers:
             event = Event(text, type, None, retry)
@@ -336,8 +337,7 @@ class Process:
         logger.warning(
             "An event was published to channel %r, which nobody may read by the blueprint's route: "
             "SSE_PUSH_DEFAULT_CHANNEL_PUBLIC is False and no rule covers it. Give publish() a channel, or "
-            "add a "
-            'rule: @sse.authorize("%s"). A view of your own that returns sse.stream() can read it.',
+            'add a rule: @sse.authorize("%s"). A view of your own that returns sse.stream() can read it.',
             DEFAULT_CHANNEL,
             DEFAULT_CHANNEL,
         )

@@ -7,7 +7,7 @@ from collections import Counter
 
 from flask import Flask
 
-from ..bus.auto import open_auto
+from ..bus.auto import AUTO, open_auto
 from ..bus.base import Bus, Identity
 from ..bus.urls import open_bus
 from ..platform.fork import PerProcess
@@ -19,13 +19,7 @@ from .refusals import RefusalLog
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
 from .unheard import Audience
 
-__all__ = ["AUTO", "AppState"]
-
-AUTO = "auto"
-"""
-The URL of the bus that fits the server: memory in a lone process, a private database when gunicorn runs
-several workers.
-"""
+__all__ = ["AppState"]
 
 _apps: Counter[tuple[str, str]] = Counter()  # how many of the same name this process has made
 

@@ -14,6 +14,12 @@ from typing import Any
 from .gunicorn import gunicorn_worker
 from .sockets import shut
 
+# Here, and not where it is asked: a signal handler that asks would meet a module that is half imported.
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
+
 __all__ = ["Connection", "Server", "close_after_answer", "connect", "inspect_server", "is_gevent_patched"]
 
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
@@ -59,9 +65,7 @@ class Server:
 
 
 def _most_files() -> int:
-    try:
-        import resource  # not on Windows, which has no such limit
-    except ImportError:
+    if resource is None:
         return _UNKNOWN_CAPACITY
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _UNLIMITED_FILES if soft == resource.RLIM_INFINITY else soft

@@ -163,6 +163,7 @@ class Fanout:
                 return self._wake_listeners()
             except Exception:
                 logger.exception("The fan-out failed and goes on.")
+                self.current, self.current_bytes = {}, 0
                 self._is_notified = True
                 time.sleep(MAX_PAUSE_SECONDS)
 
@@ -187,7 +188,7 @@ class Fanout:
                 except Exception:
                     logger.exception("A stream could not be woken; it reads at its next heartbeat.")
             self.current, self.current_bytes = {}, 0
-            # in greenlets this returns when all who were woken have written, or wait for a socket
+            # In greenlets this returns when all who were woken have written, or wait for a socket.
             backend.give_way()
             if self._is_notified:
                 now = time.monotonic()

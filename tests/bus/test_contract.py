@@ -155,6 +155,7 @@ def test_follower_ends_when_nobody_has_wanted_it_for_a_while(store, monkeypatch)
     Its thread is gone a while after the last listener, and comes back with the next, which misses nothing.
     """
     monkeypatch.setattr("flask_sse_push.bus.follower.LINGER_SECONDS", 0.01)
+    monkeypatch.setattr("flask_sse_push.bus.follower.MAX_READ_SECONDS", 0.1)
     assert LINGER_SECONDS > 1
     bus = store.bus()
     follower = Follower(bus).up()
@@ -171,8 +172,11 @@ def test_follower_ends_when_nobody_has_wanted_it_for_a_while(store, monkeypatch)
 
 
 @shared_bus
-def test_follower_counts_anew_how_long_nobody_has_listened(store):
+def test_follower_counts_anew_how_long_nobody_has_listened(store, monkeypatch):
     """The time without listeners begins anew with each listener that leaves."""
+    monkeypatch.setattr(
+        "flask_sse_push.bus.follower.MAX_READ_SECONDS", 0.1
+    )  # so often it looks for listeners
     bus = store.bus()
     follower = Follower(bus).up()
     for _ in range(2):

@@ -405,7 +405,7 @@ def test_lock_whose_file_has_gone_is_none(make, path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(BusUnavailable, match="was locked by another process"):
-        publish(make())
+        publish(make(timeout=0.5))
     assert kept and not any(kept)
     assert not path.exists()
 

@@ -346,6 +346,7 @@ def test_fanout_goes_on_behind_a_failure(script, caplog):
         note(fanout, "news")
         script.settle()
         assert wakeup.count == 0
+        assert (fanout.current, fanout.current_bytes) == ({}, 0)
         fanout.listeners["news"] = listeners
         note(fanout, "news")
         script.advance(MAX_PAUSE_SECONDS)
