@@ -1,0 +1,951 @@
+/**
+ * PushSource: the EventSource interface (WHATWG HTML 9.2) on fetch, with errors told apart, a back-off,
+ * wake-ups, and one stream for all tabs of a browser.
+ *
+ * The same file is the script of a page and of the SharedWorker that holds the stream of several tabs.
+ * Part of flask_sse_push. MIT licence.
+ */
+(() => {
+  "use strict";
+
+  const CONNECTING = 0;
+  const OPEN = 1;
+  const CLOSED = 2;
+
+  const FIRST_RETRY = 3000; // ms between attempts until the server says `retry:`, as browsers have it
+  const LEAST_RETRY = 100; // a server that says `retry: 0` would be asked without a pause
+  const MOST_RETRY = 2 ** 31 - 1; // setTimeout() takes more for "now"
+  const STALL_MARGIN = 5000; // a heartbeat may be so late
+  const QUIET = 30000; // silence after which a wake-up replaces a stream whose server announces no heartbeat
+  const TICK = 1000;
+  const SLEPT = 5000; // a tick that is so late shows that the machine slept
+  const BUFFERED = 3000; // headers without a byte for so long: something on the way holds the bytes back
+
+  const now = () => Date.now();
+  const isOffline = () => globalThis.navigator?.onLine === false;
+  const clamp = (ms) => Math.min(Math.max(ms, LEAST_RETRY), MOST_RETRY);
+
+  /** Read an event stream (WHATWG HTML 9.2.6), in chunks that may be cut anywhere. */
+  class Parser {
+    #decoder = new TextDecoder(); // it takes one byte order mark away, and a second one is data
+    #line = []; // pieces of a line whose end has not come: joined once, however many there are
+    #afterCR = false;
+    #data = [];
+    #type = "";
+    #id;
+    #size = 0;
+
+    /**
+     * @param {string} lastEventId what an event without an id of its own carries
+     * @param {number} maxBytes of an event, until its end has come
+     * @param {{event: Function, comment: Function, retry: Function}} to who is told
+     */
+    constructor(lastEventId, maxBytes, to) {
+      this.#id = lastEventId;
+      this.maxBytes = maxBytes;
+      this.to = to;
+    }
+
+    /**
+     * @param {Uint8Array} bytes
+     * @throws {RangeError} when an event is larger than it may be
+     */
+    feed(bytes) {
+      const text = this.#decoder.decode(bytes, { stream: true });
+      this.#size += bytes.length;
+      let from = this.#afterCR && text[0] === "\n" ? 1 : 0;
+      if (text) this.#afterCR = text.endsWith("\r");
+      const ends = /\r\n?|\n/g;
+      ends.lastIndex = from;
+      for (let end; (end = ends.exec(text)); from = ends.lastIndex) {
+        this.#line.push(text.slice(from, end.index));
+        const line = this.#line.join("");
+        this.#line = [];
+        if (line) this.#field(line);
+        else {
+          this.#dispatch();
+          this.#size = text.length - ends.lastIndex;
+        }
+      }
+      if (from < text.length) this.#line.push(text.slice(from));
+      if (this.#size > this.maxBytes) throw new RangeError(`an event has more than ${this.maxBytes} bytes`);
+    }
+
+    #field(line) {
+      const colon = line.indexOf(":");
+      if (!colon) return this.to.comment(line.slice(1).trim());
+      const name = colon < 0 ? line : line.slice(0, colon);
+      const value = colon < 0 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
+      if (name === "data") this.#data.push(value);
+      else if (name === "event") this.#type = value;
+      else if (name === "id") {
+        if (!value.includes("\0")) this.#id = value;
+      } else if (name === "retry" && /^\d+$/.test(value)) this.to.retry(clamp(+value));
+    }
+
+    #dispatch() {
+      const [type, data] = [this.#type || "message", this.#data];
+      this.#type = "";
+      this.#data = [];
+      this.to.event(this.#id, type, data.length ? data.join("\n") : null);
+    }
+  }
+
+  /** Say what an answer means that is no event stream, or null for one. */
+  const judge = (response, url) => {
+    const type = (response.headers.get("content-type") ?? "").split(";")[0].trim().toLowerCase();
+    const { status } = response;
+    if (status === 200 && type === "text/event-stream") return null;
+    if (status === 204) return "closed";
+    if (status === 401) return "auth";
+    if (status === 403) return "forbidden";
+    if (status === 408 || status === 429 || status >= 500) return "server";
+    const isMoved = response.redirected && new URL(response.url).origin === new URL(url).origin;
+    return isMoved ? "signed-out" : "protocol";
+  };
+
+  /** Return the milliseconds of a Retry-After header (RFC 9110 10.2.3), 0 without one. */
+  const retryAfter = (headers) => {
+    const value = headers.get("retry-after");
+    const ms = /^\d+$/.test(value ?? "") ? value * 1000 : Date.parse(value) - now();
+    return ms > 0 ? clamp(ms) : 0;
+  };
+
+  /** Bytes of UTF-8, as the characters that fetch() takes in a header. */
+  const toHeader = (text) => String.fromCharCode(...new TextEncoder().encode(text));
+
+  /** End the request of an attempt; the reader as well, since an own fetch() may ignore the signal. */
+  const drop = (attempt) => {
+    attempt.abort.abort();
+    attempt.reader?.cancel().catch(() => {});
+  };
+
+  /**
+   * One stream, and the attempts to have it. It tells a sink, which is a page's source or a shared worker:
+   * `open(response)`, `event(previous, id, type, data)`, `error(detail)`, `status(detail)`.
+   */
+  class Connection {
+    readyState = CONNECTING;
+    reconnectionTime = FIRST_RETRY;
+    lastEventId;
+    facts = { events: 0, doubles: 0, resets: 0, attempts: 0, opened: 0 };
+
+    #options;
+    #sink;
+    #attempt = null; // the newest one; `replaced` is the older one that it takes over from
+    #failures = 0; // attempts in a row that brought nothing
+    #mayAsk = true; // for a new login, once per success
+    #wasOpen = false;
+    #timer = 0;
+    #dueAt = 0;
+    #ticker = 0;
+    #tickedAt = 0;
+
+    constructor(options, sink) {
+      this.#options = options;
+      this.#sink = sink;
+      this.lastEventId = options.lastEventId;
+    }
+
+    start() {
+      this.#tickedAt = now();
+      this.#ticker ||= setInterval(() => this.#tick(), TICK);
+      this.#ticker.unref?.();
+      this.#connect();
+    }
+
+    /** End without a word: nothing of a running attempt arrives any more. */
+    stop(readyState = CLOSED) {
+      const attempt = this.#attempt;
+      this.#attempt = null;
+      this.readyState = readyState;
+      clearTimeout(this.#timer);
+      clearInterval(this.#ticker);
+      this.#timer = this.#ticker = 0;
+      if (attempt?.replaced) drop(attempt.replaced);
+      if (attempt) drop(attempt);
+    }
+
+    /** Try now, whatever the back-off says; an open stream is replaced. */
+    reconnect() {
+      if (this.readyState === CLOSED) return;
+      this.#failures = 0;
+      if (this.readyState === OPEN) this.#replace();
+      else {
+        if (this.#attempt) drop(this.#attempt);
+        this.#connect();
+      }
+    }
+
+    /** The page came back, or the network did: end a wait, and replace a stream that is silent. */
+    wake() {
+      if (this.#timer) this.#connect();
+      else if (this.readyState === OPEN && this.silence > (this.facts.heartbeat || QUIET)) this.#replace();
+    }
+
+    /** Milliseconds since the last byte. */
+    get silence() {
+      return now() - (this.#attempt?.replaced ?? this.#attempt)?.heardAt;
+    }
+
+    #replace() {
+      if (!this.#attempt.replaced) this.#connect(this.#attempt);
+    }
+
+    #tick() {
+      const hasSlept = now() - this.#tickedAt > SLEPT;
+      this.#tickedAt = now();
+      if (this.#timer) {
+        if (now() >= this.#dueAt) this.#connect(); // a timer's clock stops while the machine sleeps
+      } else if (this.readyState === OPEN) {
+        if (hasSlept) this.wake();
+        const stall =
+          this.#options.stallTimeout ?? (this.facts.heartbeat && this.facts.heartbeat + STALL_MARGIN);
+        const attempt = this.#attempt.replaced ?? this.#attempt;
+        if (stall && !hasSlept && this.silence > stall) this.#giveUp(attempt, "stalled");
+        else if (!attempt.bytes && this.silence > BUFFERED) this.facts.buffered = true;
+      }
+    }
+
+    #giveUp(attempt, kind) {
+      attempt.kind = kind;
+      drop(attempt);
+    }
+
+    #isHeard(attempt) {
+      return this.#attempt && (attempt === this.#attempt || attempt === this.#attempt.replaced);
+    }
+
+    #connect(replaced = null) {
+      clearTimeout(this.#timer);
+      this.#timer = 0;
+      this.facts.attempts++;
+      const attempt = {
+        abort: new AbortController(),
+        replaced,
+        seen: new Set(),
+        heardAt: now(),
+        bytes: 0,
+        events: 0,
+      };
+      this.#attempt = attempt;
+      if (!replaced) this.#tell("connecting");
+      if (this.#attempt === attempt) this.#run(attempt);
+    }
+
+    async #run(attempt) {
+      const { connectTimeout } = this.#options;
+      const timeout = connectTimeout && setTimeout(() => this.#giveUp(attempt, "timeout"), connectTimeout);
+      let response;
+      try {
+        response = await this.#request(attempt);
+        clearTimeout(timeout);
+        if (!this.#isHeard(attempt)) return;
+        const kind = judge(response, this.#options.url);
+        if (kind) return await this.#refused(attempt, kind, response);
+        this.#opened(attempt, response);
+        attempt.reader = response.body.getReader();
+        for (let chunk; !(chunk = await attempt.reader.read()).done;) {
+          if (!this.#isHeard(attempt)) return;
+          attempt.heardAt = now();
+          attempt.bytes += chunk.value.length;
+          attempt.parser.feed(chunk.value);
+        }
+        this.#ended(attempt, attempt.kind ?? null, response);
+      } catch (error) {
+        clearTimeout(timeout);
+        const kind =
+          attempt.kind ?? (error instanceof RangeError ? "protocol" : isOffline() ? "offline" : "network");
+        drop(attempt);
+        this.#ended(attempt, kind, response);
+      }
+    }
+
+    async #request(attempt) {
+      const { url, method, body, credentials, headers, fetch, identity } = this.#options;
+      const sent = new Headers(typeof headers === "function" ? await headers() : headers);
+      if (!sent.has("accept")) sent.set("accept", "text/event-stream");
+      const target = new URL(url);
+      if (!/^https?:$/.test(target.protocol))
+        throw new RangeError(`no event stream can come by ${target.protocol}`);
+      attempt.lastEventId = this.lastEventId;
+      const isOwnOrigin = target.origin === globalThis.location?.origin || !globalThis.location;
+      if (this.lastEventId) {
+        // Across origins the header would cost a preflight, and fail where the server answers none.
+        if (isOwnOrigin || headers) sent.set("last-event-id", toHeader(this.lastEventId));
+        else
+          target.search += `${target.search ? "&" : "?"}last_event_id=${encodeURIComponent(this.lastEventId)}`;
+      }
+      if (identity) sent.set("sse-push-identity", identity);
+      const { signal } = attempt.abort;
+      return (fetch ?? globalThis.fetch)(target.href, {
+        method,
+        body,
+        credentials,
+        headers: sent,
+        signal,
+        cache: "no-store",
+      });
+    }
+
+    #opened(attempt, response) {
+      const { replaced } = attempt;
+      attempt.replaced = null;
+      if (replaced) drop(replaced);
+      attempt.openedAt = attempt.heardAt = now();
+      attempt.parser = new Parser(this.lastEventId, this.#options.maxEventBytes, {
+        event: (id, type, data) => this.#event(attempt, id, type, data),
+        comment: (text) => this.#isHeard(attempt) && this.#comment(text),
+        retry: (ms) => this.#isHeard(attempt) && (this.reconnectionTime = ms),
+      });
+      this.#mayAsk = this.#wasOpen = true;
+      this.facts.opened++;
+      this.facts.buffered = false;
+      this.readyState = OPEN;
+      if (replaced) return; // to the page nothing has happened
+      this.#sink.open(response);
+      if (this.#attempt === attempt) this.#tell("open");
+    }
+
+    #event(attempt, id, type, data) {
+      if (!this.#isHeard(attempt)) return;
+      const previous = this.lastEventId;
+      const successor = this.#attempt !== attempt && this.#attempt;
+      if (successor) successor.seen.add(id);
+      else if (data !== null && id && attempt.seen.has(id)) {
+        this.facts.doubles++;
+        return;
+      }
+      if (!successor || data !== null) this.lastEventId = id;
+      if (data !== null) {
+        attempt.events++;
+        this.facts.events++;
+        if (type === "sse.reset") this.facts.resets++;
+      }
+      this.#sink.event(previous, id, type, data);
+    }
+
+    /** What our server says in comments, which a native EventSource skips. */
+    #comment(text) {
+      const [, word, value] = /^(heartbeat|identity|sharing) (\w+)$/.exec(text) ?? [];
+      if (word === "heartbeat") this.facts.heartbeat = clamp(+value || 0);
+      else if (word === "sharing") this.#sink.unshare?.();
+      else if (word === "identity" && value === "other") {
+        this.#finish({ kind: "signed-out", status: 200, response: null, retryIn: null, final: true });
+      }
+    }
+
+    async #refused(attempt, kind, response) {
+      const { onAuthError } = this.#options;
+      if (kind === "auth" && onAuthError && this.#mayAsk) {
+        this.#mayAsk = false;
+        let isRenewed = false;
+        try {
+          isRenewed = await onAuthError({ kind, status: response.status, response });
+        } catch (error) {
+          globalThis.reportError?.(error);
+        }
+        if (!this.#isHeard(attempt)) return;
+        if (isRenewed) return this.#connect(attempt.replaced);
+      }
+      this.#ended(attempt, kind, response);
+    }
+
+    #ended(attempt, kind, response) {
+      const newest = this.#attempt;
+      if (!this.#isHeard(attempt)) return;
+      if (attempt !== newest) {
+        newest.replaced = null; // the one that takes over is on its way
+        return;
+      }
+      if (attempt.replaced) {
+        this.#attempt = attempt.replaced; // the older stream may still live; its watchdog will tell
+        return;
+      }
+      const { retry, method } = this.#options;
+      const isSoft = kind === null && !attempt.events && this.lastEventId === attempt.lastEventId;
+      const floor = Math.max(this.reconnectionTime, response ? retryAfter(response.headers) : 0);
+      const next = Math.min(retry.max, retry.first * retry.factor ** this.#failures);
+      const isUseful = attempt.events > 0 || now() - attempt.openedAt > floor + next;
+      this.#failures = isUseful ? +(kind !== null) : this.#failures + 1;
+      const detail = {
+        kind,
+        status: response?.status ?? 0,
+        response,
+        retryIn: null,
+        final: true,
+        reason: isSoft ? "full" : kind,
+      };
+      const isLasting =
+        kind === "closed" ||
+        kind === "auth" ||
+        kind === "signed-out" ||
+        ((kind === "forbidden" || kind === "protocol") && !this.#wasOpen) ||
+        (method !== "GET" && method !== "HEAD" && !retry.resend);
+      if (isLasting) return this.#finish({ ...detail, kind: kind ?? "closed" });
+      if (this.#failures > retry.limit) return this.#finish({ ...detail, kind: "gave-up" });
+      let wait = floor;
+      if (retry.delay) {
+        wait = retry.delay(this.#failures, detail);
+        if (wait === null) return this.#finish({ ...detail, kind: "gave-up" });
+      } else if (kind === "offline") wait += retry.max;
+      else if (this.#failures)
+        wait += Math.random() * Math.min(retry.max, retry.first * retry.factor ** (this.#failures - 1));
+      wait = clamp(wait);
+      this.readyState = CONNECTING;
+      this.#dueAt = now() + wait;
+      this.#timer = setTimeout(() => this.#connect(), wait);
+      const timer = this.#timer;
+      this.#sink.error({ ...detail, retryIn: wait, final: false });
+      if (this.#timer === timer) this.#tell("waiting", { reason: detail.reason, retryIn: wait });
+    }
+
+    #finish(detail) {
+      this.stop();
+      this.#sink.error(detail);
+      this.#tell("closed", { reason: detail.kind });
+    }
+
+    #tell(state, more) {
+      this.facts.state = state;
+      this.facts.since = now();
+      this.#sink.status({ state, since: this.facts.since, reason: null, retryIn: null, ...more });
+    }
+  }
+
+  const BEAT = 5000;
+  const MOST_UNANSWERED = 2; // beats, after which a worker counts as dead
+  const RING_EVENTS = 500;
+  const RING_CHARACTERS = 256 * 1024;
+  const LINGER = { plain: 1000, extended: 5000 }; // how long a stream outlives its last tab
+
+  /**
+   * A tab's end of a stream that a SharedWorker holds. The tab keeps its own cursor: an event carries the id
+   * before it, so a tab sees a hole, and asks for what follows its cursor. What the worker does not have any
+   * more comes by a connection of the tab's own, until it has caught up.
+   */
+  class Link {
+    readyState = CONNECTING;
+    reconnectionTime = FIRST_RETRY;
+    lastEventId;
+    facts = { events: 0, doubles: 0, resets: 0, shared: true };
+
+    #options;
+    #sink;
+    #port = null;
+    #own = null;
+    #beat = 0;
+    #unanswered = 0;
+    #generation = 0;
+
+    constructor(options, sink) {
+      this.#options = options;
+      this.#sink = sink;
+      this.lastEventId = options.lastEventId;
+    }
+
+    start() {
+      const { url, credentials, identity, script } = this.#options;
+      const name = JSON.stringify([url, credentials, identity, this.#generation]);
+      try {
+        const worker = new SharedWorker(script, {
+          name: `sse-push ${name}`,
+          credentials: "same-origin",
+          extendedLifetime: true,
+        });
+        worker.onerror = () => this.#goAlone(true);
+        this.#port = worker.port;
+        this.#port.onmessage = ({ data }) => this.#hear(...data);
+      } catch {
+        return this.#goAlone(true);
+      }
+      this.#unanswered = 0;
+      this.#beat = setInterval(() => this.#check(), BEAT);
+    }
+
+    stop(readyState = CLOSED) {
+      this.readyState = readyState;
+      clearInterval(this.#beat);
+      this.#say("leave");
+      this.#port?.close();
+      this.#own?.stop(readyState);
+      this.#port = this.#own = null;
+    }
+
+    reconnect() {
+      this.#own?.reconnect();
+      this.#say("reconnect");
+    }
+
+    wake() {
+      this.#own?.wake();
+      this.#say("wake");
+    }
+
+    get silence() {
+      return this.#own?.silence ?? null;
+    }
+
+    #say(...words) {
+      this.#port?.postMessage(words);
+    }
+
+    #join() {
+      const {
+        url,
+        credentials,
+        identity,
+        method,
+        retry,
+        connectTimeout,
+        stallTimeout,
+        maxEventBytes,
+        headers,
+      } = this.#options;
+      const { delay, ...plain } = retry; // a function cannot be sent: such a source is not shared
+      const options = {
+        url,
+        credentials,
+        identity,
+        method,
+        connectTimeout,
+        stallTimeout,
+        maxEventBytes,
+        headers,
+        retry: plain,
+      };
+      this.#say("join", options, this.lastEventId);
+    }
+
+    #check() {
+      if (this.#unanswered++ < MOST_UNANSWERED) {
+        this.#say("beat");
+        if (this.#own?.readyState === OPEN) this.#join();
+        return;
+      }
+      this.#port.close();
+      clearInterval(this.#beat);
+      if (++this.#generation > 2) this.#goAlone(true);
+      else this.start();
+    }
+
+    #hear(word, ...values) {
+      this.#unanswered = 0;
+      if (!this.#port) return;
+      if (word === "who") this.#join();
+      else if (word === "at") this.#placed(...values);
+      else if (word === "behind") this.#goAlone(false);
+      else if (word === "unshared") this.#goAlone(true);
+      else if (word === "tabs") this.facts.tabs = values[0];
+      else if (this.#own) return;
+      else if (word === "event") this.#event(...values);
+      else if (word === "open") this.#opened();
+      else if (word === "error") {
+        const [detail] = values;
+        if (detail.final) this.stop();
+        else this.readyState = CONNECTING;
+        this.#sink.error({ ...detail, response: null });
+      } else if (word === "status") this.#status(values[0]);
+    }
+
+    #status(detail) {
+      Object.assign(this.facts, { state: detail.state, since: detail.since });
+      this.#sink.status(detail);
+    }
+
+    #opened() {
+      if (this.readyState === OPEN) return;
+      this.readyState = OPEN;
+      this.#sink.open({ url: this.#options.url });
+    }
+
+    #placed(asked, from, events, state) {
+      if (asked !== this.lastEventId) return this.#join(); // events came meanwhile, by the connection of our own
+      this.#own?.stop();
+      this.#own = null;
+      this.lastEventId = from;
+      this.reconnectionTime = state.reconnectionTime;
+      this.facts.heartbeat = state.heartbeat;
+      if (state.readyState === OPEN) this.#opened();
+      this.#status(state.status);
+      for (const event of events) this.#event(...event);
+    }
+
+    #event(previous, id, type, data) {
+      if (this.readyState === CLOSED) return;
+      if (previous !== this.lastEventId) return this.#join();
+      this.lastEventId = id;
+      if (data !== null) this.facts.events++;
+      if (type === "sse.reset") this.facts.resets++;
+      this.#sink.event(previous, id, type, data);
+    }
+
+    #goAlone(isForGood) {
+      if (isForGood) {
+        clearInterval(this.#beat);
+        this.#say("leave");
+        this.#port?.close();
+        this.#port = null;
+        this.facts.shared = false;
+      }
+      if (this.#own || this.readyState === CLOSED) return;
+      const take =
+        (name, then) =>
+        (value, ...more) => {
+          const { lastEventId, reconnectionTime, readyState } = this.#own ?? this;
+          Object.assign(this, { lastEventId, reconnectionTime, readyState });
+          this.#sink[name](value, ...more);
+        };
+      const sink = { open: take("open"), event: take("event"), error: take("error"), status: take("status") };
+      this.#own = new Connection({ ...this.#options, lastEventId: this.lastEventId }, sink);
+      this.#own.facts = Object.assign(this.#own.facts, this.facts);
+      this.facts = this.#own.facts;
+      this.#own.start();
+    }
+  }
+
+  /** What runs in the SharedWorker: one stream, for the tabs of one address, credentials and identity. */
+  class Hub {
+    #tabs = new Map(); // port → when it was heard
+    #connection = null;
+    #ring = [];
+    #characters = 0;
+    #status = null;
+    #linger = 0;
+
+    constructor(scope) {
+      this.extended = "extendedLifetime" in scope;
+      scope.onconnect = ({ ports: [port] }) => {
+        port.onmessage = ({ data }) => this.#hear(port, ...data);
+        port.postMessage(["who"]);
+      };
+      setInterval(() => this.#sweep(), BEAT);
+    }
+
+    #hear(port, word, ...values) {
+      if (word === "leave") return this.#remove(port);
+      if (word === "join") this.#join(port, ...values);
+      else if (!this.#tabs.has(port))
+        return port.postMessage(["who"]); // it was frozen, or this worker is new
+      else if (word === "reconnect") this.#connection?.reconnect();
+      else if (word === "wake") this.#connection?.wake();
+      this.#tabs.set(port, now());
+      port.postMessage(["tabs", this.#tabs.size]);
+    }
+
+    #join(port, options, cursor) {
+      clearTimeout(this.#linger);
+      this.#tabs.set(port, now());
+      if (!this.#connection) {
+        this.#ring = [];
+        this.#characters = 0;
+        this.#connection = new Connection({ ...options, lastEventId: cursor }, this.#sink());
+        this.#connection.start();
+      }
+      const { lastEventId, readyState, reconnectionTime, facts } = this.#connection;
+      const state = { readyState, reconnectionTime, heartbeat: facts.heartbeat, status: this.#status };
+      const index = this.#ring.findIndex(([previous]) => previous === cursor);
+      if (!cursor || cursor === lastEventId) port.postMessage(["at", cursor, lastEventId, [], state]);
+      else if (index < 0) port.postMessage(["behind"]);
+      else port.postMessage(["at", cursor, cursor, this.#ring.slice(index), state]);
+    }
+
+    #sink() {
+      return {
+        open: () => this.#tell("open"),
+        event: (...event) => {
+          this.#ring.push(event);
+          this.#characters += size(event);
+          while (this.#ring.length > RING_EVENTS || this.#characters > RING_CHARACTERS) {
+            this.#characters -= size(this.#ring.shift());
+          }
+          this.#tell("event", ...event);
+        },
+        error: ({ response, ...detail }) => {
+          this.#tell("error", detail);
+          if (detail.final) this.#connection = null;
+        },
+        status: (detail) => this.#tell("status", (this.#status = detail)),
+        unshare: () => {
+          this.#tell("unshared");
+          this.#end();
+        },
+      };
+    }
+
+    #tell(...words) {
+      for (const port of this.#tabs.keys()) port.postMessage(words);
+    }
+
+    #remove(port) {
+      this.#tabs.delete(port);
+      if (!this.#tabs.size) {
+        clearTimeout(this.#linger);
+        this.#linger = setTimeout(() => this.#end(), LINGER[this.extended ? "extended" : "plain"]);
+      }
+    }
+
+    /** A tab that crashed says no word, and one that is frozen would only gather messages. */
+    #sweep() {
+      for (const [port, heardAt] of this.#tabs) if (now() - heardAt > 4 * BEAT) this.#remove(port);
+    }
+
+    #end() {
+      this.#connection?.stop();
+      this.#connection = null;
+    }
+  }
+
+  const size = ([, , , data]) => data?.length ?? 0;
+
+  if (globalThis.SharedWorkerGlobalScope && globalThis instanceof SharedWorkerGlobalScope)
+    new Hub(globalThis);
+
+  class PushEvent extends MessageEvent {
+    /** The data, parsed as JSON when it is asked for. */
+    get json() {
+      return JSON.parse(this.data);
+    }
+  }
+
+  /** An `error` or `sse.status` event: its detail is on the event itself. */
+  class PushStateEvent extends Event {
+    constructor(type, detail) {
+      super(type);
+      Object.assign(this, detail);
+    }
+  }
+
+  /** Whether several tabs may read one stream: the same request, of the same origin, without functions. */
+  const canShare = ({ share, url, method, headers, fetch, onAuthError, retry, script }) =>
+    share === "auto" &&
+    !!globalThis.SharedWorker &&
+    !!script &&
+    method === "GET" &&
+    new URL(url).origin === location.origin &&
+    ![headers, fetch, onAuthError, retry.delay].some((value) => typeof value === "function") &&
+    !new Headers(headers).has("authorization");
+
+  const DEFAULTS = { first: 500, factor: 2, max: 30000, limit: Infinity, resend: false, delay: null };
+
+  class PushSource extends EventTarget {
+    /** Where this script is, for a SharedWorker; a module or a bundle sets it. */
+    static script = globalThis.document?.currentScript?.src;
+    /** Whose page this is, as the server wrote it into the script's tag. */
+    static identity = globalThis.document?.currentScript?.dataset.identity;
+
+    #url;
+    #connection;
+    #origin = "";
+    #handlers = {};
+    #readers = new Set(); // loops of `for await`
+    #isPaused = false;
+    #unlisten = [];
+
+    /**
+     * @param {string | URL} url
+     * @param {object} [options] `withCredentials`, and what sse-push.d.ts lists
+     */
+    constructor(url, options = {}) {
+      super();
+      try {
+        this.#url = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
+      } catch {
+        throw new DOMException(`PushSource: "url" must be a URL, got "${url}".`, "SyntaxError");
+      }
+      const { withCredentials = false, retry, method = "GET", stallTimeout = "auto", signal } = options;
+      this.withCredentials = !!withCredentials;
+      Object.defineProperty(this, "withCredentials", { writable: false });
+      const settings = {
+        connectTimeout: 20000,
+        maxEventBytes: 4e6,
+        lastEventId: "",
+        identity: PushSource.identity,
+        script: PushSource.script,
+        ...options,
+        url: this.#url,
+        method: method.toUpperCase(),
+        credentials: withCredentials ? "include" : "same-origin",
+        retry: { ...DEFAULTS, ...(typeof retry === "function" ? { delay: retry } : retry) },
+        stallTimeout: stallTimeout === "auto" ? undefined : stallTimeout || Infinity,
+      };
+      const kind = canShare(settings) ? Link : Connection;
+      this.#connection = new kind(settings, this.#sink());
+      if (signal?.aborted) return this.close();
+      if (signal) this.#listen(signal, { abort: () => this.close() });
+      this.#listen(globalThis, {
+        pagehide: () => this.#pause(),
+        pageshow: () => this.#resume(),
+        online: () => this.#connection.wake(),
+      });
+      this.#listen(globalThis.document, {
+        resume: () => this.#connection.wake(),
+        visibilitychange: () => document.visibilityState === "visible" && this.#connection.wake(),
+      });
+      queueMicrotask(() => this.readyState !== CLOSED && this.#connection.start());
+    }
+
+    get url() {
+      return this.#url;
+    }
+
+    get readyState() {
+      return this.#connection.readyState;
+    }
+
+    /** The id of the last event, or of the place where the stream stands. */
+    get lastEventId() {
+      return this.#connection.lastEventId;
+    }
+
+    /** Milliseconds between attempts, as the server said last. */
+    get reconnectionTime() {
+      return this.#connection.reconnectionTime;
+    }
+
+    /** End for good. No event is dispatched after it. */
+    close() {
+      this.#connection.stop();
+      for (const unlisten of this.#unlisten.splice(0)) unlisten();
+      for (const reader of this.#readers) reader.end();
+    }
+
+    /** Try now, without waiting for the back-off; an open stream is replaced by a new one. */
+    reconnect() {
+      this.#connection.reconnect();
+    }
+
+    /** What is known about the stream, as plain data. */
+    explain() {
+      const { facts, readyState, lastEventId, reconnectionTime } = this.#connection;
+      return {
+        ...facts,
+        url: this.#url,
+        readyState,
+        lastEventId,
+        reconnectionTime,
+        silence: readyState === OPEN ? this.#connection.silence : null,
+        protocol: globalThis.performance?.getEntriesByType?.("navigation")[0]?.nextHopProtocol ?? null,
+        serviceWorker: !!globalThis.navigator?.serviceWorker?.controller,
+        online: !isOffline(),
+      };
+    }
+
+    [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() {
+      this.close();
+    }
+
+    /** Every event of the stream, of any type. Leaving the loop closes the source. */
+    async *[Symbol.asyncIterator]() {
+      const events = [];
+      let wake = () => {};
+      let failure;
+      const reader = {
+        push: (event) => (events.push(event), wake()),
+        end: (error) => ((failure = error ?? null), wake()),
+      };
+      if (this.readyState === CLOSED) return;
+      this.#readers.add(reader);
+      try {
+        for (;;) {
+          if (events.length) yield events.shift();
+          else if (failure !== undefined) {
+            if (failure) throw failure;
+            return;
+          } else await new Promise((resolve) => (wake = resolve));
+        }
+      } finally {
+        this.#readers.delete(reader);
+        this.close();
+      }
+    }
+
+    #sink() {
+      return {
+        open: (response) => {
+          this.#origin = new URL(response.url || this.#url).origin;
+          this.dispatchEvent(new PushStateEvent("open", { response }));
+        },
+        event: (previous, id, type, data) => {
+          if (data === null) return;
+          const event = new PushEvent(type, { data, lastEventId: id, origin: this.#origin });
+          for (const reader of this.#readers) reader.push(event);
+          this.dispatchEvent(event);
+        },
+        error: (detail) => {
+          if (detail.final) {
+            for (const unlisten of this.#unlisten.splice(0)) unlisten();
+            const error =
+              detail.kind === "closed"
+                ? null
+                : Object.assign(new Error(`the stream ended: ${detail.kind}`), detail);
+            for (const reader of this.#readers) reader.end(error);
+          }
+          this.dispatchEvent(new PushStateEvent("error", detail));
+        },
+        status: (detail) => {
+          const shared = this.#connection.facts.shared ?? false;
+          this.dispatchEvent(new PushStateEvent("sse.status", { ...detail, shared }));
+        },
+      };
+    }
+
+    #listen(target, handlers) {
+      for (const [type, handler] of Object.entries(handlers)) {
+        target?.addEventListener?.(type, handler);
+        this.#unlisten.push(() => target?.removeEventListener?.(type, handler));
+      }
+    }
+
+    #pause() {
+      // A page in the back/forward cache must hold no connection; and what breaks while a page goes is no error.
+      this.#isPaused = this.readyState !== CLOSED;
+      if (this.#isPaused) this.#connection.stop(CONNECTING);
+    }
+
+    #resume() {
+      if (this.#isPaused) this.#connection.start();
+      else this.#connection.wake();
+      this.#isPaused = false;
+    }
+
+    #handler(type, handler) {
+      if (handler === undefined) return this.#handlers[type] ?? null;
+      const isNew = !(type in this.#handlers);
+      this.#handlers[type] = typeof handler === "function" ? handler : null;
+      if (isNew) this.addEventListener(type, (event) => this.#handlers[type]?.call(this, event));
+    }
+
+    static {
+      for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
+        for (const target of [this, this.prototype])
+          Object.defineProperty(target, name, { value, enumerable: true });
+      }
+      for (const type of ["open", "message", "error"]) {
+        Object.defineProperty(this.prototype, `on${type}`, {
+          get() {
+            return this.#handler(type);
+          },
+          set(handler) {
+            this.#handler(type, handler ?? null);
+          },
+          enumerable: true,
+          configurable: true,
+        });
+      }
+    }
+
+    /**
+     * Read a stream that is there already, such as the body of a POST's answer. It is never asked for again.
+     * @param {ReadableStream<Uint8Array>} stream
+     */
+    static fromReadableStream(stream, options = {}) {
+      const headers = { "content-type": "text/event-stream" };
+      const url = globalThis.document?.baseURI ?? globalThis.location?.href ?? "about:blank";
+      const fetch = async () => new Response(stream, { headers });
+      return new this(url, { ...options, method: "POST", body: null, fetch });
+    }
+  }
+
+  globalThis.PushSource = PushSource;
+})();
