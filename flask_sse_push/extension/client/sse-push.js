@@ -101,7 +101,7 @@
     if (status === 403) return "forbidden";
     if (status === 408 || status === 429 || status >= 500) return "server";
     const isMoved = response.redirected && new URL(response.url).origin === new URL(url).origin;
-    return isMoved ? "signed-out" : "protocol";
+    return isMoved && status === 200 ? "signed-out" : "protocol";
   };
 
   /** Return the milliseconds of a Retry-After header (RFC 9110 10.2.3), 0 without one. */
@@ -213,7 +213,11 @@
     }
 
     #isHeard(attempt) {
-      return this.#attempt && (attempt === this.#attempt || attempt === this.#attempt.replaced);
+      return (
+        !attempt.isOver &&
+        !!this.#attempt &&
+        (attempt === this.#attempt || attempt === this.#attempt.replaced)
+      );
     }
 
     #connect(replaced = null) {
@@ -266,8 +270,8 @@
       const sent = new Headers(typeof headers === "function" ? await headers() : headers);
       if (!sent.has("accept")) sent.set("accept", "text/event-stream");
       const target = new URL(url);
-      if (!/^https?:$/.test(target.protocol))
-        throw new RangeError(`no event stream can come by ${target.protocol}`);
+      if (!fetch && !/^https?:$/.test(target.protocol))
+        throw new RangeError(`no stream comes by ${target.protocol}`);
       attempt.lastEventId = this.lastEventId;
       const isOwnOrigin = target.origin === globalThis.location?.origin || !globalThis.location;
       if (this.lastEventId) {
@@ -312,11 +316,11 @@
       const previous = this.lastEventId;
       const successor = this.#attempt !== attempt && this.#attempt;
       if (successor) successor.seen.add(id);
-      else if (data !== null && id && attempt.seen.has(id)) {
-        this.facts.doubles++;
+      else if (attempt.seen.size && (attempt.seen.delete(id) || id === attempt.lastEventId)) {
+        this.facts.doubles += +(data !== null); // the stream that was replaced had brought it
         return;
       }
-      if (!successor || data !== null) this.lastEventId = id;
+      this.lastEventId = id;
       if (data !== null) {
         attempt.events++;
         this.facts.events++;
@@ -354,6 +358,7 @@
     #ended(attempt, kind, response) {
       const newest = this.#attempt;
       if (!this.#isHeard(attempt)) return;
+      attempt.isOver = true;
       if (attempt !== newest) {
         newest.replaced = null; // the one that takes over is on its way
         return;
@@ -384,13 +389,18 @@
         (method !== "GET" && method !== "HEAD" && !retry.resend);
       if (isLasting) return this.#finish({ ...detail, kind: kind ?? "closed" });
       if (this.#failures > retry.limit) return this.#finish({ ...detail, kind: "gave-up" });
-      let wait = floor;
-      if (retry.delay) {
-        wait = retry.delay(this.#failures, detail);
-        if (wait === null) return this.#finish({ ...detail, kind: "gave-up" });
-      } else if (kind === "offline") wait += retry.max;
-      else if (this.#failures)
-        wait += Math.random() * Math.min(retry.max, retry.first * retry.factor ** (this.#failures - 1));
+      let wait;
+      try {
+        wait = retry.delay?.(this.#failures, detail);
+      } catch (error) {
+        globalThis.reportError?.(error);
+      }
+      if (wait === null) return this.#finish({ ...detail, kind: "gave-up" });
+      if (typeof wait !== "number") {
+        const most =
+          this.#failures && Math.min(retry.max, retry.first * retry.factor ** (this.#failures - 1));
+        wait = floor + (kind === "offline" ? retry.max : Math.random() * most);
+      }
       wait = clamp(wait);
       this.readyState = CONNECTING;
       this.#dueAt = now() + wait;
@@ -417,7 +427,6 @@
   const MOST_UNANSWERED = 2; // beats, after which a worker counts as dead
   const RING_EVENTS = 500;
   const RING_CHARACTERS = 256 * 1024;
-  const LINGER = { plain: 1000, extended: 5000 }; // how long a stream outlives its last tab
 
   /**
    * A tab's end of a stream that a SharedWorker holds. The tab keeps its own cursor: an event carries the id
@@ -437,6 +446,7 @@
     #beat = 0;
     #unanswered = 0;
     #generation = 0;
+    #linger = 0; // ms that a stream outlives its last tab
 
     constructor(options, sink) {
       this.#options = options;
@@ -447,18 +457,22 @@
     start() {
       const { url, credentials, identity, script } = this.#options;
       const name = JSON.stringify([url, credentials, identity, this.#generation]);
+      let isExtended = false;
       try {
-        const worker = new SharedWorker(script, {
+        const options = {
           name: `sse-push ${name}`,
-          credentials: "same-origin",
-          extendedLifetime: true,
-        });
+          get extendedLifetime() {
+            return (isExtended = true); // nobody asks where it is not known
+          },
+        };
+        const worker = new SharedWorker(script, options);
         worker.onerror = () => this.#goAlone(true);
         this.#port = worker.port;
         this.#port.onmessage = ({ data }) => this.#hear(...data);
       } catch {
         return this.#goAlone(true);
       }
+      this.#linger = isExtended ? 5000 : 1000;
       this.#unanswered = 0;
       this.#beat = setInterval(() => this.#check(), BEAT);
     }
@@ -513,6 +527,7 @@
         maxEventBytes,
         headers,
         retry: plain,
+        linger: this.#linger,
       };
       this.#say("join", options, this.lastEventId);
     }
@@ -567,6 +582,7 @@
       this.reconnectionTime = state.reconnectionTime;
       this.facts.heartbeat = state.heartbeat;
       if (state.readyState === OPEN) this.#opened();
+      else this.readyState = CONNECTING;
       this.#status(state.status);
       for (const event of events) this.#event(...event);
     }
@@ -590,7 +606,7 @@
       }
       if (this.#own || this.readyState === CLOSED) return;
       const take =
-        (name, then) =>
+        (name) =>
         (value, ...more) => {
           const { lastEventId, reconnectionTime, readyState } = this.#own ?? this;
           Object.assign(this, { lastEventId, reconnectionTime, readyState });
@@ -612,9 +628,9 @@
     #characters = 0;
     #status = null;
     #linger = 0;
+    #lingers = 0;
 
     constructor(scope) {
-      this.extended = "extendedLifetime" in scope;
       scope.onconnect = ({ ports: [port] }) => {
         port.onmessage = ({ data }) => this.#hear(port, ...data);
         port.postMessage(["who"]);
@@ -635,6 +651,7 @@
 
     #join(port, options, cursor) {
       clearTimeout(this.#linger);
+      this.#lingers = options.linger;
       this.#tabs.set(port, now());
       if (!this.#connection) {
         this.#ring = [];
@@ -681,7 +698,7 @@
       this.#tabs.delete(port);
       if (!this.#tabs.size) {
         clearTimeout(this.#linger);
-        this.#linger = setTimeout(() => this.#end(), LINGER[this.extended ? "extended" : "plain"]);
+        this.#linger = setTimeout(() => this.#end(), this.#lingers);
       }
     }
 
