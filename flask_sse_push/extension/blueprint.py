@@ -8,7 +8,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
+from flask import Blueprint, Flask, Request, Response, abort, current_app, has_app_context, request, url_for
+from markupsafe import Markup
 
 from ..core import wire
 from ..core.channels import DEFAULT_CHANNEL, Pattern, check_channels
@@ -17,7 +18,9 @@ from ..errors import ConfigurationError, InvalidChannel, NotRegistered
 from ..platform.boot import told_in_one_line
 from ..streams.iterable import FINAL_ID, close_iterable
 from .access import Rules, check_access
+from .client.assets import find_asset, script_tag, send_asset
 from .cors import add_cors_headers, add_preflight_headers, is_foreign
+from .identity import Identify, Identities
 from .process import Process
 from .query import NAMES, find_misspelt
 from .refusals import Refusal
@@ -70,6 +73,7 @@ class SSEPush(Blueprint):
             )
         super().__init__(name if isinstance(name, str) else "sse", __name__, url_prefix=url_prefix)
         self._rules = Rules()
+        self._identities = Identities()
         self._states: weakref.WeakSet[AppState] = weakref.WeakSet()
         self.add_url_rule(
             "",
@@ -79,6 +83,8 @@ class SSEPush(Blueprint):
             provide_automatic_options=False,
             strict_slashes=False,
         )
+        self.add_url_rule("/client/<name>", endpoint="client", view_func=self._serve_client)
+        self.add_app_template_global(self._script, "sse_push_script")
         if isinstance(name, Flask):
             self.init_app(name)
 
@@ -116,7 +122,7 @@ class SSEPush(Blueprint):
                 f"This blueprint is already registered on app {app.name!r}. Import and use it instead of "
                 "registering another."
             )
-        state = AppState(app, self._rules)
+        state = AppState(app, self._rules, self._identities)
         self._rules.refuse_unless_free(app)
         super().register(app, options)
         self._rules.claim(app)
@@ -271,6 +277,23 @@ class SSEPush(Blueprint):
 
         return add
 
+    def identify(self, function: Identify) -> Identify:
+        """
+        Say who a request is from, so that tabs of different visitors never share a stream.
+
+        Decorate a function that takes nothing, runs in a request, and returns the id of its user, a str or an
+        int, or ``None`` for nobody. Without one Flask-Login's user counts, where that is in use. ::
+
+            @sse.identify
+            def current_user_id():
+                return session.get("user_id")
+
+        A page that ``{{ sse_push_script() }}`` loads carries a proof of it, an HMAC under ``SECRET_KEY``; its
+        stream sends the proof back.
+        """
+        self._identities.identify = function
+        return function
+
     def stats(self, *, all_processes: bool = False) -> dict[str, Any]:
         """
         Return what can be counted for the app, JSON-able.
@@ -365,6 +388,24 @@ class SSEPush(Blueprint):
         if refusal is not None:
             return self._answer_refusal(state, refusal)
         return self._finish(state, _process_of(state).subscribe(asked, channels))
+
+    def _serve_client(self, name: str) -> Response:
+        asset = find_asset(name, current_app.debug)
+        if asset is None:
+            abort(404)
+        return send_asset(asset, request)
+
+    def _script(self, name: str = "sse-push.js", nonce: str | None = None) -> Markup:
+        """Return the tag that loads a file of the browser's half: ``{{ sse_push_script() }}``."""
+        app = self._state().app
+        asset = find_asset(name, app.debug)
+        if asset is None:
+            raise ValueError(
+                f'"name" must be a file of the browser\'s half, got {name!r}. Leave it out for sse-push.js.'
+            )
+        endpoint = next(end for end, view in app.view_functions.items() if view == self._serve_client)
+        identity = self._identities.prove(app) if name == "sse-push.js" else None
+        return script_tag(url_for(endpoint, name=name, v=asset.version), identity, nonce)
 
     def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
         environ = asked.environ

@@ -31,8 +31,9 @@ from ..version import __version__
 from . import checks
 from .access import Rules
 from .clients import ClientStreams, NoPlace, key_of
+from .identity import IDENTITY_KEY, Identities
 from .refusals import RefusalLog
-from .response import EventStreamResponse
+from .response import STREAM_HEADERS, EventStreamResponse
 from .settings import Settings
 from .unheard import Audience
 
@@ -46,6 +47,8 @@ _REFUSED = {
         "SSE_PUSH_CLIENT_KEY."
     ),
 }
+
+_COME_BACK = (("Retry-After", "15"),)
 
 logger = logging.getLogger("flask_sse_push")
 
@@ -87,6 +90,7 @@ class Process:
         settings (Settings): Those that count.
         bus (Bus): Of this process and app alone.
         rules (Rules): Who may read what; asked for a warning alone.
+        identities (Identities): Say who a request is from.
         refusals (RefusalLog): Says each thing once.
         audience (Audience): Says when nobody can hear what is published.
         imported_unpatched (bool): Whether the app was made before gevent patched the standard library.
@@ -98,6 +102,7 @@ class Process:
         settings: Settings,
         bus: Bus,
         rules: Rules,
+        identities: Identities,
         refusals: RefusalLog,
         audience: Audience,
         imported_unpatched: bool,
@@ -113,6 +118,10 @@ class Process:
         """Whether a view of the app's own has streamed the default channel."""
         self._app, self._settings = app, settings
         self._rules, self._refusals, self._audience = rules, refusals, audience
+        self._identities = identities
+        # A client on fetch() finds out by it that a stream is dead; a native EventSource does not see it.
+        heartbeat = ("SSE-Push-Heartbeat", str(round(1000 * settings.heartbeat_seconds)))
+        self._headers: tuple[tuple[str, str], ...] = (*STREAM_HEADERS, heartbeat)
         self._imported_unpatched = imported_unpatched
         self._may_be_unheard = True
         self._stream_options = settings.stream_options()
@@ -301,7 +310,12 @@ class Process:
         assert self._server is not None
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
         stream = kind(source, self._stream_options, info, self, self._max_streams, place)
-        return EventStreamResponse(stream, self._server)
+        headers = self._headers
+        if IDENTITY_KEY in request.environ:
+            headers += self._identities.judge(self._app, request)
+        if len(process_registry.get()) >= self._max_streams or (place is not None and place.why_not()):
+            headers += _COME_BACK  # it will be refused when it begins, unless a place is free by then
+        return EventStreamResponse(stream, self._server, headers)
 
     def _place(self, request: Request) -> Place | None:
         """

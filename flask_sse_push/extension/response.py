@@ -13,7 +13,7 @@ from ..platform.server import Server, close_after_answer, connect
 from ..platform.sockets import hush_timeout
 from ..streams.stream import Stream
 
-__all__ = ["ENVIRON_KEY", "EventStreamResponse", "RefusalResponse"]
+__all__ = ["ENVIRON_KEY", "STREAM_HEADERS", "EventStreamResponse", "RefusalResponse"]
 
 ENVIRON_KEY = "flask_sse_push.streams.stream"
 """Where the WSGI environment of a test holds a list, to which the stream that answers is added."""
@@ -26,7 +26,7 @@ _ENDLESS = (
 
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 
-_HEADERS = (
+STREAM_HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     (
         "Cache-Control",
@@ -35,6 +35,7 @@ _HEADERS = (
     ("X-Accel-Buffering", "no"),  # turns off nginx' buffer for this response
     _NOSNIFF,
 )
+"""What every stream's response says."""
 
 
 class EventStreamResponse(Response):
@@ -44,12 +45,13 @@ class EventStreamResponse(Response):
     Args:
         stream (Stream): What is sent.
         server (Server): What sends it.
+        headers (tuple[tuple[str, str], ...]): Its headers: ``STREAM_HEADERS``, and those of one stream.
     """
 
     implicit_sequence_conversion = False
 
-    def __init__(self, stream: Stream, server: Server) -> None:
-        super().__init__(stream, headers=_HEADERS)
+    def __init__(self, stream: Stream, server: Server, headers: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(stream, headers=headers)
         self._stream = stream
         self._server = server
 

@@ -14,6 +14,7 @@ from ..platform.fork import PerProcess
 from ..platform.locks import ReentrantLock
 from ..platform.server import inspect_server, is_gevent_patched
 from .access import Rules
+from .identity import Identities
 from .process import Process
 from .refusals import RefusalLog
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
@@ -39,7 +40,7 @@ class AppState:
         UnsupportedServer: This is a worker of a server that cannot work.
     """
 
-    def __init__(self, app: Flask, rules: Rules) -> None:
+    def __init__(self, app: Flask, rules: Rules, identities: Identities) -> None:
         self.app = app
         """Whose state this is."""
         self.refusals = RefusalLog()
@@ -61,6 +62,7 @@ class AppState:
                 self.settings,
                 self.open_bus(),
                 rules,
+                identities,
                 self.refusals,
                 self.audience,
                 imported_unpatched,

@@ -18,7 +18,7 @@ export class Answer {
     const body = [204, 304].includes(status) ? null : this.body;
     this.response = new Response(body, {
       status,
-      headers: type ? { "content-type": type, ...headers } : headers,
+      headers: type ? { "content-type": type, "sse-push-heartbeat": "15000", ...headers } : headers,
     });
     if (redirected)
       Object.defineProperties(this.response, { redirected: { value: true }, url: { value: url } });

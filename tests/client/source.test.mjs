@@ -4,7 +4,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { Answer, PushSource, Server, URL_OF_STREAM, record, settle } from "./harness.mjs";
 
-const PRELUDE = "retry: 1000\n: heartbeat 15000\nid: e-1\n\n";
+const PRELUDE = "retry: 1000\nid: e-1\n\n";
 let server;
 let source;
 let seen;

@@ -104,7 +104,7 @@ FOREIGN = {
     "platform": {"gevent"},
     "bus": {"blinker", "gevent", "redis"},
     "streams": {"gevent"},
-    "extension": {"blinker", "click", "flask", "werkzeug"},
+    "extension": {"blinker", "click", "flask", "itsdangerous", "markupsafe", "werkzeug"},
     "operations": {"click", "flask", "werkzeug"},
 }
 

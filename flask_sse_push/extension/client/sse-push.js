@@ -38,7 +38,7 @@
     /**
      * @param {string} lastEventId what an event without an id of its own carries
      * @param {number} maxBytes of an event, until its end has come
-     * @param {{event: Function, comment: Function, retry: Function}} to who is told
+     * @param {{event: Function, retry: Function}} to who is told
      */
     constructor(lastEventId, maxBytes, to) {
       this.#id = lastEventId;
@@ -73,7 +73,6 @@
 
     #field(line) {
       const colon = line.indexOf(":");
-      if (!colon) return this.to.comment(line.slice(1).trim());
       const name = colon < 0 ? line : line.slice(0, colon);
       const value = colon < 0 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
       if (name === "data") this.#data.push(value);
@@ -95,7 +94,8 @@
   const judge = (response, url) => {
     const type = (response.headers.get("content-type") ?? "").split(";")[0].trim().toLowerCase();
     const { status } = response;
-    if (status === 200 && type === "text/event-stream") return null;
+    const isStream = status === 200 && type === "text/event-stream";
+    if (isStream) return response.headers.get("sse-push-identity") === "other" ? "signed-out" : null;
     if (status === 204) return "closed";
     if (status === 401) return "auth";
     if (status === 403) return "forbidden";
@@ -280,7 +280,7 @@
         else
           target.search += `${target.search ? "&" : "?"}last_event_id=${encodeURIComponent(this.lastEventId)}`;
       }
-      if (identity) sent.set("sse-push-identity", identity);
+      if (identity && isOwnOrigin) sent.set("sse-push-identity", identity);
       const { signal } = attempt.abort;
       return (fetch ?? globalThis.fetch)(target.href, {
         method,
@@ -299,14 +299,16 @@
       attempt.openedAt = attempt.heardAt = now();
       attempt.parser = new Parser(this.lastEventId, this.#options.maxEventBytes, {
         event: (id, type, data) => this.#event(attempt, id, type, data),
-        comment: (text) => this.#isHeard(attempt) && this.#comment(text),
         retry: (ms) => this.#isHeard(attempt) && (this.reconnectionTime = ms),
       });
       this.#mayAsk = this.#wasOpen = true;
       this.facts.opened++;
+      this.facts.heartbeat = +response.headers.get("sse-push-heartbeat") || undefined;
       this.facts.buffered = false;
       this.readyState = OPEN;
       if (replaced) return; // to the page nothing has happened
+      if (response.headers.get("sse-push-sharing") === "no") this.#sink.unshare?.();
+      if (this.#attempt !== attempt) return;
       this.#sink.open(response);
       if (this.#attempt === attempt) this.#tell("open");
     }
@@ -327,16 +329,6 @@
         if (type === "sse.reset") this.facts.resets++;
       }
       this.#sink.event(previous, id, type, data);
-    }
-
-    /** What our server says in comments, which a native EventSource skips. */
-    #comment(text) {
-      const [, word, value] = /^(heartbeat|identity|sharing) (\w+)$/.exec(text) ?? [];
-      if (word === "heartbeat") this.facts.heartbeat = clamp(+value || 0);
-      else if (word === "sharing") this.#sink.unshare?.();
-      else if (word === "identity" && value === "other") {
-        this.#finish({ kind: "signed-out", status: 200, response: null, retryIn: null, final: true });
-      }
     }
 
     async #refused(attempt, kind, response) {
