@@ -45,6 +45,7 @@ _ROWS = {
     "docs/test_browser.py": "browser",
     "servers": "server",
     "browser": "browser",
+    "client": "browser",
     "package": "package",
     "bench": "bench",
     "soak": "soak",

@@ -325,6 +325,20 @@ test("a replacement that fails leaves the old stream alone", async () => {
   assert.equal(only("error").length, 0);
 });
 
+test("a replacement that hears that the visitor is another one ends the old stream", async () => {
+  const old = await open();
+  old.answer(new Answer()).write(PRELUDE);
+  await settle();
+  source.reconnect();
+  await settle();
+  server.last
+    .answer(new Answer({ headers: { "sse-push-identity": "other" } }))
+    .write("data: not for this page\n\n");
+  await settle();
+  assert.deepEqual([only("error")[0].kind, source.readyState, old.isLive], ["signed-out", 2, false]);
+  assert.equal(only("message").length, 0);
+});
+
 test("a stream that is cut after a byte of a POST is never sent again", async () => {
   (await open({ method: "POST", body: "x" })).answer(new Answer()).write(`${PRELUDE}data: x\n\n`).cut();
   await settle();

@@ -111,6 +111,9 @@
     return ms > 0 ? clamp(ms) : 0;
   };
 
+  /** What an answer says about the visitor or the stream itself, rather than about the way to it. */
+  const VERDICTS = new Set(["closed", "auth", "signed-out", "forbidden"]);
+
   /** Bytes of UTF-8, as the characters that fetch() takes in a header. */
   const toHeader = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
@@ -356,8 +359,11 @@
         return;
       }
       if (attempt.replaced) {
-        this.#attempt = attempt.replaced; // the older stream may still live; its watchdog will tell
-        return;
+        if (!VERDICTS.has(kind)) {
+          this.#attempt = attempt.replaced; // the older stream may still live; its watchdog will tell
+          return;
+        }
+        drop(attempt.replaced);
       }
       const { retry, method } = this.#options;
       const isSoft = kind === null && !attempt.events && this.lastEventId === attempt.lastEventId;
@@ -374,9 +380,7 @@
         reason: isSoft ? "full" : kind,
       };
       const isLasting =
-        kind === "closed" ||
-        kind === "auth" ||
-        kind === "signed-out" ||
+        (VERDICTS.has(kind) && kind !== "forbidden") ||
         ((kind === "forbidden" || kind === "protocol") && !this.#wasOpen) ||
         (method !== "GET" && method !== "HEAD" && !retry.resend);
       if (isLasting) return this.#finish({ ...detail, kind: kind ?? "closed" });
@@ -546,7 +550,7 @@
       else if (word === "tabs") this.facts.tabs = values[0];
       else if (this.#own) return;
       else if (word === "event") this.#event(...values);
-      else if (word === "open") this.#opened();
+      else if (word === "open") this.#opened(values[0]);
       else if (word === "error") {
         const [detail] = values;
         if (detail.final) this.stop();
@@ -560,7 +564,8 @@
       this.#sink.status(detail);
     }
 
-    #opened() {
+    #opened(heartbeat) {
+      this.facts.heartbeat = heartbeat;
       if (this.readyState === OPEN) return;
       this.readyState = OPEN;
       this.#sink.open({ url: this.#options.url });
@@ -572,8 +577,7 @@
       this.#own = null;
       this.lastEventId = from;
       this.reconnectionTime = state.reconnectionTime;
-      this.facts.heartbeat = state.heartbeat;
-      if (state.readyState === OPEN) this.#opened();
+      if (state.readyState === OPEN) this.#opened(state.heartbeat);
       else this.readyState = CONNECTING;
       this.#status(state.status);
       for (const event of events) this.#event(...event);
@@ -661,7 +665,7 @@
 
     #sink() {
       return {
-        open: () => this.#tell("open"),
+        open: () => this.#tell("open", this.#connection.facts.heartbeat),
         event: (...event) => {
           this.#ring.push(event);
           this.#characters += size(event);
