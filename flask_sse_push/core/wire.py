@@ -18,6 +18,7 @@ from .event import Event
 
 __all__ = [
     "COMMENT",
+    "HEARTBEAT_EVENT",
     "ID_BLOCK",
     "RESET_TYPE",
     "RETRY_LINE",
@@ -29,6 +30,9 @@ __all__ = [
 
 COMMENT = b":\n\n"
 """A heartbeat without news. Clients ignore it, and proxies see that the connection is used."""
+
+HEARTBEAT_EVENT = b"event: sse.heartbeat\ndata:\n\n"
+"""A heartbeat that a page sees as an event, for clients that show no comments."""
 
 ID_BLOCK = b"id: %b\n\n"
 """A block of an ``id:`` alone: a client keeps it as its last event id, and dispatches nothing."""

@@ -375,7 +375,8 @@ class SSEPush(Blueprint):
         refused = self._refuse_foreign(state, asked)
         if refused is not None:
             return refused
-        if not asked.args.keys() <= NAMES and (misspelt := find_misspelt(asked)) is not None:
+        is_usual = asked.args.keys() <= NAMES and "heartbeat" not in asked.args
+        if not is_usual and (misspelt := find_misspelt(asked)) is not None:
             if current_app.debug:
                 return self._refuse(state, misspelt)
             state.refusals.note_passed(misspelt)

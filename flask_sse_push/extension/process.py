@@ -15,6 +15,7 @@ from .. import signals
 from ..bus.auto import AUTO
 from ..bus.base import Bus, Report
 from ..bus.reports import Reporter, summarize
+from ..core import wire
 from ..core.channels import DEFAULT_CHANNEL
 from ..core.event import Event
 from ..core.messages import prepare, to_json
@@ -178,7 +179,9 @@ class Process:
         # stream.
         asked = query["last_event_id"] if "last_event_id" in query else None  # noqa: SIM401
         last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or asked
-        source = Subscription(self.hub, channels, last_event_id, self._settings.publish_timeout_seconds)
+        heartbeat = wire.HEARTBEAT_EVENT if query.get("heartbeat") == "event" else wire.COMMENT
+        patience = self._settings.publish_timeout_seconds
+        source = Subscription(self.hub, channels, last_event_id, patience, heartbeat)
         is_refused = not source.has_place and self.bus.health().is_refused
         place = NoPlace("bus") if is_refused else self._place(request)
         return self._respond(request, source, last_event_id, place, self._channel_stream)

@@ -36,19 +36,26 @@ class Subscription(Cursor):
         channels (tuple[str, ...]): Checked and granted names, each once.
         last_event_id (str | None): Where the client stopped; anything at all.
         wait_seconds (float): How long to wait while a shared bus is read for the first time.
+        heartbeat (bytes): What says that the stream lives: ``wire.COMMENT`` or ``wire.HEARTBEAT_EVENT``.
     """
 
-    __slots__ = ("_hub", "_last_event_id", "_reason", "_told", "_wakeup", "has_more")
+    __slots__ = ("_heartbeat", "_hub", "_last_event_id", "_reason", "_told", "_wakeup", "has_more")
 
     outcome: str | None = None
 
     def __init__(
-        self, hub: Hub, channels: tuple[str, ...], last_event_id: str | None, wait_seconds: float = 0.0
+        self,
+        hub: Hub,
+        channels: tuple[str, ...],
+        last_event_id: str | None,
+        wait_seconds: float = 0.0,
+        heartbeat: bytes = wire.COMMENT,
     ) -> None:
         self.channels = _shared(channels)
         self.epoch, self.position, self.reported = _NOWHERE, 0, NONE_REPORTED
         self.has_more = False
         self._hub = hub
+        self._heartbeat = heartbeat
         self._last_event_id = last_event_id
         self._reason: str | None = None
         self._told = 0  # the last position that the client has seen as an id
@@ -143,8 +150,10 @@ class Subscription(Cursor):
             return b":\n"  # no blank line: maybe no id was sent here, see prelude()
         if self.position > self._told:
             self._told = self.position
-            return wire.ID_BLOCK % self._id(self._told).encode()
-        return wire.COMMENT
+            place = self._id(self._told).encode()
+            is_seen = self._heartbeat is not wire.COMMENT
+            return b"id: %b\n%b" % (place, self._heartbeat) if is_seen else wire.ID_BLOCK % place
+        return self._heartbeat
 
     def farewell(self) -> bytes:
         """There is nothing to add: the client resumes."""

@@ -257,3 +257,15 @@ def test_publishing_to_a_default_channel_that_is_read_is_not_told(sse, caplog, h
         app.test_client().get("/all").close()
     sse.publish("x", channel="other" if how == "other channel" else "sse")
     assert [record for record in caplog.records if "nobody may read" in record.getMessage()] == []
+
+
+def test_unknown_kind_of_heartbeat_is_refused_in_debug_mode():
+    """?heartbeat=event is known; a developer hears that another kind is not, and clients get comments."""
+    app = make_app()
+    for value, status in (("event", 200), ("visible", 200)):
+        with app.test_client().get(f"/events?heartbeat={value}") as response:
+            assert response.status_code == status
+    app.debug = True
+    response = app.test_client().get("/events?heartbeat=visible")
+    assert response.status_code == 400
+    assert response.json["cure"] == "Write heartbeat=event, or leave it out for comments."

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from flask_sse_push.core.decoder import Decoder
+from flask_sse_push.core import wire
+from flask_sse_push.core.decoder import DecodedEvent, Decoder
 from flask_sse_push.streams.subscription import Subscription
 
 from .parts import HandBus, make_hub
@@ -232,3 +233,14 @@ def test_farewell_adds_nothing():
     """A client of channels resumes, so nothing is lost and nothing said."""
     _, hub = site()
     assert Subscription(hub, ("news",), None).farewell() == b""
+
+
+def test_visible_heartbeat_is_an_event_that_carries_the_place():
+    """A client that shows no comments sees the heartbeat, and its cursor moves on as by any other."""
+    bus, hub = site()
+    subscription = Subscription(hub, ("news",), None, heartbeat=wire.HEARTBEAT_EVENT)
+    assert decoded(subscription.heartbeat())[0] == [DecodedEvent("sse.heartbeat", "", "")]
+    bus.give("elsewhere", "orders")
+    assert subscription.read() == b""
+    assert decoded(subscription.heartbeat()) == ([DecodedEvent("sse.heartbeat", "", "e1-1")], "e1-1")
+    assert decoded(subscription.heartbeat())[0] == [DecodedEvent("sse.heartbeat", "", "")]
