@@ -72,6 +72,7 @@ setup(
             "basedpyright>=1.28",
             "build>=1.0",
             "coverage>=7.4",
+            "flask-cors>=4.0",
             "flask-httpauth>=4.8",
             "flask-jwt-extended>=4.6",
             "flask-login>=0.6.3",

@@ -632,7 +632,122 @@ STREAMS = [
 ]
 
 
-MUTATIONS = [*CORE, *PLATFORM, *BUS, *STREAMS]
+EXTENSION = [
+    Mutation(
+        "cors: allowed beside what others allowed",
+        "extension/cors.py",
+        '    headers.remove("Access-Control-Allow-Origin")\n',
+        "",
+        ("app/test_cross_origin.py::test_flask_cors_beside_is_overruled_on_the_stream_and_on_marked_views",),
+    ),
+    Mutation(
+        "cors: credentials of others stay",
+        "extension/cors.py",
+        '    headers.remove("Access-Control-Allow-Credentials")\n',
+        "",
+        ("app/test_cross_origin.py::test_flask_cors_beside_is_overruled_on_the_stream_and_on_marked_views",),
+    ),
+    Mutation(
+        "cors: allows any origin",
+        "extension/cors.py",
+        "    if origin in settings.cors_origins:\n        headers[",
+        "    if origin:\n        headers[",
+        ("app/test_cors.py::test_foreign_origin_is_refused",),
+    ),
+    Mutation(
+        "cors: caches are told once more",
+        "extension/cors.py",
+        '    if not {"*", "origin"} & {name.lower() for name in names}:\n',
+        "    if True:\n",
+        ("app/test_cross_origin.py::test_vary_names_each_header_once",),
+    ),
+    Mutation(
+        "cors: preflight of every view",
+        "extension/cors.py",
+        "    return rule if _is_marked(app, rule.endpoint, asked) else None\n",
+        "    return rule\n",
+        ("app/test_cross_origin.py::test_preflight_of_other_views_is_left_alone",),
+    ),
+    Mutation(
+        "cors: preflight of the view that OPTIONS meets",
+        "extension/cors.py",
+        "adapter.match(method=asked, return_rule=True)",
+        "adapter.match(return_rule=True)",
+        ("app/test_cross_origin.py::test_marked_view_is_called_by_a_configured_origin",),
+    ),
+    Mutation(
+        "cors: preflight for any origin",
+        "extension/cors.py",
+        '    if request.headers.get("Origin") not in settings.cors_origins:\n',
+        "    if False:\n",
+        ("app/test_cors.py::test_preflight_of_any_other_is_granted_nothing",),
+    ),
+    Mutation(
+        "cors: preflight repeats anything",
+        "extension/cors.py",
+        " and _HEADER_NAMES.fullmatch(names):",
+        ":",
+        ("app/test_cors.py::test_preflight_repeats_nothing_but_names_of_headers",),
+    ),
+    Mutation(
+        "cors: preflight repeats without end",
+        "extension/cors.py",
+        "len(names) <= _MAX_HEADER_NAMES and ",
+        "",
+        ("app/test_cors.py::test_preflight_repeats_nothing_but_names_of_headers",),
+    ),
+    Mutation(
+        "cors: mark of a method is not seen",
+        "extension/cors.py",
+        "for place in (view, views, one))",
+        "for place in (view, views))",
+        ("app/test_cross_origin.py::test_marked_view_is_called_by_a_configured_origin",),
+    ),
+    Mutation(
+        "cors: the first after_request function",
+        "extension/blueprint.py",
+        "app.after_request_funcs.setdefault(None, []).insert(0, state.response_goes)",
+        "app.after_request_funcs.setdefault(None, []).append(state.response_goes)",
+        ("app/test_cross_origin.py",),
+    ),
+    Mutation(
+        "cors: doubles what a view allowed",
+        "extension/state.py",
+        '            and "Access-Control-Allow-Origin" not in response.headers\n',
+        "",
+        ("app/test_cross_origin.py::test_flask_cors_beside_answers_preflights_of_other_views",),
+    ),
+    Mutation(
+        "cors: settings of the registration",
+        "extension/state.py",
+        "        if self.is_frozen and not self.settings.cors_origins:\n",
+        "        if not self.settings.cors_origins:\n",
+        ("app/test_cross_origin.py::test_marked_view_meets_settings_of_the_first_use",),
+    ),
+    Mutation(
+        "cors: a port of the proxy is foreign",
+        "extension/cors.py",
+        ', host.removesuffix(":80"), host.removesuffix(":443"))',
+        ', host.removesuffix(":80"))',
+        ("app/test_cors.py::test_own_origin_is_served_whichever_default_port_a_proxy_writes",),
+    ),
+    Mutation(
+        "cors: any port is one's own",
+        "extension/cors.py",
+        "    host, name = host.lower(), name.removesuffix(DEFAULT_PORTS[scheme])\n",
+        '    host, name = host.lower(), name.partition(":")[0]\n',
+        ("app/test_cors.py::test_own_origin_behind_another_host_is_refused_with_the_cure",),
+    ),
+    Mutation(
+        "cors: null is an origin",
+        "extension/config.py",
+        'if origin in ("null", "file://"):',
+        "if False:",
+        ("app/test_settings.py::test_setting_of_an_origin_that_would_not_do_says_why",),
+    ),
+]
+
+MUTATIONS = [*CORE, *PLATFORM, *BUS, *STREAMS, *EXTENSION]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -47,7 +47,7 @@ REFUSED = [
         "/events?channel=news",
         {"Origin": "https://evil.example"},
         403,
-        "a page of another origin, 'https://evil.example', asked 'localhost'",
+        "a page of the origin 'https://evil.example' asked the Host 'localhost'",
         "SSE_PUSH_CORS_ORIGINS",
     ),
     ("/own?name=a%20b", {}, 400, "the request asks for the channels ['a b']", "Use 1 to 128 letters"),
@@ -55,7 +55,7 @@ REFUSED = [
         "/own?name=a",
         {"Origin": "https://evil.example"},
         403,
-        "a page of another origin, 'https://evil.example', asked 'localhost'",
+        "a page of the origin 'https://evil.example' asked the Host 'localhost'",
         "SSE_PUSH_CORS_ORIGINS",
     ),
 ]
