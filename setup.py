@@ -37,6 +37,20 @@ REDIS = ["redis>=6.0"]
 PLOTS = "matplotlib>=3.8"
 DOCS = ["sphinx>=8.1", "myst-parser>=4.0", "pallets-sphinx-themes>=2.3"]
 EXAMPLE = [*GUNICORN, "psutil>=5.9"]
+# Those of docs/servers.md that need no compiler.
+SERVERS = [
+    "a2wsgi>=1.10",
+    "asgiref>=3.8",
+    "cheroot>=10.0",
+    "granian>=2.0",
+    "hypercorn>=0.17",
+    "pyuwsgi>=2.0.30",
+    "starlette>=0.40",
+    "tornado>=6.4",
+    "twisted>=24.0",
+    "uvicorn>=0.30",
+    "waitress>=3.0",
+]
 
 setup(
     name="flask_sse_push",
@@ -69,6 +83,7 @@ setup(
             *REDIS,
             PLOTS,
             *DOCS,
+            *SERVERS,
             "basedpyright>=1.28",
             "build>=1.0",
             "coverage>=7.4",

@@ -274,6 +274,41 @@ PLATFORM = [
         "",
         ("platform/test_backoff.py",),
     ),
+    Mutation(
+        "a server of one thread whose name is unknown is taken for one of many",
+        "platform/server.py",
+        "        kind = replace(kind, threads=lambda _: 1)\n",
+        "        pass\n",
+        ("platform/test_server.py",),
+    ),
+    Mutation(
+        "a server that does not say how many threads it has is taken for one without a bound",
+        "platform/server.py",
+        "        GUESSED_THREADS if is_guessed else threads,\n",
+        "        threads,\n",
+        ("platform/test_server.py",),
+    ),
+    Mutation(
+        "a stream on an unknown server has no end",
+        "platform/server.py",
+        "STREAM_SECONDS if kind.waits_for_streams or",
+        "STREAM_SECONDS if",
+        ("platform/test_server.py",),
+    ),
+    Mutation(
+        "a worker of a user's own class is not known by what it is derived from",
+        "platform/server_kinds.py",
+        "in type(worker).__mro__ if",
+        "in type(worker).__mro__[:1] if",
+        ("platform/test_server.py",),
+    ),
+    Mutation(
+        "an ASGI bridge is not known below the app",
+        "platform/server_kinds.py",
+        "        frame = frame.f_back\n",
+        "        break\n",
+        ("servers/test_foreign_servers.py::test_bridge_of_asgi_is_refused",),
+    ),
 ]
 
 BUS = [
@@ -614,6 +649,20 @@ STREAMS = [
         "        if self.position > self._told:\n",
         "        if False:\n",
         ("unit/test_subscription.py::test_heartbeat_tells_a_place_that_has_moved",),
+    ),
+    Mutation(
+        "a stream does not end after its time",
+        "streams/stream.py",
+        "        if now >= self._ends_at:\n",
+        "        if False:\n",
+        ("unit/test_stream.py",),
+    ),
+    Mutation(
+        "all streams of a server end at the same age",
+        "streams/stream.py",
+        "server.stream_seconds * random.uniform(0.75, 1)",
+        "server.stream_seconds",
+        ("unit/test_stream.py",),
     ),
     Mutation(
         "a stalled stream is not cut off",

@@ -122,7 +122,8 @@ class Process:
         self._server: Server | None = None
         self._max_streams = 0  # found out with the server
         self._channel_stream: type[Stream] = Stream
-        self._findings: list[checks.Finding] | None = None
+        self._checked: Server | None = None
+        self._findings: list[checks.Finding] = []
         most = settings.max_streams_per_client
         self._clients = ClientStreams(most) if most is not None else None
 
@@ -200,7 +201,9 @@ class Process:
             UnsupportedServer: One sentence and the cure for each reason.
         """
         settings = self._settings
-        if self._findings is None:
+        # The first request may show a server that gunicorn's worker alone did not.
+        if self._checked != server:
+            self._checked = server
             found = checks.find_problems(
                 server,
                 settings,
@@ -214,11 +217,12 @@ class Process:
                     logger.warning("%s", finding)
             if not (settings.strict and any(finding.is_error for finding in self._findings)):
                 logger.info(
-                    "flask_sse_push %s on %s: bus %s, at most %d streams, a heartbeat every %g s.",
+                    "flask_sse_push %s on %s: bus %s, at most %d streams%s, a heartbeat every %g s.",
                     __version__,
                     server.name,
                     self.bus.name,
                     settings.max_streams or server.default_max_streams(),
+                    f" of {server.stream_seconds:g} s" if server.stream_seconds is not None else "",
                     settings.heartbeat_seconds,
                 )
         if settings.strict and (errors := [finding for finding in self._findings if finding.is_error]):

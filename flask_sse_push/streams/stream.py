@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import random
 import sys
 import time
@@ -127,6 +128,7 @@ class Stream:
     __slots__ = (
         "_chunks",
         "_closed",
+        "_ends_at",
         "_info",
         "_limit",
         "_listener",
@@ -178,6 +180,7 @@ class Stream:
         self._wakeup: Wakeup | None = None  # of the thread or greenlet that sends
         self._listener: Wakeup | None = None  # what the source wakes
         self._closed = False
+        self._ends_at = math.inf  # on the clock of time.monotonic
         self._chunks = self._run()
 
     def __iter__(self) -> Stream:
@@ -210,6 +213,8 @@ class Stream:
             looked_at (float): When this was called last.
             margin_seconds (float): How long until it is called next, at most.
         """
+        if now >= self._ends_at:
+            self.end(Cause.STOP)
         cause = self.session.look(now, margin_seconds)
         if cause is Cause.SILENCE:
             self.session.happen(cause)
@@ -277,9 +282,11 @@ class Stream:
 
     def _enter(self, registry: StreamRegistry) -> str | None:
         """Be counted and looked after from now on, or return why not."""
-        worker = self.connection.server.worker
-        if worker is not None and not worker.alive:
+        server = self.connection.server
+        if server.worker is not None and not server.worker.alive:
             return "draining"
+        if server.stream_seconds is not None and self._source.channels:  # an iterable cannot be gone on with
+            self._ends_at = self.session.silent_since + server.stream_seconds * random.uniform(0.75, 1)
         place = self._place
         if place is not None and (refused := place.take()) is not None:
             return refused
