@@ -329,6 +329,16 @@ def test_refusal_of_a_user_is_told_with_its_cure(server, open_redis, rule, word)
     assert word in message
 
 
+def test_log_of_the_follower_has_the_cure_too(server, open_redis, caplog):
+    """A user who may write and not read is told what to change where the log says that the bus is away."""
+    server.client().execute_command("ACL", "SETUSER", "u", "on", ">secret", "~*", "&*", "+@all", "-xrange")
+    bus = open_redis(f"redis://u:secret@127.0.0.1:{server.port}/0")
+    Follower(bus)
+    eventually(lambda: "is away" in caplog.text, 5000 * MS)
+    assert "no permissions to run the 'xrange' command" in caplog.text
+    assert "Let its user run" in caplog.text
+
+
 def test_password_that_is_missing_is_told(server, open_redis):
     """A server that wants a password says so, also to a request that it does not read to its end."""
     server.client().config_set("requirepass", "pw")
