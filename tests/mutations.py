@@ -327,6 +327,20 @@ BUS = [
         ("bus/test_memory.py", "app/test_interruptions.py"),
     ),
     Mutation(
+        "log says what ended the connection, and not why there is no other one",
+        "bus/follower.py",
+        'if was.state != "up" and not self._is_told:',
+        "if not self._is_told:",
+        ("bus/test_sqlite_files.py",),
+    ),
+    Mutation(
+        "child takes the answer to its parent's publish",
+        "bus/redis/pool.py",
+        "        keep_from_children(connection)\n",
+        "",
+        ("bus/test_redis_faults.py::test_child_takes_no_answer_that_its_parent_waits_for",),
+    ),
+    Mutation(
         "the follower forgets where it was",
         "bus/follower.py",
         "        if reader.epoch() == self._epoch:\n",
@@ -454,6 +468,13 @@ STREAMS = [
         "if has_events and (state is not State.DRAINING or has_ended or now < self._drained_at):",
         "if has_events:",
         ("core/test_session.py",),
+    ),
+    Mutation(
+        "slow client is taken for one that takes nothing",
+        "streams/stream.py",
+        "self._taken_bytes, self.session.taken_at = taken_bytes, now",
+        "self._taken_bytes = taken_bytes",
+        ("servers/test_stalled.py::test_slow_client_gets_an_event_that_takes_longer_than_a_write_may_wait",),
     ),
     Mutation(
         "silent stream without heartbeat",

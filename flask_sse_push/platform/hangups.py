@@ -87,7 +87,7 @@ class Hangups(Generic[T]):
                 self._epoll.register(fileno, _RDHUP)
             except FileExistsError:
                 pass  # the number is watched, for a stream that ends late
-            except OSError:
+            except (OSError, ValueError):  # ValueError: the set is closed, no thread could be started for it
                 self.remove(owner)
 
     def remove(self, owner: T) -> None:

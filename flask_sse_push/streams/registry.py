@@ -43,7 +43,7 @@ class SupervisedStream(Protocol):
     heartbeat_seconds: float
     """How long its client may hear nothing."""
     write_timeout_seconds: float
-    """How long one write may wait for its client."""
+    """How long its client may take nothing of a write."""
 
     def look(self, now: float, looked_at: float, margin_seconds: float) -> None:
         """Do what is due at a time; see :meth:`Stream.look`."""

@@ -80,7 +80,7 @@ class StreamOptions(NamedTuple):
     heartbeat_seconds: float
     """How long a client may hear nothing, at most."""
     write_timeout_seconds: float
-    """How long one write may wait for a client."""
+    """How long a client may take nothing of a write."""
     retry_milliseconds: int
     """After how long clients come back, within half of it."""
     abrupt_end: bool
@@ -136,6 +136,7 @@ class Stream:
         "_options",
         "_place",
         "_source",
+        "_taken_bytes",
         "_wakeup",
         "connection",
         "heartbeat_seconds",
@@ -159,7 +160,7 @@ class Stream:
         self.heartbeat_seconds = options.heartbeat_seconds * random.uniform(0.75, 1)
         """How long this client may hear nothing."""
         self.write_timeout_seconds = options.write_timeout_seconds
-        """How long one write may wait for the client."""
+        """How long the client may take nothing of a write."""
         self.session = Session(self.heartbeat_seconds, options.write_timeout_seconds)
         """Where it is in its life."""
         self.connection = _UNCONNECTED
@@ -181,6 +182,7 @@ class Stream:
         self._listener: Wakeup | None = None  # what the source wakes
         self._closed = False
         self._ends_at = math.inf  # on the clock of time.monotonic
+        self._taken_bytes: int | None = None  # by the client, at the last look in the middle of a write
         self._chunks = self._run()
 
     def __iter__(self) -> Stream:
@@ -215,6 +217,11 @@ class Stream:
         """
         if now >= self._ends_at:
             self.end(Cause.STOP)
+        sock = self.connection.sock
+        if self.session.writing_since is not None and sock is not None:
+            taken_bytes = sockets.taken_bytes(sock)
+            if taken_bytes != self._taken_bytes:
+                self._taken_bytes, self.session.taken_at = taken_bytes, now
         cause = self.session.look(now, margin_seconds)
         if cause is Cause.SILENCE:
             self.session.happen(cause)

@@ -158,6 +158,14 @@ def test_look_finds_who_takes_nothing(after, found):
     assert session.look(100.0 + after, 1.0) is found
 
 
+def test_look_leaves_alone_who_takes_bytes_slowly():
+    """A write may wait for ever, as long as the client takes some of it each time."""
+    session = session_in(State.READING)
+    session.writing_since, session.taken_at = 100.0, 180.0
+    assert session.look(189.9, 1.0) is None
+    assert session.look(190.0, 1.0) is Cause.STALL
+
+
 def test_handing_over_ends_the_silence():
     """Bytes that the server took count as heard, once it asks for more."""
     session = session_in(State.READING)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from ...errors import BusUnavailable
+from ...platform.fork import keep_from_children
 from .connection import Connection, are_sockets_patched
 
 __all__ = ["MAX_CONNECTIONS", "Pool"]
@@ -53,7 +54,7 @@ class Pool:
         can_keep = _can_keep()
         place = self._take_place(until)
         try:
-            connection = (self._take_idle(until) if can_keep else None) or self._open(until)
+            connection = (self._take_idle(until) if can_keep else None) or self._open_own(until)
             try:
                 yield connection
             except BaseException:
@@ -67,6 +68,12 @@ class Pool:
             self._places.append(place)
             if self._waiting:
                 self._wake_next()
+
+    def _open_own(self, until: float) -> Connection:
+        connection = self._open(until)
+        # A child's copies of greenlets that wait for an answer would take it, and the parent get none.
+        keep_from_children(connection)
+        return connection
 
     def close_idle(self) -> None:
         """Close what is not in use."""
