@@ -13,6 +13,10 @@ __all__ = ["Finding", "find_problems"]
 _CURE_FOR_SEVERAL = 'Leave it out: "auto" shares events between the workers of a gunicorn.'
 _CURE_FOR_OTHERS = "Set it to sqlite:// and a path, or to redis://, or run one process."
 
+_LONGEST_KEEPALIVE_SECONDS = (
+    3  # gunicorn's worker looks once a second: with 3 it is gone 5 s after it was told
+)
+
 _SLOWEST_HEARTBEAT_SECONDS = 45  # nginx and ALB cut silent connections at 60, Heroku at 55
 
 
@@ -136,4 +140,13 @@ def _gunicorn(server: Server, settings: Settings, imported_unpatched: bool) -> I
             f"gunicorn kills the worker {cfg.graceful_timeout} s after it was told to stop, "
             "before its streams have ended. "
             "Set --graceful-timeout to 5 or more.",
+        )
+    if server.kind == "GeventWorker" and cfg.keepalive > _LONGEST_KEEPALIVE_SECONDS:
+        yield Finding(
+            "SSE009",
+            False,
+            f"gunicorn's --keep-alive is {cfg.keepalive} s, and a worker that stops waits that long for "
+            "connections on which nothing happens. "
+            f"Set it to {_LONGEST_KEEPALIVE_SECONDS} or less. If a load balancer needs more, let what starts "
+            "gunicorn wait longer.",
         )

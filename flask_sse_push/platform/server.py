@@ -123,7 +123,7 @@ class Connection:
     between.
     """
     close_after_answer: Callable[[], None]
-    """Lets the connection end with the answer that is about to begin, see ``sockets``."""
+    """Lets the connection end with this answer, see :func:`close_after_answer`."""
 
 
 def connect(server: Server, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Connection:
@@ -160,8 +160,8 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
 
 def close_after_answer(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> None:
     """
-    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and
-    lets itself be told.
+    Let a connection end with the answer that begins or is on its way, where the server keeps it open
+    otherwise and lets itself be told.
 
     A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's
     server closes every connection.

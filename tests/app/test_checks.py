@@ -18,6 +18,7 @@ GOOD = {
     "worker_connections": 1000,
     "preload_app": False,
     "graceful_timeout": 30,
+    "keepalive": 2,
     "http_protocols": ["h1"],
 }
 
@@ -80,6 +81,9 @@ def problems(server, settings=None, config=None, imported_unpatched=False, bus_i
         (sync(), {"MAX_STREAMS": 1}, {}, False, ["SSE001"]),
         (gevent(graceful_timeout=4), {}, {}, False, ["SSE008"]),
         (gevent(graceful_timeout=5), {}, {}, False, []),
+        (gevent(keepalive=3), {}, {}, False, []),
+        (gevent(keepalive=4), {}, {}, False, ["SSE009"]),
+        (gthread(keepalive=75), {}, {}, False, []),  # it closes idle connections when it stops
         (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/html", "text/event-stream"]}, False, ["SSE010"]),
         (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/event-stream"], "COMPRESS_STREAMS": False}, False, []),
         (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/html"]}, False, []),
