@@ -206,7 +206,9 @@ class SSEPush(Blueprint):
         its reader. When it ends, the event ``done`` follows, with what a generator returned as JSON data;
         when it raises, the error is logged and the event ``failed`` follows, with ``{"reason": "error"}``.
         When the client leaves, the iterable is closed: in greenlets where it waits, in threads after its
-        current item. No Flask context is there while it runs: take what you need from the request before.
+        current item. A thread that waits for ever stays, so give what it waits for a time-out; while as many
+        stay as ``SSE_PUSH_MAX_STREAMS`` allows streams, further responses are refused as when the server is
+        full. No Flask context is there while it runs: take what you need from the request before.
 
         Clean-up in the generator that waits must therefore be brief, or shielded.
 
@@ -281,7 +283,9 @@ class SSEPush(Blueprint):
 
         Returns:
             dict: Of this process: ``streams`` (open now), ``direct_streams`` (those of them that are written
-                to directly), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start),
+                to directly), ``max_streams``, ``abandoned_responses`` (iterables of :meth:`response` that
+                still run though their response is over), ``opened``, ``refused`` and ``published`` (since
+                the start),
                 ``bus`` (its name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or
                 ``"down"``), ``bus_error`` (why it is down), ``last_event_id`` (of the newest event here),
                 ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).

@@ -22,7 +22,7 @@ from ..errors import UnsupportedServer
 from ..platform.server import Server, inspect_server
 from ..platform.worker_log import use_gunicorn_log
 from ..streams.hub import Hub
-from ..streams.iterable import IterableSource
+from ..streams.iterable import IterableSource, abandoned
 from ..streams.registry import process_registry
 from ..streams.source import Source
 from ..streams.stream import Place, Stream, StreamInfo
@@ -40,6 +40,11 @@ __all__ = ["Process"]
 
 _REFUSED = {
     "full": "Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow.",
+    "abandoned": (
+        "Streams of sse.response() are refused: of earlier ones whose clients have left, as many iterables "
+        "still run as SSE_PUSH_MAX_STREAMS allows streams. A thread cannot be interrupted, so give what they "
+        "wait for a time-out. stats()['abandoned_responses'] says how many are left."
+    ),
     "client": (
         "Streams are refused: a client has as many as SSE_PUSH_MAX_STREAMS_PER_CLIENT allows. "
         "If all of them seem to be one client, wrap the app in Werkzeug's ProxyFix, or set "
@@ -187,7 +192,7 @@ class Process:
         source = IterableSource(iterable, lambda value: to_json(value, self._dumps), limit, last_event_id)
         # An iterable is an app's own code: it may take its time, and nobody who wakes a stream waits for
         # that.
-        return self._respond(request, source, last_event_id, self._place(request), Stream)
+        return self._respond(request, source, last_event_id, self._place_of_response(request), Stream)
 
     def check_server(self, server: Server) -> None:
         """
@@ -228,13 +233,13 @@ class Process:
 
     def why_not(self, request: Request) -> str | None:
         """
-        Return why a stream would be refused now, as :meth:`stream_refused` is told; ``None`` when it would
-        not.
+        Return why the stream of an iterable would be refused now, as :meth:`stream_refused` is told; ``None``
+        when it would not.
         """
         self._meet_server(request.environ)
         if len(process_registry.get()) >= self._max_streams:
             return "full"
-        place = self._place(request)
+        place = self._place_of_response(request)
         return None if place is None else place.why_not()
 
     def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
@@ -267,6 +272,7 @@ class Process:
             "max_streams": self._settings.max_streams or server.default_max_streams(),
             "opened": counts.opened,
             "refused": sum(self._refused.values()),
+            "abandoned_responses": len(abandoned.get()),
             "published": counts.published,
             "bus": self.bus.name,
             "bus_state": health.state,
@@ -302,6 +308,10 @@ class Process:
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
         stream = kind(source, self._stream_options, info, self, self._max_streams, place)
         return EventStreamResponse(stream, self._server)
+
+    def _place_of_response(self, request: Request) -> Place | None:
+        """Return the place as :meth:`_place` does, or none to be had where too many iterables were left."""
+        return NoPlace("abandoned") if len(abandoned.get()) >= self._max_streams else self._place(request)
 
     def _place(self, request: Request) -> Place | None:
         """

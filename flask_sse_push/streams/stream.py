@@ -29,6 +29,7 @@ _REFUSALS = {
     "full": "This server has as many streams as it may have. Come back later.",
     "client": "This client has as many streams as it may have. Come back later.",
     "unknown client": "This server cannot tell whose stream this would be. Come back later.",
+    "abandoned": "This server has as many streams as it may have. Come back later.",
     "bus": "This server cannot read the events of its app. Come back later.",
 }
 
@@ -68,8 +69,8 @@ class Observer(Protocol):
 
     def stream_refused(self, reason: str) -> None:
         """
-        Its client was asked to come later: ``"full"``, ``"draining"``, ``"client"``, ``"unknown client"`` or
-        ``"bus"``.
+        Its client was asked to come later: ``"full"``, ``"abandoned"``, ``"draining"``, ``"client"``,
+        ``"unknown client"`` or ``"bus"``.
         """
 
 
