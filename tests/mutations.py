@@ -487,6 +487,13 @@ STREAMS = [
         ("unit/test_fanout.py::test_listener_that_cannot_be_woken_keeps_nobody_else_from_it",),
     ),
     Mutation(
+        "files that are open already count as free",
+        "platform/server.py",
+        "return most - open_files - max(_OTHER_FILES, int(most * (1 - _STREAMS_SHARE)))",
+        "return int(most * _STREAMS_SHARE)",
+        ("servers/test_refusals.py::test_few_open_files_mean_few_streams",),
+    ),
+    Mutation(
         "abandoned iterable is not counted",
         "streams/iterable.py",
         "        left.add(self)\n",
@@ -596,9 +603,8 @@ STREAMS = [
     Mutation(
         "place is kept",
         "streams/stream.py",
-        "                if self._place is not None:\n                    self._place.give_back()\n         "
-        "   source",
-        "            source",
+        "registry.remove(self)\n        if self._place is not None:\n            self._place.give_back()\n",
+        "registry.remove(self)\n",
         ("unit/test_stream.py::test_place_is_given_back",),
     ),
     Mutation(

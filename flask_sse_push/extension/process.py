@@ -125,7 +125,7 @@ class Process:
         self._refused: dict[str, int] = {}
         self._reporter = Reporter()
         self._server: Server | None = None
-        self._max_streams = 0  # found out with the server
+        self._max_streams = 0  # found out with the server, once
         self._channel_stream: type[Stream] = Stream
         self._findings: list[checks.Finding] | None = None
         most = settings.max_streams_per_client
@@ -205,6 +205,8 @@ class Process:
             UnsupportedServer: One sentence and the cure for each reason.
         """
         settings = self._settings
+        if not self._max_streams:
+            self._max_streams = self._find_max_streams(server)
         if self._findings is None:
             found = checks.find_problems(
                 server,
@@ -223,7 +225,7 @@ class Process:
                     __version__,
                     server.name,
                     self.bus.name,
-                    settings.max_streams or server.default_max_streams(),
+                    self._max_streams,
                     settings.heartbeat_seconds,
                 )
         if settings.strict and (errors := [finding for finding in self._findings if finding.is_error]):
@@ -265,11 +267,10 @@ class Process:
     def stats(self) -> dict[str, Any]:
         """Return what this process knows; see :meth:`SSEPush.stats`."""
         counts, health = self._counts, self.bus.health()
-        server = self._server or inspect_server()
         return {
             "streams": counts.streams,
             "direct_streams": counts.opened_direct - counts.closed_direct,
-            "max_streams": self._settings.max_streams or server.default_max_streams(),
+            "max_streams": self._max_streams or self._find_max_streams(inspect_server()),
             "opened": counts.opened,
             "refused": sum(self._refused.values()),
             "abandoned_responses": len(abandoned.get()),
@@ -284,12 +285,14 @@ class Process:
         """Return what all processes of the bus know; see :meth:`SSEPush.stats`."""
         return summarize(self.bus.name, self.bus.inspect())
 
+    def _find_max_streams(self, server: Server) -> int:
+        return self._settings.max_streams or server.default_max_streams()
+
     def _meet_server(self, environ: dict[str, Any]) -> None:
         """Find out with the first request what runs this process."""
         if self._server is None or self._findings:
             server = self._server or inspect_server(environ)
             self.check_server(server)
-            self._max_streams = self._settings.max_streams or server.default_max_streams()
             if self._settings.direct_write and server.is_gevent_worker:
                 from ..streams.direct import DirectStream  # only where gevent runs
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from .gunicorn import gunicorn_worker
@@ -26,6 +27,9 @@ __all__ = ["Connection", "Server", "close_after_answer", "connect", "inspect_ser
 _STREAMS_SHARE = 0.8
 _UNKNOWN_CAPACITY = 1_250
 _UNLIMITED_FILES = 1_000_000
+
+# So many more files are left to the bus, which opens up to ten, to the log and to pages.
+_OTHER_FILES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +63,25 @@ class Server:
     def default_max_streams(self) -> int:
         """
         Return how many streams this process may have, so that requests for pages and open files have room.
+
+        Ask before the first stream: the files that are open then are not for streams.
         """
-        capacity = min(self.capacity or _UNKNOWN_CAPACITY, _most_files())
-        return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1))
+        capacity = self.capacity or _UNKNOWN_CAPACITY
+        return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1, _files_for_streams()))
 
 
-def _most_files() -> int:
+def _files_for_streams() -> int:
+    """Return how many of the files that this process may open are for streams; each is one."""
     if resource is None:
         return _UNKNOWN_CAPACITY
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _UNLIMITED_FILES if soft == resource.RLIM_INFINITY else soft
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return _UNLIMITED_FILES
+    try:
+        open_files = len(list(Path("/dev/fd").iterdir()))
+    except OSError:  # nothing shows them
+        open_files = 0
+    return most - open_files - max(_OTHER_FILES, int(most * (1 - _STREAMS_SHARE)))
 
 
 def inspect_server(environ: dict[str, Any] | None = None) -> Server:
