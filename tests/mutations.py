@@ -487,6 +487,20 @@ STREAMS = [
         ("unit/test_fanout.py::test_listener_that_cannot_be_woken_keeps_nobody_else_from_it",),
     ),
     Mutation(
+        "worker that is added believes to be alone",
+        "platform/gunicorn.py",
+        'return max(int(worker.cfg.workers), getattr(_master(), "num_workers", None) or 0)',
+        "return int(worker.cfg.workers)",
+        ("servers/test_workers.py::test_worker_that_is_added_is_warned_of_where_memory_was_chosen",),
+    ),
+    Mutation(
+        "first worker is not looked for",
+        "bus/auto.py",
+        "        _look_for_loner(folder)\n",
+        "        pass\n",
+        ("servers/test_workers.py::test_worker_that_is_added_to_a_lone_one_says_how_they_come_together",),
+    ),
+    Mutation(
         "files that are open already count as free",
         "platform/server.py",
         "return most - open_files - max(_OTHER_FILES, int(most * (1 - _STREAMS_SHARE)))",

@@ -53,13 +53,16 @@ def find_problems(
         bus_is_shared (bool): Whether the bus carries an event to all processes.
     """
     if server.several_processes and not bus_is_shared:
-        yield Finding(
+        alone = Finding(
             "SSE002",
             True,
             "An event published in one of the server's processes would reach only that one's clients, "
             "because SSE_PUSH_BUS_URL keeps it in memory. "
             f"{_CURE_FOR_SEVERAL if server.worker is not None else _CURE_FOR_OTHERS}",
         )
+        # In a worker that was added to a running server an error would stop all of it.
+        was_added = server.worker is not None and server.worker.cfg.workers < 2
+        yield alone._replace(is_error=not was_added)
     if server.worker is not None:
         yield from _gunicorn(server, settings, imported_unpatched)
     elif server.capacity == 1:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .gunicorn import gunicorn_worker
+from .gunicorn import gunicorn_worker, worker_count
 from .sockets import shut
 
 # Here, and not where it is asked: a signal handler that asks would meet a module that is half imported.
@@ -100,7 +100,7 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
             "thread": worker.cfg.threads,
             "sync": 1,
         }.get(kind)
-        return Server(f"gunicorn {kind} worker", worker, capacity, worker.cfg.workers > 1)
+        return Server(f"gunicorn {kind} worker", worker, capacity, worker_count(worker) > 1)
     if environ is None:
         return Server("unknown server")
     software, several = environ.get("SERVER_SOFTWARE", ""), bool(environ.get("wsgi.multiprocess"))

@@ -107,6 +107,12 @@ def test_gunicorn_without_http_2_is_no_problem():
     assert problems(server) == []
 
 
+def test_worker_that_was_added_to_a_running_server_is_warned():
+    """An error in it would stop the whole server."""
+    server = Server("gunicorn gevent worker", gevent(workers=1).worker, 1000, several_processes=True)
+    assert [(finding.code, finding.is_error) for finding in problems(server)] == [("SSE002", False)]
+
+
 @pytest.mark.parametrize("server", [gevent(workers=4), Server("uwsgi server", several_processes=True)])
 def test_several_processes_with_a_shared_bus_are_no_problem(server):
     """Where an event reaches all processes, there may be several."""
