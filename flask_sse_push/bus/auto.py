@@ -33,7 +33,7 @@ def open_auto(options: BusOptions, app: str) -> Bus:
     worker = nearest_worker()  # a child that a view forks publishes where its parent does
     if worker is None or worker_count(worker) < 2:
         return MemoryBus(options)
-    from .sqlite.bus import SqliteBus  # not on every machine: Python can be built without it
+    from .sqlite.bus import SqliteBus  # not on every machine
 
     folder = private_folder(worker)
     if worker.cfg.workers < 2 and worker.pid == os.getpid():
