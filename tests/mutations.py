@@ -508,6 +508,20 @@ STREAMS = [
         ("servers/test_refusals.py::test_few_open_files_mean_few_streams",),
     ),
     Mutation(
+        "place of the route is not checked",
+        "extension/blueprint.py",
+        "        self._check_place(app, options)\n",
+        "",
+        ("app/test_blueprint.py::test_prefix_that_makes_no_route_is_refused",),
+    ),
+    Mutation(
+        "route is at no host",
+        "extension/blueprint.py",
+        '        options.setdefault("host", self.options.get("host"))\n',
+        "",
+        ("app/test_blueprint.py::test_app_that_matches_hosts_says_where_the_blueprint_answers",),
+    ),
+    Mutation(
         "abandoned iterable is not counted",
         "streams/iterable.py",
         "        left.add(self)\n",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
+from flask.blueprints import BlueprintSetupState
 
 from ..core import wire
 from ..core.channels import DEFAULT_CHANNEL, Pattern, check_channels
@@ -104,11 +105,12 @@ class SSEPush(Blueprint):
     @told_in_one_line
     def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]
         """
-        Set up an app. Called by ``app.register_blueprint``.
+        Set up an app. Called by ``app.register_blueprint``, which passes its options on. Where
+        ``app.url_map.host_matching`` is on, ``host`` must be one of them.
 
         Raises:
-            ConfigurationError: The app has one already, a setting is wrong, or the blueprint has rules of an
-                app of another import name.
+            ConfigurationError: The app has one already, a setting or the place of the route is wrong, or the
+                blueprint has rules of an app of another import name.
             UnsupportedServer: This is a worker of a server that cannot stream.
         """
         if EXTENSION_KEY in app.extensions:
@@ -116,6 +118,7 @@ class SSEPush(Blueprint):
                 f"This blueprint is already registered on app {app.name!r}. Import and use it instead of "
                 "registering another."
             )
+        self._check_place(app, options)
         state = AppState(app, self._rules)
         self._rules.refuse_unless_free(app)
         super().register(app, options)
@@ -124,6 +127,12 @@ class SSEPush(Blueprint):
         app.before_request_funcs.setdefault(None, []).insert(0, state.request_came)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)
+
+    def make_setup_state(
+        self, app: Any, options: dict[str, Any], first_registration: bool = False
+    ) -> BlueprintSetupState:
+        """Return what adds the route to an app. Called by Flask."""
+        return _Setup(self, app, options, first_registration)
 
     def publish(
         self,
@@ -306,6 +315,21 @@ class SSEPush(Blueprint):
         process = state.processes.get()
         return process.stats_of_all() if all_processes else process.stats()
 
+    def _check_place(self, app: Flask, options: dict[str, Any]) -> None:
+        """Refuse what would be no route, or one that no request can reach."""
+        prefix = options.get("url_prefix")
+        prefix = self.url_prefix if prefix is None else prefix
+        if not isinstance(prefix, str) or not prefix.startswith("/"):
+            raise ConfigurationError(
+                f'"url_prefix" must begin with "/", got {prefix!r}. Write url_prefix="/events", or "/" for '
+                "the front page."
+            )
+        if app.url_map.host_matching and options.get("host") is None:
+            raise ConfigurationError(
+                '"host" must name the host that answers where url_map.host_matching is on, got None. '
+                'Write: app.register_blueprint(sse, url_prefix="/events", host="www.example.com")'
+            )
+
     def _live_states(self) -> list[AppState]:
         if len(self._states) > 1:
             gc.collect()  # an app that was dropped, as tests drop them, is in a cycle with itself
@@ -345,7 +369,7 @@ class SSEPush(Blueprint):
             "meant. Use: with app.app_context(): ..."
         )
 
-    def _serve(self) -> Response:
+    def _serve(self, **_: Any) -> Response:
         """Answer GET, HEAD and OPTIONS of the blueprint's own route."""
         state, asked = self._state(), _current_request()
         if asked.method == "OPTIONS":
@@ -431,6 +455,14 @@ class SSEPush(Blueprint):
         if state.settings.cors_origins:
             add_cors_headers(response.headers, request, state.settings)
         return response
+
+
+class _Setup(BlueprintSetupState):
+    """Adds the route to an app, at the host that was given to ``register_blueprint``."""
+
+    def add_url_rule(self, rule: str, *args: Any, **options: Any) -> None:
+        options.setdefault("host", self.options.get("host"))
+        super().add_url_rule(rule, *args, **options)
 
 
 def _process_of(state: AppState) -> Process:
