@@ -290,8 +290,8 @@ class Process:
 
     def _meet_server(self, environ: dict[str, Any]) -> None:
         """Find out with the first request what runs this process."""
-        if self._server is None or self._findings:
-            server = self._server or inspect_server(environ)
+        if self._server is None:  # also after a refusal, which is raised again
+            server = inspect_server(environ)
             self.check_server(server)
             if self._settings.direct_write and server.is_gevent_worker:
                 from ..streams.direct import DirectStream  # only where gevent runs
