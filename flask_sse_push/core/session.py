@@ -71,7 +71,8 @@ class Cause(Enum):
 _BEGINNING = (State.OPENED, State.READING, State.SILENT)
 
 # What is not in the table changes nothing. A client that was cut off looks as if it had hung up too, so
-# STALLED stays; one that is asked to come back may go before it is, so DRAINING becomes GONE.
+# STALLED stays. One that is asked to come back may go before it is, so DRAINING becomes GONE; and a source
+# may end before it must, so DRAINING becomes FINISHED.
 _NEXT: dict[tuple[State, Cause], State] = {
     (State.OPENED, Cause.BEGUN): State.READING,
     (State.OPENED, Cause.REFUSAL): State.REFUSED,
@@ -79,7 +80,7 @@ _NEXT: dict[tuple[State, Cause], State] = {
     (State.SILENT, Cause.SENT): State.READING,
     **{(state, Cause.STOP): State.DRAINING for state in _BEGINNING},
     **{(state, Cause.CLOSE): State.CLOSED for state in _BEGINNING},
-    **{(state, Cause.END): State.FINISHED for state in _BEGINNING},
+    **{(state, Cause.END): State.FINISHED for state in (*_BEGINNING, State.DRAINING)},
     **{(state, Cause.HANG_UP): State.GONE for state in (*_BEGINNING, State.DRAINING)},
     **{(state, Cause.STALL): State.STALLED for state in (*_BEGINNING, State.DRAINING, State.GONE)},
 }

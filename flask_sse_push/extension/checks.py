@@ -14,6 +14,10 @@ _CURE_FOR_SEVERAL = 'Leave it out: "auto" shares events between the workers of a
 _CURE_FOR_OTHERS = "Set it to sqlite:// and a path, or to redis://"
 _RUN = "Run: gunicorn -k gevent app:app"
 
+_LONGEST_KEEPALIVE_SECONDS = (
+    3  # gunicorn's worker looks once a second: with 3 it is gone 5 s after it was told
+)
+
 _SLOWEST_HEARTBEAT_SECONDS = 45  # nginx and ALB cut silent connections at 60, Heroku at 55
 
 
@@ -93,12 +97,15 @@ def _any_server(server: Server, settings: Settings, bus_is_shared: bool) -> Iter
             several = f"{name} runs several processes, or does not say that it runs one"
             one = f", or run one process ({server.one_process})" if server.one_process else ""
             cure = _CURE_FOR_OTHERS + one
-        yield Finding(
+        # In a worker that was added to a running server an error would stop all of it.
+        was_added = server.worker is not None and server.worker.cfg.workers < 2
+        alone = Finding(
             "SSE002",
             True,
             f"{several}, and an event published in one would reach only that one's clients, "
             f"because SSE_PUSH_BUS_URL keeps it in memory. {cure}.",
         )
+        yield alone._replace(is_error=not was_added)
     if server.is_capacity_guessed and settings.max_streams is None and not is_refused:
         yield Finding(
             "SSE012",
@@ -153,4 +160,13 @@ def _gunicorn(server: Server, imported_unpatched: bool) -> Iterator[Finding]:
             f"gunicorn kills the worker {cfg.graceful_timeout} s after it was told to stop, "
             "before its streams have ended. "
             "Set --graceful-timeout to 5 or more.",
+        )
+    if server.kind == "GeventWorker" and cfg.keepalive > _LONGEST_KEEPALIVE_SECONDS:
+        yield Finding(
+            "SSE009",
+            False,
+            f"gunicorn's --keep-alive is {cfg.keepalive} s, and a worker that stops waits that long for "
+            "connections on which nothing happens. "
+            f"Set it to {_LONGEST_KEEPALIVE_SECONDS} or less. If a load balancer needs more, let what starts "
+            "gunicorn wait longer.",
         )

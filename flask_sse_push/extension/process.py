@@ -22,7 +22,7 @@ from ..errors import UnsupportedServer
 from ..platform.server import Server, inspect_server
 from ..platform.worker_log import use_gunicorn_log
 from ..streams.hub import Hub
-from ..streams.iterable import IterableSource
+from ..streams.iterable import IterableSource, abandoned
 from ..streams.registry import process_registry
 from ..streams.source import Source
 from ..streams.stream import Place, Stream, StreamInfo
@@ -40,6 +40,11 @@ __all__ = ["Process"]
 
 _REFUSED = {
     "full": "Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow.",
+    "abandoned": (
+        "Streams of sse.response() are refused: of earlier ones whose clients have left, as many iterables "
+        "still run as SSE_PUSH_MAX_STREAMS allows streams. A thread cannot be interrupted, so give what they "
+        "wait for a time-out. stats()['abandoned_responses'] says how many are left."
+    ),
     "client": (
         "Streams are refused: a client has as many as SSE_PUSH_MAX_STREAMS_PER_CLIENT allows. "
         "If all of them seem to be one client, wrap the app in Werkzeug's ProxyFix, or set "
@@ -120,7 +125,7 @@ class Process:
         self._refused: dict[str, int] = {}
         self._reporter = Reporter()
         self._server: Server | None = None
-        self._max_streams = 0  # found out with the server
+        self._max_streams = 0  # found out with the server, once
         self._channel_stream: type[Stream] = Stream
         self._checked: Server | None = None
         self._findings: list[checks.Finding] = []
@@ -188,7 +193,7 @@ class Process:
         source = IterableSource(iterable, lambda value: to_json(value, self._dumps), limit, last_event_id)
         # An iterable is an app's own code: it may take its time, and nobody who wakes a stream waits for
         # that.
-        return self._respond(request, source, last_event_id, self._place(request), Stream)
+        return self._respond(request, source, last_event_id, self._place_of_response(request), Stream)
 
     def check_server(self, server: Server) -> None:
         """
@@ -204,6 +209,7 @@ class Process:
         # The first request may show a server that gunicorn's worker alone did not.
         if self._checked != server:
             self._checked = server
+            self._max_streams = self._find_max_streams(server)
             found = checks.find_problems(
                 server,
                 settings,
@@ -221,7 +227,7 @@ class Process:
                     __version__,
                     server.name,
                     self.bus.name,
-                    settings.max_streams or server.default_max_streams(),
+                    self._max_streams,
                     f" of {server.stream_seconds:g} s" if server.stream_seconds is not None else "",
                     settings.heartbeat_seconds,
                 )
@@ -232,13 +238,13 @@ class Process:
 
     def why_not(self, request: Request) -> str | None:
         """
-        Return why a stream would be refused now, as :meth:`stream_refused` is told; ``None`` when it would
-        not.
+        Return why the stream of an iterable would be refused now, as :meth:`stream_refused` is told; ``None``
+        when it would not.
         """
         self._meet_server(request.environ)
         if len(process_registry.get()) >= self._max_streams:
             return "full"
-        place = self._place(request)
+        place = self._place_of_response(request)
         return None if place is None else place.why_not()
 
     def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
@@ -264,13 +270,13 @@ class Process:
     def stats(self) -> dict[str, Any]:
         """Return what this process knows; see :meth:`SSEPush.stats`."""
         counts, health = self._counts, self.bus.health()
-        server = self._server or inspect_server()
         return {
             "streams": counts.streams,
             "direct_streams": counts.opened_direct - counts.closed_direct,
-            "max_streams": self._settings.max_streams or server.default_max_streams(),
+            "max_streams": self._max_streams or self._find_max_streams(inspect_server()),
             "opened": counts.opened,
             "refused": sum(self._refused.values()),
+            "abandoned_responses": len(abandoned.get()),
             "published": counts.published,
             "bus": self.bus.name,
             "bus_state": health.state,
@@ -282,12 +288,14 @@ class Process:
         """Return what all processes of the bus know; see :meth:`SSEPush.stats`."""
         return summarize(self.bus.name, self.bus.inspect())
 
+    def _find_max_streams(self, server: Server) -> int:
+        return self._settings.max_streams or server.default_max_streams()
+
     def _meet_server(self, environ: dict[str, Any]) -> None:
         """Find out with the first request what runs this process."""
-        if self._server is None or self._findings:
-            server = self._server or inspect_server(environ)
+        if self._server is None:  # also after a refusal, which is raised again
+            server = inspect_server(environ)
             self.check_server(server)
-            self._max_streams = self._settings.max_streams or server.default_max_streams()
             if self._settings.direct_write and server.is_gevent_worker:
                 from ..streams.direct import DirectStream  # only where gevent runs
 
@@ -306,6 +314,10 @@ class Process:
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
         stream = kind(source, self._stream_options, info, self, self._max_streams, place)
         return EventStreamResponse(stream, self._server)
+
+    def _place_of_response(self, request: Request) -> Place | None:
+        """Return the place as :meth:`_place` does, or none to be had where too many iterables were left."""
+        return NoPlace("abandoned") if len(abandoned.get()) >= self._max_streams else self._place(request)
 
     def _place(self, request: Request) -> Place | None:
         """

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from .backends import current_backend
-from .gunicorn import gunicorn_worker
+from .gunicorn import gunicorn_worker, worker_count
 from .server_kinds import (
     GUESSED_THREADS,
     TEST_CLIENT,
@@ -43,6 +44,8 @@ After how long a stream ends, and its client comes back, on a server that may ne
 long at most a client that left unnoticed keeps a thread, and a server that waits for its streams takes to
 stop.
 """
+# So many more files are left to the bus, which opens up to ten, to the log and to pages.
+_OTHER_FILES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +91,25 @@ class Server:
     def default_max_streams(self) -> int:
         """
         Return how many streams this process may have, so that requests for pages and open files have room.
+
+        Ask before the first stream: the files that are open then are not for streams.
         """
-        capacity = min(self.capacity or _UNBOUNDED_CAPACITY, _most_files())
-        return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1))
+        capacity = self.capacity or _UNBOUNDED_CAPACITY
+        return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1, _files_for_streams()))
 
 
-def _most_files() -> int:
+def _files_for_streams() -> int:
+    """Return how many of the files that this process may open are for streams; each is one."""
     if resource is None:
         return _UNBOUNDED_CAPACITY
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _UNLIMITED_FILES if soft == resource.RLIM_INFINITY else soft
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return _UNLIMITED_FILES
+    try:
+        open_files = len(list(Path("/dev/fd").iterdir()))
+    except OSError:  # nothing shows them
+        open_files = 0
+    return most - open_files - max(_OTHER_FILES, int(most * (1 - _STREAMS_SHARE)))
 
 
 def inspect_server(environ: dict[str, Any] | None = None) -> Server:
@@ -113,8 +125,9 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
         known = find_worker_kind(worker)
         name = f"gunicorn {type(worker).__name__.removesuffix('Worker').lower()} worker"
         if known is not None or environ is None:
-            known = known or ServerKind(name, processes=lambda cfg: int(cfg.workers))
-            return _describe(replace(known, name=name), worker.cfg, worker)
+            known = known or ServerKind(name)
+            known = replace(known, name=name, processes=lambda _: worker_count(worker))
+            return _describe(known, worker.cfg, worker)
     elif environ is None:
         return Server("unknown server")
     kind, shown = find_kind(environ)
@@ -127,7 +140,7 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
     if not has_threads and kind is not TEST_CLIENT and current_backend().is_preemptive:
         kind = replace(kind, threads=lambda _: 1)
     if kind.processes is None:
-        several = bool(environ.get("wsgi.multiprocess")) if worker is None else worker.cfg.workers > 1
+        several = bool(environ.get("wsgi.multiprocess")) if worker is None else worker_count(worker) > 1
         kind = replace(kind, processes=lambda _: 1 + several)
     return _describe(kind, shown, worker)
 
@@ -176,7 +189,7 @@ class Connection:
     between.
     """
     close_after_answer: Callable[[], None]
-    """Lets the connection end with the answer that is about to begin, see ``sockets``."""
+    """Lets the connection end with this answer, see :func:`close_after_answer`."""
 
 
 def connect(server: Server, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Connection:
@@ -213,8 +226,8 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
 
 def close_after_answer(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> None:
     """
-    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and
-    lets itself be told.
+    Let a connection end with the answer that begins or is on its way, where the server keeps it open
+    otherwise and lets itself be told.
 
     A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's
     server closes every connection.

@@ -73,7 +73,7 @@ UNKNOWN = ServerKind("unknown server", threads=_untold, waits_for_streams=True)
 
 
 def _worker(threads: Callable[[Any], int], more: str | None = None, flaw: str | None = None) -> ServerKind:
-    return ServerKind("gunicorn", threads, lambda cfg: int(cfg.workers), more, flaw=flaw)
+    return ServerKind("gunicorn", threads, more_threads=more, flaw=flaw)
 
 
 # By the class of gunicorn's worker; shown is its configuration.

@@ -30,6 +30,7 @@ _REFUSALS = {
     "full": "This server has as many streams as it may have. Come back later.",
     "client": "This client has as many streams as it may have. Come back later.",
     "unknown client": "This server cannot tell whose stream this would be. Come back later.",
+    "abandoned": "This server has as many streams as it may have. Come back later.",
     "bus": "This server cannot read the events of its app. Come back later.",
 }
 
@@ -69,8 +70,8 @@ class Observer(Protocol):
 
     def stream_refused(self, reason: str) -> None:
         """
-        Its client was asked to come later: ``"full"``, ``"draining"``, ``"client"``, ``"unknown client"`` or
-        ``"bus"``.
+        Its client was asked to come later: ``"full"``, ``"abandoned"``, ``"draining"``, ``"client"``,
+        ``"unknown client"`` or ``"bus"``.
         """
 
 
@@ -305,6 +306,16 @@ class Stream:
                 place.give_back()
         return None if is_in else "full"
 
+    def _leave(self, registry: StreamRegistry) -> None:
+        """Undo :meth:`_enter`."""
+        registry.remove(self)
+        if self._place is not None:
+            self._place.give_back()
+        if self.session.state is State.DRAINING:
+            # gunicorn's gevent worker would wait for another request on it before it stops, for as long as
+            # --keep-alive says. Not earlier: while the socket is watched this looks like a hang-up.
+            self.connection.close_after_answer()
+
     def _refuse(self, reason: str) -> bytes:
         """
         Return what is said to a client that is to come later. Its connection ends: it is of no use until
@@ -375,9 +386,7 @@ class Stream:
                         return
         finally:
             if has_entered:
-                registry.remove(self)
-                if self._place is not None:
-                    self._place.give_back()
+                self._leave(registry)
             source.close()
             if has_opened:
                 self._observer.stream_closed(self._info, self.session.close(source.outcome), self.is_direct)

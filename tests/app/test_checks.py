@@ -20,6 +20,7 @@ GOOD = {
     "worker_connections": 1000,
     "preload_app": False,
     "graceful_timeout": 30,
+    "keepalive": 2,
     "http_protocols": ["h1"],
 }
 
@@ -98,6 +99,9 @@ def problems(server, settings=None, config=None, imported_unpatched=False, bus_i
         (sync(), {"MAX_STREAMS": 1}, {}, False, ["SSE001"]),
         (gevent(graceful_timeout=4), {}, {}, False, ["SSE008"]),
         (gevent(graceful_timeout=5), {}, {}, False, []),
+        (gevent(keepalive=3), {}, {}, False, []),
+        (gevent(keepalive=4), {}, {}, False, ["SSE009"]),
+        (gthread(keepalive=75), {}, {}, False, []),  # it closes idle connections when it stops
         (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/html", "text/event-stream"]}, False, ["SSE010"]),
         (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/event-stream"], "COMPRESS_STREAMS": False}, False, []),
         (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/html"]}, False, []),
@@ -119,6 +123,12 @@ def test_gunicorn_without_http_2_is_no_problem():
     server = gevent()
     del server.worker.cfg.http_protocols
     assert problems(server) == []
+
+
+def test_worker_that_was_added_to_a_running_server_is_warned():
+    """An error in it would stop the whole server."""
+    server = Server("gunicorn gevent worker", gevent(workers=1).worker, 1000, several_processes=True)
+    assert [(finding.code, finding.is_error) for finding in problems(server)] == [("SSE002", False)]
 
 
 @pytest.mark.parametrize("server", [gevent(workers=4), Server("uwsgi server", several_processes=True)])

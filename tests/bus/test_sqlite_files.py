@@ -22,6 +22,7 @@ from flask_sse_push.bus.sqlite.bus import MAX_PATH_BYTES, SqliteBus
 from flask_sse_push.bus.sqlite.doorbell import Doorbells, doorbell_folder
 from tests.bus.stores import Follower, block
 from tests.needs import needs
+from tests.platform.scripts import run_script
 from tests.support import FACTOR, MS, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -488,3 +489,30 @@ def test_file_that_was_replaced_once_is_one_line_of_the_log(make, path, caplog):
     assert caplog.text.count("was away for") == 1
     assert "(FileNotFoundError: the file was deleted or replaced)" in caplog.text
     assert "is away" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lacking", "name"),
+    [
+        ("del socket.AF_UNIX", "socket.AF_UNIX"),
+        ("del socket.MSG_DONTWAIT", "socket.MSG_DONTWAIT"),
+        ("del os.O_NOFOLLOW", "os.O_NOFOLLOW"),
+        ("sys.modules['fcntl'] = None", "fcntl"),
+        ("sys.modules['_sqlite3'] = None", "_sqlite3"),
+    ],
+)
+def test_machine_without_what_the_bus_needs_is_told_at_the_registration(lacking, name):
+    """One sentence names what is missing and what else can be set, before anything is published."""
+    run_script(f"""
+import os, socket, sys
+{lacking}
+from flask import Flask
+from flask_sse_push import ConfigurationError, SSEPush
+app = Flask("shop")
+app.config["SSE_PUSH_BUS_URL"] = "sqlite:///events.db"
+try:
+    SSEPush(app)
+except ConfigurationError as error:
+    assert "has no {name}. Name a Redis" in str(error), error
+    print("fine")
+""")

@@ -23,7 +23,7 @@ CHANGES = {
     (State.SILENT, Cause.SENT): State.READING,
     **{(state, Cause.STOP): State.DRAINING for state in BEGINNING},
     **{(state, Cause.CLOSE): State.CLOSED for state in BEGINNING},
-    **{(state, Cause.END): State.FINISHED for state in BEGINNING},
+    **{(state, Cause.END): State.FINISHED for state in [*BEGINNING, State.DRAINING]},
     **{(state, Cause.HANG_UP): State.GONE for state in [*BEGINNING, State.DRAINING]},
     **{(state, Cause.STALL): State.STALLED for state in [*BEGINNING, State.DRAINING, State.GONE]},
 }
@@ -187,7 +187,8 @@ def test_handing_over_ends_the_silence():
         (State.READING, True, "failed", "failed"),
         (State.DRAINING, False, None, "draining"),
         (State.DRAINING, True, None, "draining"),
-        (State.DRAINING, False, "finished", "draining"),
+        (State.DRAINING, False, "finished", "finished"),
+        (State.DRAINING, True, "failed", "failed"),
         (State.STALLED, True, None, "stalled"),
         (State.STALLED, False, "finished", "stalled"),
         (State.GONE, False, None, "gone"),

@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import sys
+import time
 
 import httpx
 import pytest
@@ -118,7 +119,10 @@ def test_nginx_with_tls_is_valid(tmp_path):
 
 @pytest.mark.parametrize("options", ["", "--preload"])
 def test_gunicorn_file_serves(serve, tmp_path, options):
-    """The gunicorn.conf.py serves streams, also with --preload, and no check has anything to say."""
+    """
+    The gunicorn.conf.py serves streams, also with --preload, and no check has anything to say. Told to stop,
+    the server is gone in 5 s, also with a stream and with a connection that its client keeps open.
+    """
     (tmp_path / "gunicorn.conf.py").write_text(GUNICORN, encoding="utf-8")
     command = "gunicorn -c gunicorn.conf.py app:app"
     assert command in PAGE.text
@@ -126,6 +130,11 @@ def test_gunicorn_file_serves(serve, tmp_path, options):
     with listening(f"{served.url}/events?channel=orders") as (_, read):
         served.order("tea")
         assert json.loads(read(1)[0].data) == {"item": "tea"}
+        with httpx.Client() as page:
+            assert page.get(served.url).headers["Connection"] == "keep-alive"
+            told = time.monotonic()
+            served.stop()
+            assert time.monotonic() - told < 5 * FACTOR
     assert not re.search(r"SSE\d\d\d|Traceback", served.log), served.log
 
 
