@@ -104,7 +104,7 @@ def find_rate_limits(extensions: Mapping[str, Any]) -> Iterator[Finding]:
             continue
         if counted:
             yield Finding(
-                "SSE011",
+                "SSE013",
                 False,
                 f"Flask-Limiter counts requests for streams ({', '.join(counted)}). "
                 "It answers one too many with 429, which stops an EventSource for ever. "

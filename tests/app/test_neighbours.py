@@ -64,7 +64,7 @@ def test_limits_for_all_views_refuse_streams(limits, shape, caplog):
     with caplog.at_level(logging.WARNING, "flask_sse_push"):
         assert statuses(client, "/outer/events" if shape == "nested" else "/events") == [200, 200, 429, 429]
     [warning] = warnings(caplog)
-    assert warning.startswith("SSE011: Flask-Limiter counts requests for streams (2 per 1 minute).")
+    assert warning.startswith("SSE013: Flask-Limiter counts requests for streams (2 per 1 minute).")
     assert "limiter.exempt(sse)" in warning
 
 
@@ -88,7 +88,7 @@ def test_own_views_are_exempt_one_by_one(caplog):
     client = limited("exempt after", **FOR_ALL[0])
     with caplog.at_level(logging.WARNING, "flask_sse_push"):
         assert statuses(client, "/own") == [200, 200, 429, 429]
-    assert [warning[:7] for warning in warnings(caplog)] == ["SSE011:"]
+    assert [warning[:7] for warning in warnings(caplog)] == ["SSE013:"]
 
 
 @pytest.mark.parametrize(
