@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..platform.server import Server
 from .settings import Settings
 
-__all__ = ["Finding", "find_problems"]
+__all__ = ["Finding", "find_problems", "find_rate_limits"]
 
 _CURE_FOR_SEVERAL = 'Leave it out: "auto" shares events between the workers of a gunicorn'
 _CURE_FOR_OTHERS = "Set it to sqlite:// and a path, or to redis://"
@@ -127,6 +127,34 @@ def _any_server(server: Server, settings: Settings, bus_is_shared: bool) -> Iter
             f"SSE_PUSH_MAX_STREAMS is {settings.max_streams}, but {name} handles {server.capacity} "
             f"requests at a time, so streams can lock out ordinary pages. {more}, or allow fewer streams.",
         )
+
+
+def find_rate_limits(extensions: Mapping[str, Any]) -> Iterator[Finding]:
+    """
+    Yield the problem that Flask-Limiter makes when its limits for all views count the request for a stream.
+
+    Asked inside such a request, after the limiter has counted it: only then is it known which limiters the
+    app has and what they exempt. Limits that the app has put on the view itself are its own decision.
+
+    Args:
+        extensions (Mapping[str, Any]): ``app.extensions``.
+    """
+    limiters = extensions.get("limiter")
+    for limiter in limiters if isinstance(limiters, set) else ():
+        try:
+            manager = limiter.limit_manager
+            for_all = {each.limit for each in (*manager.application_limits, *manager.default_limits)}
+            counted = [str(each.limit) for each in limiter.current_limits if each.limit in for_all]
+        except AttributeError:  # of a version that is unlike today's: unknown is no problem
+            continue
+        if counted:
+            yield Finding(
+                "SSE013",
+                False,
+                f"Flask-Limiter counts requests for streams ({', '.join(counted)}). "
+                "It answers one too many with 429, which stops an EventSource for ever. "
+                "Call limiter.exempt(sse), and put @limiter.exempt on views that return sse.stream().",
+            )
 
 
 def _gunicorn(server: Server, imported_unpatched: bool) -> Iterator[Finding]:

@@ -120,6 +120,7 @@ class Process:
         self._rules, self._refusals, self._audience = rules, refusals, audience
         self._imported_unpatched = imported_unpatched
         self._may_be_unheard = True
+        self._may_be_limited = True
         self._stream_options = settings.stream_options()
         self._counts = _Counts()
         self._refused: dict[str, int] = {}
@@ -170,6 +171,10 @@ class Process:
             UnsupportedServer: The server cannot stream.
         """
         self._meet_server(request.environ)
+        if self._may_be_limited:
+            self._may_be_limited = False
+            for finding in checks.find_rate_limits(self._app.extensions):
+                logger.warning("%s", finding)
         query = request.args
         # Not by get(), which raises and catches where there is none: that was a twentieth of opening a
         # stream.
