@@ -146,7 +146,7 @@ def test_readme_page_keeps_its_list_over_a_reload(application, window):
 def test_readme_page_misses_nothing_before_its_stream_begins(application, window):
     """An order that comes while the page waits for its stream is in the list."""
     held = []
-    window.route("**/events?*", held.append)
+    window.route("**/events?*", lambda route: held.append(route))
     window.goto(application.url)
     eventually(lambda: window.evaluate("1") and held, 15_000 * MS, "the page asks for its stream")
     # A list that the page had asked for by now would have been read before the order.
@@ -157,9 +157,20 @@ def test_readme_page_misses_nothing_before_its_stream_begins(application, window
 
 
 def test_readme_page_misses_nothing_while_its_list_is_loaded(application, window):
-    """An order that comes between the reading of the list and its arrival is shown once, in its place."""
-    held = []
-    window.route("**/orders", lambda route: held.append((route, route.fetch())))
+    """
+    An order that comes between the reading of the list and its arrival is shown once, in its place; the list
+    is asked for again when it fails.
+    """
+    failed, held = [], []
+
+    def fail_and_hold(route):
+        if failed:
+            held.append((route, route.fetch()))
+        else:
+            failed.append(route)
+            route.abort()
+
+    window.route("**/orders", fail_and_hold)
     application.order("before")
     window.goto(application.url)
     eventually(lambda: window.evaluate("1") and held, 15_000 * MS, "the page asks for the list")
