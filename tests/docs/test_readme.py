@@ -184,6 +184,7 @@ def test_readme_page_misses_nothing_while_its_list_is_loaded(application, window
 
 def test_readme_page_loads_its_list_again_after_a_restart(application, window):
     """What was ordered while the page had no stream is in its list, although the history is lost."""
+    application.order("tea")
     window.goto(application.url)
     wait_for_list(window, list_orders(application))
     application.stop()
