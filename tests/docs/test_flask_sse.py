@@ -18,6 +18,7 @@ from tests.support import FACTOR, MS, eventually
 PAGE = page("docs/flask-sse.md")
 MOVE = PAGE.block("A whole application", "diff")
 REDIS = "redis://127.0.0.1:6379"
+GUNICORN = "gunicorn --worker-class gevent app:app"
 
 
 def side(sign):
@@ -42,7 +43,13 @@ def serve_side(serve, redis_server):
         source = side(sign)
         assert source.count(REDIS) == 1
         url = f"redis://127.0.0.1:{redis_server.port}"
-        return serve(source.replace(REDIS, url), SECRET_KEY="a key for the tests of the page")
+        assert GUNICORN in PAGE.text
+        return serve(
+            source.replace(REDIS, url),
+            command=GUNICORN,
+            options="--graceful-timeout 1",  # Flask-SSE does not notice that a client left
+            SECRET_KEY="a key for the tests of the page",
+        )
 
     return serve_side
 
