@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.docs.pages import page
-from tests.docs.served import APPLICATION, Served, listening
+from tests.docs.served import APPLICATION, SERVE, Served, listening
 from tests.support import MS, eventually
 
 LISTEN = page("docs/browser.md").block("A whole page", "js")
@@ -31,7 +31,8 @@ def change_order(id):
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     """The first application with both pages' views and the script of docs/browser.md."""
-    served = Served(tmp_path_factory.mktemp("shop"), f"{APPLICATION}\n{ANSWER}\n{CHANGE}", LISTEN)
+    source = f"{APPLICATION}\n{ANSWER}\n{CHANGE}"
+    served = Served(tmp_path_factory.mktemp("shop"), source, LISTEN, command=SERVE.replace(" -w 4", ""))
     yield served
     served.stop()
 
@@ -53,11 +54,12 @@ def hold_lists(window):
     return held
 
 
-def test_browser_script_survives_refusals_and_restarts(shop, window):
+def test_browser_script_survives_refusals_and_restarts(serve, window):
     """
     The script listens again after a 502 and when a full server asks it to come later, has what was ordered
     until its stream began, shows what follows, and loads again when a restart lost the history.
     """
+    shop = serve(APPLICATION, script=LISTEN, command=SERVE.replace(" -w 4", ""))
     refused, loaded = [], []
 
     def refuse_twice(route):

@@ -182,12 +182,13 @@ def test_readme_page_misses_nothing_while_its_list_is_loaded(application, window
     wait_for_list(window, wanted)
 
 
-def test_readme_page_loads_its_list_again_after_a_restart(application, window):
+def test_readme_page_loads_its_list_again_after_a_restart(serve, window):
     """What was ordered while the page had no stream is in its list, although the history is lost."""
-    application.order("tea")
-    window.goto(application.url)
-    wait_for_list(window, list_orders(application))
-    application.stop()
-    application.start()
-    application.order("coffee")
-    wait_for_list(window, list_orders(application))
+    served = serve(APPLICATION, script=PAGE_SCRIPT, command=SERVE.replace(" -w 4", ""))
+    served.order("tea")
+    window.goto(served.url)
+    wait_for_list(window, ["1. tea"])
+    served.stop()
+    served.start()
+    served.order("coffee")
+    wait_for_list(window, ["1. tea", "2. coffee"])
