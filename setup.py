@@ -94,6 +94,7 @@ setup(
             "flask-login>=0.6.3",
             "flask-security>=5.5.1",
             "flask-session[cachelib]>=0.8",
+            "flask-sse>=1.0",
             "httpx>=0.27",
             "httpx-sse>=0.4.2",
             "hypothesis>=6.100",

@@ -19,7 +19,7 @@ SECTION = "A whole application"
 # The files of the README, and of the quickstart, which shows the same.
 FIRST_APPLICATION = [
     (page(path).block(SECTION, "python"), page(path).block(SECTION, "js"))
-    + tuple(page(path).block(section, "sh", begins) for begins in ("gunicorn", "curl -H"))
+    + tuple(page(path).block(section, "sh", begins) for begins in ("gunicorn", "curl -d"))
     for path, section in (("README.md", "How to run it"), ("docs/quickstart.md", SECTION))
 ]
 OF_THE_TESTS = {"SSE_PUSH_TEST_FACTOR", "SSE_PUSH_TEST_REQUIRE_ALL"}

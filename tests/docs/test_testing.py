@@ -1,20 +1,17 @@
-"""The pages about testing and moving: their programs run as they are printed."""
+"""The page about testing, and the first lines of all: their programs run as they are printed."""
 
-import json
 import os
 import sys
 
-import httpx
 from flask import Flask
 
 from flask_sse_push import SSEPush
 from tests.docs.pages import page
-from tests.docs.served import APPLICATION, listening, run
+from tests.docs.served import APPLICATION, run
 
 TESTING = page("docs/testing.md")
 TESTS = TESTING.block("Two whole tests", "python")
 DECODING = TESTING.block("How it works", "python")
-MOVED = page("docs/flask-sse.md").block("A whole application", "python")
 FIRST_LINES = page("docs/index.md").block("", "python")
 
 
@@ -37,12 +34,3 @@ def test_decoder_reads_and_refuses(capsys):
     """The lines about the decoder run, and print what the comment says."""
     exec(DECODING, {})
     assert DECODING.splitlines()[-1].partition("# ")[2].removesuffix(" ...") in capsys.readouterr().out
-
-
-def test_app_moved_from_flask_sse_rings(serve):
-    """With the import changed, the page's address and channel stay, and the event arrives."""
-    served = serve(MOVED)
-    with listening(f"{served.url}/stream") as (_, read):
-        assert httpx.post(f"{served.url}/bell").status_code == 204
-        [event] = read(1)
-    assert (event.type, json.loads(event.data)) == ("bell", {"door": "front"})
