@@ -48,6 +48,11 @@ class PerProcess(Generic[T]):
             value = self.made.setdefault(process, self._make())
         return value
 
+    def take(self) -> T | None:
+        """Return the value of this process if it was made, and let the next :meth:`get` make a new one."""
+        made, self.made = self.made, {}
+        return made.get(None if _process is None else _process())
+
     def forget(self) -> None:
         """Let the next :meth:`get` make a new value."""
         self.made = {}
