@@ -102,7 +102,8 @@ class Server:
         **config,
     ):
         self.kind, self.port, self.host = kind, free_port(), host
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environ or {})}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(environ or {})}
         if kind == "gunicorn-gevent-portable":
             config["direct_write"] = False
         environment.update(
