@@ -32,7 +32,13 @@ def list_urls() -> dict[str, str]:
     }
 
 
-GUNICORN = ["gunicorn[gevent]>=27.0", "gevent>=26.4"]
+# The lowest versions are those that ``nox -s tests`` runs, by tests/lowest.py: each Python takes the floor
+# whose marker fits it.
+GUNICORN = [
+    "gunicorn[gevent]>=20.1",
+    'gevent>=23.9; python_version < "3.13"',
+    'gevent>=24.10.1; python_version >= "3.13"',
+]
 REDIS = ["redis>=6.0"]
 PLOTS = "matplotlib>=3.8"
 DOCS = ["sphinx>=8.1", "myst-parser>=4.0", "pallets-sphinx-themes>=2.3"]
@@ -64,7 +70,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["flask_sse_push", "flask_sse_push.*"]),
     python_requires=">=3.10",
-    install_requires=["flask>=3.0", "blinker>=1.8"],
+    install_requires=["flask>=2.3.3", "blinker>=1.6.2"],
     extras_require={
         "gunicorn": GUNICORN,
         "redis": REDIS,
@@ -87,6 +93,7 @@ setup(
             "basedpyright>=1.28",
             "build>=1.0",
             "coverage>=7.4",
+            "eventlet>=0.36",
             "flask-cors>=4.0",
             "flask-httpauth>=4.8",
             "flask-jwt-extended>=4.6",

@@ -247,6 +247,27 @@ PLATFORM = [
         ("app", "platform", "servers/test_forks.py"),
     ),
     Mutation(
+        "what is dropped stays open",
+        "platform/fork.py",
+        "    finalize(owner, end)\n",
+        "    end.owner = owner\n",
+        ("platform/test_fork.py", "app/test_publisher.py"),
+    ),
+    Mutation(
+        "a child closes at its end what its parent opened",
+        "platform/fork.py",
+        "        if reference() is None or os.getpid() == process:\n",
+        "        if True:\n",
+        ("platform/test_fork.py",),
+    ),
+    Mutation(
+        "nothing but gevent takes poll away",
+        "platform/polling.py",
+        '    patcher = sys.modules.get("eventlet.patcher")\n',
+        "    patcher = None\n",
+        ("platform/test_polling.py",),
+    ),
+    Mutation(
         "a child's copy of a greenlet goes on",
         "platform/greenlets.py",
         "os.register_at_fork(after_in_child=_park_copies)\n",
@@ -760,6 +781,20 @@ STREAMS = [
         "                return Cause.CLOSE\n",
         "                return Cause.STALL\n",
         ("core/test_session.py",),
+    ),
+    Mutation(
+        "shutdown ends the streams of all apps",
+        "streams/registry.py",
+        " if stream.observer is observer]\n",
+        "]\n",
+        ("app/test_shutdown.py",),
+    ),
+    Mutation(
+        "a pickled Publisher forgets how it encodes",
+        "extension/publisher.py",
+        "            json=self._json,\n",
+        "",
+        ("app/test_publisher.py",),
     ),
 ]
 

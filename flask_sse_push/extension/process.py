@@ -272,6 +272,11 @@ class Process:
         if count == 1 and reason in _REFUSED:
             logger.warning("%s stats()['refused'] counts them.", _REFUSED[reason])
 
+    def shutdown(self) -> None:
+        """End the streams, stop following and close the bus; see :meth:`SSEPush.shutdown`."""
+        process_registry.get().end_streams_of(self)
+        self.bus.close()
+
     def stats(self) -> dict[str, Any]:
         """Return what this process knows; see :meth:`SSEPush.stats`."""
         counts, health = self._counts, self.bus.health()

@@ -133,7 +133,6 @@ class Stream:
         "_info",
         "_limit",
         "_listener",
-        "_observer",
         "_options",
         "_place",
         "_source",
@@ -143,6 +142,7 @@ class Stream:
         "heartbeat_seconds",
         "is_bare",
         "is_direct",
+        "observer",
         "session",
         "write_timeout_seconds",
     )
@@ -176,7 +176,8 @@ class Stream:
         self._source = source
         self._options = options
         self._info = info
-        self._observer = observer
+        self.observer = observer
+        """Who is told of its life."""
         self._limit = limit
         self._place = place
         self._wakeup: Wakeup | None = None  # of the thread or greenlet that sends
@@ -323,7 +324,7 @@ class Stream:
         """
         self.session.happen(Cause.REFUSAL)
         self._source.close()
-        self._observer.stream_refused(reason)
+        self.observer.stream_refused(reason)
         self.connection.close_after_answer()
         low, high = self._retry_range() if reason == "draining" else _LATER_MILLISECONDS
         return wire.come_back(_REFUSALS[reason], random.randint(low, high))
@@ -368,7 +369,7 @@ class Stream:
             has_entered = True
             source.open(listener)
             has_opened = True
-            self._observer.stream_opened(self._info, self.is_direct)
+            self.observer.stream_opened(self._info, self.is_direct)
             first = self._retry_line() + source.prelude() + source.read()
             self.session.happen(Cause.BEGUN)
             yield first
@@ -389,4 +390,4 @@ class Stream:
                 self._leave(registry)
             source.close()
             if has_opened:
-                self._observer.stream_closed(self._info, self.session.close(source.outcome), self.is_direct)
+                self.observer.stream_closed(self._info, self.session.close(source.outcome), self.is_direct)

@@ -11,6 +11,7 @@ from tests.docs.served import APPLICATION, run
 
 TESTING = page("docs/testing.md")
 TESTS = TESTING.block("Two whole tests", "python")
+FIXTURE = TESTING.block("Leave nothing behind", "python")
 DECODING = TESTING.block("How it works", "python")
 FIRST_LINES = page("docs/index.md").block("", "python")
 
@@ -26,8 +27,10 @@ def test_tests_of_the_application_pass(tmp_path):
     """The tests that the page shows pass against the application of the first page."""
     (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
     (tmp_path / "test_app.py").write_text(TESTS, encoding="utf-8")
+    (tmp_path / "test_fixture.py").write_text(FIXTURE, encoding="utf-8")
     options = ["-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", os.devnull]
-    assert "2 passed" in run([sys.executable, "-m", "pytest", *options, "test_app.py"], tmp_path)
+    files = ["test_fixture.py", "test_app.py"]
+    assert "4 passed" in run([sys.executable, "-m", "pytest", *options, *files], tmp_path)
 
 
 def test_decoder_reads_and_refuses(capsys):

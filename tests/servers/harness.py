@@ -108,7 +108,8 @@ class Server:
     ):
         self.kind, self.port, self.host = kind, free_port(), host
         self._is_foreign = argv is not None
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environ or {})}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(environ or {})}
         if kind == "gunicorn-gevent-portable":
             config["direct_write"] = False
         environment.update(

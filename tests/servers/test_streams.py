@@ -278,3 +278,16 @@ def test_pages_answer_beside_streams(server, channel):
     for client in clients:
         client.wait(1)
         client.close()
+
+
+def test_shutdown_ends_streams_and_the_app_goes_on(server, channel):
+    """
+    shutdown() in a view ends the streams cleanly with a time to come back after, and the next ones work.
+    """
+    with Client(server, f"/events?channel={channel}").begun() as client:
+        assert server.post("/shutdown") == {"streams": 0}
+        client.until(lambda client: client.clean)
+        assert b"retry: " in client.body.rpartition(b"\n\n")[2]
+    with Client(server, f"/events?channel={channel}").begun() as client:
+        server.publish("again", channel=channel)
+        assert [event.data for event in client.wait(1)] == ["again"]

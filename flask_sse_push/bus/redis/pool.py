@@ -7,9 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ...errors import BusUnavailable
-from ...platform.fork import keep_from_children
+from ...platform.fork import close_with, keep_from_children
 from .connection import Connection, are_sockets_patched
 
 __all__ = ["MAX_CONNECTIONS", "Pool"]
@@ -38,6 +39,7 @@ class Pool:
         self._waiting: deque[threading.Lock] = deque()
         self._idle: deque[tuple[Connection, float]] = deque()  # and when each was used last
         self._closed = False
+        close_with(self, partial(_close_all, self._idle))
 
     @contextlib.contextmanager
     def connection(self, until: float) -> Iterator[Connection]:
@@ -77,9 +79,7 @@ class Pool:
 
     def close_idle(self) -> None:
         """Close what is not in use."""
-        with contextlib.suppress(IndexError):
-            while True:
-                self._idle.pop()[0].close()
+        _close_all(self._idle)
 
     def close(self) -> None:
         """Close what is not in use, and the others when they come back."""
@@ -130,6 +130,12 @@ class Pool:
     def _wake_next(self) -> None:
         with contextlib.suppress(IndexError):
             self._waiting.popleft().release()
+
+
+def _close_all(connections: deque[tuple[Connection, float]]) -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            connections.pop()[0].close()
 
 
 def _can_keep() -> bool:
