@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
+from flask.blueprints import BlueprintSetupState
 
 from ..core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from ..core.values import shown
@@ -94,11 +95,12 @@ class SSEPush(Blueprint):
     @told_in_one_line
     def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]
         """
-        Set up an app. Called by ``app.register_blueprint``.
+        Set up an app. Called by ``app.register_blueprint``, which passes its options on. Where
+        ``app.url_map.host_matching`` is on, ``host`` must be one of them.
 
         Raises:
-            ConfigurationError: The app has one already, a setting is wrong, or the blueprint has rules of an
-                app of another import name.
+            ConfigurationError: The app has one already, a setting or the place of the route is wrong, or the
+                blueprint has rules of an app of another import name.
             UnsupportedServer: This is a worker of a server that cannot stream.
         """
         if EXTENSION_KEY in app.extensions:
@@ -106,6 +108,7 @@ class SSEPush(Blueprint):
                 f"This blueprint is already registered on app {app.name!r}. Import and use it instead of "
                 "registering another."
             )
+        self._check_place(app, options)
         state = AppState(app, self._rules, self._identities)
         self._rules.refuse_unless_free(app)
         super().register(app, options)
@@ -116,6 +119,12 @@ class SSEPush(Blueprint):
         app.after_request_funcs.setdefault(None, []).insert(0, state.response_goes)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)
+
+    def make_setup_state(
+        self, app: Any, options: dict[str, Any], first_registration: bool = False
+    ) -> BlueprintSetupState:
+        """Return what adds the route to an app. Called by Flask."""
+        return _Setup(self, app, options, first_registration)
 
     def publish(
         self,
@@ -198,7 +207,9 @@ class SSEPush(Blueprint):
         its reader. When it ends, the event ``done`` follows, with what a generator returned as JSON data;
         when it raises, the error is logged and the event ``failed`` follows, with ``{"reason": "error"}``.
         When the client leaves, the iterable is closed: in greenlets where it waits, in threads after its
-        current item. No Flask context is there while it runs: take what you need from the request before.
+        current item. A thread that waits for ever stays, so give what it waits for a time-out; while as many
+        stay as ``SSE_PUSH_MAX_STREAMS`` allows streams, further responses are refused as when the server is
+        full. No Flask context is there while it runs: take what you need from the request before.
 
         Clean-up in the generator that waits must therefore be brief, or shielded.
 
@@ -293,7 +304,9 @@ class SSEPush(Blueprint):
 
         Returns:
             dict: Of this process: ``streams`` (open now), ``direct_streams`` (those of them that are written
-                to directly), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start),
+                to directly), ``max_streams``, ``abandoned_responses`` (iterables of :meth:`response` that
+                still run though their response is over), ``opened``, ``refused`` and ``published`` (since
+                the start),
                 ``bus`` (its name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or
                 ``"down"``), ``bus_error`` (why it is down), ``last_event_id`` (of the newest event here),
                 ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).
@@ -313,6 +326,42 @@ class SSEPush(Blueprint):
         state.warn_of_late_settings()
         process = state.processes.get()
         return process.stats_of_all() if all_processes else process.stats()
+
+    def shutdown(self) -> None:
+        """
+        Let go of everything that the app has in this process: for the end of a test, or of an app that is
+        one of several.
+
+        Its streams end and ask their clients to come back; a client that takes nothing for a second is cut
+        off. Then the bus is no longer followed, and its files and connections are closed. What other
+        processes have, and what a bus stores outside of this process, stays.
+
+        To use the app again is no error: the next request, event or question begins as the first one did. It
+        reads the settings again, counts from zero, and on a memory bus begins without a history. Thread-safe;
+        once more is harmless.
+
+        Without it, an app that nobody holds any more lets go by itself: of its files at once, or within 30
+        seconds of its last stream, as long as its bus is followed.
+
+        Raises:
+            NotRegistered: The app cannot be told.
+        """
+        self._find_state().shutdown()
+
+    def _check_place(self, app: Flask, options: dict[str, Any]) -> None:
+        """Refuse what would be no route, or one that no request can reach."""
+        prefix = options.get("url_prefix")
+        prefix = self.url_prefix if prefix is None else prefix
+        if not isinstance(prefix, str) or not prefix.startswith("/"):
+            raise ConfigurationError(
+                f'"url_prefix" must begin with "/", got {prefix!r}. Write url_prefix="/events", or "/" for '
+                "the front page."
+            )
+        if app.url_map.host_matching and options.get("host") is None:
+            raise ConfigurationError(
+                '"host" must name the host that answers where url_map.host_matching is on, got None. '
+                'Write: app.register_blueprint(sse, url_prefix="/events", host="www.example.com")'
+            )
 
     def _live_states(self) -> list[AppState]:
         if len(self._states) > 1:
@@ -354,7 +403,7 @@ class SSEPush(Blueprint):
         )
 
     @cross_origin
-    def _serve(self) -> Response:
+    def _serve(self, **_: Any) -> Response:
         """Answer GET and HEAD of the blueprint's own route."""
         state, asked = self._state(), _current_request()
         foreign = _find_foreign(state, asked)
@@ -392,6 +441,14 @@ def _refuse_response(state: AppState, asked: Request) -> Response | None:
         return None
     process.stream_refused(reason)
     return answer_full(state)
+
+
+class _Setup(BlueprintSetupState):
+    """Adds the route to an app, at the host that was given to ``register_blueprint``."""
+
+    def add_url_rule(self, rule: str, *args: Any, **options: Any) -> None:
+        options.setdefault("host", self.options.get("host"))
+        super().add_url_rule(rule, *args, **options)
 
 
 def _process_of(state: AppState) -> Process:

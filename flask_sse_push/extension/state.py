@@ -50,7 +50,7 @@ class AppState:
         self.audience = Audience(app)
         """Says when nobody can hear what is published."""
         self.is_frozen = False
-        """Whether the settings are those that count: they may change until the first use."""
+        """Whether the settings are those that count: they may change until the first use, or a shutdown."""
         self._configured = snapshot(app.config)
         self.settings = _read_settings(app)
         """What was configured at the registration; after the first use, what was configured then."""
@@ -131,6 +131,13 @@ class AppState:
         """Return what the app has in this process. This is a use of the settings."""
         self.settings_in_use()
         return self.processes.get()
+
+    def shutdown(self) -> None:
+        """Let go of what the app has in this process; see :meth:`SSEPush.shutdown`."""
+        with self._lock:
+            process, self.is_frozen = self.processes.take(), False
+        if process is not None:
+            process.shutdown()
 
     def request_came(self) -> Response | None:
         """Note that the app is served by this process, and answer preflights; called before each request."""

@@ -128,6 +128,28 @@ def test_nginx_passes_what_is_meant_for_good(tmp_path, status):
         assert whole(nginx).status == status
 
 
+def test_nginx_turns_the_limit_of_an_app_into_a_time_to_come_back(tmp_path):
+    """A 429 of the app, as Flask-Limiter gives it, does not stop a browser behind the documented nginx."""
+    for page, section, milliseconds in [(*PAGES[0], 2000), (*PAGES[1], 30_000)]:
+        folder = tmp_path / section
+        folder.mkdir()
+        with backend(429) as upstream, Nginx(folder, documented(page, section), upstream) as nginx:
+            check_is_asked_to_come_back(whole(nginx), milliseconds)
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_nginx_turns_its_own_rate_limit_into_a_time_to_come_back(tmp_path, status):
+    """Where limit_req stands in the documented nginx, who reconnects too soon is asked to come back."""
+    http = documented(*PAGES[0]).replace(
+        "location /events {",
+        f"location /events {{\n limit_req zone=soon;\n limit_req_status {status};\n",
+    )
+    http = "limit_req_zone $binary_remote_addr zone=soon:1m rate=1r/m;\n" + http
+    with backend(204) as upstream, Nginx(tmp_path, http, upstream) as nginx:
+        assert whole(nginx).status == 204
+        check_is_asked_to_come_back(whole(nginx), 2000)
+
+
 def test_nginx_out_of_connections_asks_to_come_back(tmp_path):
     """When nginx has no connection left for the app it would answer 500: the documented list has that too."""
     with (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, abort, current_app, request, url_for
+from typing import Any
+
+from flask import Blueprint, Response, abort, current_app, has_request_context, request, url_for
 from markupsafe import Markup
 
 from ..identity import Identities
@@ -22,7 +24,7 @@ def add_client(blueprint: Blueprint, identities: Identities) -> None:
         identities (Identities): Say whose page a tag is written for.
     """
 
-    def serve(name: str) -> Response:
+    def serve(name: str, **_: Any) -> Response:
         return send_asset(_find(name) or abort(404), request)
 
     def sse_push_script(name: str = _SOURCE, nonce: str | None = None) -> Markup:
@@ -33,8 +35,11 @@ def add_client(blueprint: Blueprint, identities: Identities) -> None:
             )
         # By the function: the blueprint may have another name, or be registered on another blueprint.
         endpoint = next(endpoint for endpoint, view in current_app.view_functions.items() if view is serve)
+        [rule] = current_app.url_map.iter_rules(endpoint)
+        given = (request.view_args or {}) if has_request_context() else {}
+        values = {name: value for name, value in given.items() if name in rule.arguments}  # of a prefix
         identity = identities.prove(current_app) if name == _SOURCE else None
-        return script_tag(url_for(endpoint, name=name, v=asset.version), identity, nonce)
+        return script_tag(url_for(endpoint, **{**values, "name": name}, v=asset.version), identity, nonce)
 
     blueprint.add_url_rule("/client/<name>", endpoint="client", view_func=serve)
     blueprint.add_app_template_global(sse_push_script)
