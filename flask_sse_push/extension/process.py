@@ -338,7 +338,7 @@ class Process:
         headers = self._headers
         if IDENTITY_KEY in request.environ:
             headers += self._identities.judge(self._app, request)
-        if len(process_registry.get()) >= self._max_streams or (place is not None and place.why_not()):
+        if self._counts.streams >= self._max_streams or (place is not None and place.why_not()):
             headers += _COME_BACK  # it will be refused when it begins, unless a place is free by then
         return EventStreamResponse(stream, self._server, headers)
 
