@@ -95,13 +95,14 @@ class Server:
         kind,
         *options,
         host="127.0.0.1",
+        port=None,
         prefix=(),
         environ=None,
         wait=True,
         app="tests.servers.app:app",
         **config,
     ):
-        self.kind, self.port, self.host = kind, free_port(), host
+        self.kind, self.port, self.host = kind, port or free_port(), host
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environ or {})}
         if kind == "gunicorn-gevent-portable":
             config["direct_write"] = False
