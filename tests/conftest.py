@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from flask_sse_push import SSEPush
-from tests.browser.chromium import launch
+from tests.browser.chromium import CHROMIUM_OPTIONS, find_chromium
 from tests.layers import LAYERS, group_of, layer_of, order_of
 from tests.support import MS, eventually, own_threads
 
@@ -127,5 +127,10 @@ def client(app):
 @pytest.fixture(scope="module")
 def browser():
     """Chromium, driven by Playwright."""
-    with launch() as browser:
+    program = find_chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_OPTIONS)
         yield browser
+        browser.close()

@@ -2,14 +2,15 @@
 
 import contextlib
 import shutil
+import subprocess
 
 from tests.needs import lacking, needs
 from tests.support import FACTOR, MS, eventually
 
-__all__ = ["PEOPLES", "Tab", "launch"]
+__all__ = ["CHROMIUM_OPTIONS", "Tab", "find_chromium", "peoples_chromium"]
 
 # Without these Chromium will not run as root, and asks for hosts that a test machine does not reach.
-_OPTIONS = [
+CHROMIUM_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
     "--no-first-run",
@@ -18,26 +19,60 @@ _OPTIONS = [
     "--disable-sync",
 ]
 
-PEOPLES = {
-    "ignore_default_args": ["--disable-back-forward-cache"],
-    "args": ["--host-resolver-rules=MAP intranet.test 127.0.0.1"],
-}
-"""With the back/forward cache, which Playwright turns off; and with a site that is no localhost."""
+
+def find_chromium():
+    """Return the program, or skip the test."""
+    needs(modules=["playwright"])
+    return (
+        shutil.which("chromium") or shutil.which("chromium-browser") or lacking("needs the program chromium")
+    )
 
 
 @contextlib.contextmanager
-def launch(args=(), **options):
-    """Start Chromium, driven by Playwright."""
-    needs(modules=["playwright"])
-    program = (
-        shutil.which("chromium") or shutil.which("chromium-browser") or lacking("needs the program chromium")
-    )
+def peoples_chromium(folder):
+    """
+    Start Chromium without what Playwright changes, and yield its profile.
+
+    It has the back/forward cache, and hidden tabs, whose timers are slow and which can be frozen. The name
+    intranet.test is this machine: a site that is no secure context.
+
+    Args:
+        folder (Path): Where the profile goes.
+    """
+    program = find_chromium()
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=[*_OPTIONS, *args], **options)
-        yield browser
-        browser.close()
+    process = subprocess.Popen(
+        [
+            program,
+            *CHROMIUM_OPTIONS,
+            "--headless=new",
+            "--remote-debugging-port=0",
+            f"--user-data-dir={folder}",
+            "--host-resolver-rules=MAP intranet.test 127.0.0.1",
+            "about:blank",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        told = folder / "DevToolsActivePort"
+        eventually(
+            lambda: told.exists() and told.read_text().count("\n"), 30_000 * MS, "Chromium did not start"
+        )
+        with sync_playwright() as playwright:
+            port = told.read_text().split()[0]
+            browser = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}", no_defaults=True)
+            yield browser.contexts[0]
+            browser.close()
+    finally:
+        process.terminate()
+        try:
+            process.wait(10 * FACTOR)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class Tab:
@@ -86,6 +121,15 @@ class Tab:
         """A session of the DevTools protocol."""
         return self.page.context.new_cdp_session(self.page)
 
-    def close(self):
-        """Close the tab."""
-        self.page.close()
+    def freeze(self):
+        """Stop the page's script, as Chromium does with tabs that nobody looks at."""
+        self.page.context.new_page()  # in front of it: only hidden pages freeze
+        self.until("document.visibilityState === 'hidden'")
+        self._set_state("frozen")
+
+    def thaw(self):
+        """Let the page go on."""
+        self._set_state("active")
+
+    def _set_state(self, state):
+        self.session().send("Page.setWebLifecycleState", {"state": state})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.chromium import PEOPLES, Tab, launch
+from tests.browser.chromium import Tab, peoples_chromium
 from tests.browser.running import Site
 from tests.support import FACTOR
 
@@ -16,19 +16,20 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def peoples_browser():
-    """Chromium with the back/forward cache."""
-    with launch(**PEOPLES) as browser:
-        yield browser
+def profile(tmp_path_factory):
+    """The browser's profile."""
+    with peoples_chromium(tmp_path_factory.mktemp("profile")) as profile:
+        profile.set_default_timeout(20_000 * FACTOR)
+        yield profile
 
 
 @pytest.fixture
-def context(peoples_browser, site):
-    """A profile of this test alone: cookies, workers. No page of it broke the policy of the site."""
-    context = peoples_browser.new_context()
-    context.set_default_timeout(20_000 * FACTOR)
-    yield context
-    context.close()
+def context(profile, site):
+    """The profile, without tabs and cookies of other tests. No page broke the policy of the site."""
+    yield profile
+    for page in profile.pages:
+        page.close()
+    profile.clear_cookies()
     assert site.journal("report") == []
 
 

@@ -1,4 +1,4 @@
-"""PushSource in Chromium, over a real server, nginx and a network that breaks: what it says, and that nothing is lost."""
+"""PushSource in Chromium, over a real server, nginx and a network that breaks."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 from tests.browser.chromium import Tab
 from tests.servers.nginx import Nginx
 from tests.soak.proxy import Proxy
-from tests.support import MS, eventually
+from tests.support import eventually
 
 PLAIN_NGINX = """
 upstream app { server 127.0.0.1:8000; }
@@ -63,12 +63,15 @@ def test_first_answer_is_named(context, site, channel):
         "page": "/",
     }
     answers = tab(
-        """async (asked) => Object.fromEntries(await Promise.all(Object.entries(asked).map(async ([name, url]) => {
-            const source = new PushSource(url);
-            const { kind, status, final } = await new Promise((take) => (source.onerror = take));
-            source.close();
-            return [name, [kind, status, final]];
-        })))""",
+        """async (asked) => {
+            const hear = async ([name, url]) => {
+                const source = new PushSource(url);
+                const { kind, status, final } = await new Promise((take) => (source.onerror = take));
+                source.close();
+                return [name, [kind, status, final]];
+            };
+            return Object.fromEntries(await Promise.all(Object.entries(asked).map(hear)));
+        }""",
         asked,
     )
     assert answers == {
@@ -85,7 +88,7 @@ def test_first_answer_is_named(context, site, channel):
 
 @pytest.mark.parametrize("last", [b"data: 2", "2 €".encode()[:-1]], ids=["event", "character"])
 def test_cut_in_the_middle_loses_nothing(site, channel, proxy, far_tab, last):
-    """A connection that breaks inside of an event, or of a character, costs no event and brings none twice."""
+    """A connection that breaks inside of an event, or of a character, loses none and brings none twice."""
     proxy.cut_after(last)
     site.publish(channel, 2)
     assert far_tab.has(3)["count"] == 3
@@ -118,7 +121,9 @@ def test_reload_of_the_server_is_no_failure(open_tab, site, channel):
 
 
 def test_server_away_loses_nothing(open_tab, site, channel, tmp_path):
-    """Five seconds without the server: refused connections, behind nginx a 502, then everything that was missed."""
+    """
+    While the server is away for 5 s a page sees refused connections, or nginx's 502, and then all it missed.
+    """
     with Nginx(tmp_path, PLAIN_NGINX, site.server.port) as nginx:
         direct = open_tab(site.page(channel))
         behind = open_tab(site.page(channel, at=f"http://127.0.0.1:{nginx.port}"))
@@ -153,7 +158,7 @@ def test_dead_link_is_noticed(site, channel, proxy, far_tab):
 
 
 def test_offline_is_told_and_online_is_used_at_once(context, site, channel, proxy, far_tab):
-    """A break while the browser is offline is told as that, and the moment it is online again it reconnects."""
+    """A break while the browser is offline is told as that, and it reconnects as soon as it is online."""
     context.set_offline(True)
     assert far_tab.has(site.publish(channel))["count"] == 2  # an open stream goes on
     proxy.cut()
@@ -172,12 +177,11 @@ def test_frozen_page_catches_up(site, channel, far_tab, proxy):
     A page that was frozen while its connection died has what it missed a second after it is active, without
     an error.
     """
-    devtools = far_tab.session()
-    devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+    far_tab.freeze()
     proxy.lose()
     last = site.publish(channel, 5)
     far_tab.page.wait_for_timeout(2000)
-    devtools.send("Page.setWebLifecycleState", {"state": "active"})
+    far_tab.thaw()
     assert far_tab.has(last, 2)["count"] == 6
     assert kinds(far_tab) == []
 

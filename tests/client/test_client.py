@@ -53,7 +53,7 @@ def test_minified_file_is_small(name, most):
 
 
 def test_package_is_of_this_version():
-    """The npm-shaped folder has the version of the Python package, no dependency, and files that are there."""
+    """The npm-shaped folder has the Python package's version, no dependency, and files that are there."""
     package = json.loads((CLIENT / "package.json").read_text())
     assert package["version"] == __version__
     assert "dependencies" not in package

@@ -2,16 +2,12 @@
 
 import contextlib
 import http.server
-import re
 import signal
-import socket
-import subprocess
 import threading
 
 import pytest
 
 from tests.letter import LetterClient
-from tests.needs import needs
 from tests.servers.harness import Client, Server, eventually
 from tests.servers.nginx import Nginx, documented
 

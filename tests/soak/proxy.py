@@ -1,4 +1,4 @@
-"""A TCP proxy: it can fall silent without closing, close, cut in the middle of something, and lead elsewhere."""
+"""A TCP proxy: it can fall silent without closing, close, cut inside of something, and lead elsewhere."""
 
 import contextlib
 import socket
