@@ -82,8 +82,13 @@ class Tab:
         self.page = context.new_page()
         self.page.set_default_timeout(20_000 * FACTOR)
         self.problems = []
+        self.is_crashed = False
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("crash", self._crashed)
         self.page.goto(url)
+
+    def _crashed(self, page):
+        self.is_crashed = True
 
     def __call__(self, script, argument=None):
         """Return what a script of the page returns."""
@@ -123,13 +128,20 @@ class Tab:
 
     def freeze(self):
         """Stop the page's script, as Chromium does with tabs that nobody looks at."""
-        self.page.context.new_page()  # in front of it: only hidden pages freeze
+        self.page.context.pages[0].bring_to_front()  # only hidden pages freeze
         self.until("document.visibilityState === 'hidden'")
         self._set_state("frozen")
 
     def thaw(self):
         """Let the page go on."""
         self._set_state("active")
+
+    def crash(self):
+        """End the process of the page."""
+        with contextlib.suppress(Exception):
+            self.page.goto("chrome://crash")
+        lobby = self.page.context.pages[0]
+        eventually(lambda: self.is_crashed or lobby.wait_for_timeout(10), 10_000 * MS, "the page crashes")
 
     def _set_state(self, state):
         self.session().send("Page.setWebLifecycleState", {"state": state})

@@ -1,6 +1,5 @@
 """The site of the browser tests, running: its server, its log of events, its journal."""
 
-import itertools
 import json
 
 from flask_sse_push import Publisher
@@ -29,7 +28,7 @@ class Site:
             "bus_url": bus_url,
         }
         self.publisher = Publisher(bus_url)
-        self._numbers = {}
+        self._places = {}  # channel → the newest number, and its event's id
         self.server = None
         self.start()
 
@@ -64,11 +63,17 @@ class Site:
         query = "".join(f"&{name}={value}" for name, value in options.items())
         return f"{at or self.url}/{title}?channel={channel}{query}"
 
+    def page_here(self, channel, title="", **options):
+        """Return the URL of a page that has what was published so far, and listens for what follows."""
+        number, id = self._places[channel]
+        return self.page(channel, title, after=number, cursor=id, **options)
+
     def publish(self, channel, count=1):
         """Publish the next numbers of a channel, from 1, and return the last."""
-        numbers = self._numbers.setdefault(channel, itertools.count(1))
-        for number in itertools.islice(numbers, count):
-            self.publisher.publish(f"{number} €", channel=channel)
+        before, _ = self._places.get(channel, (0, None))
+        for number in range(before + 1, before + count + 1):
+            id = self.publisher.publish(f"{number} €", channel=channel)
+            self._places[channel] = (number, id)
         return number
 
     def journal(self, kind):

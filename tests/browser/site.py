@@ -26,14 +26,14 @@ const events = new PushSource(query.get("of") ?? `/events?channel=${query.get("c
   connectTimeout: 2000,
   retry: { first: 100, max: 1000 },
 });
-// What is the matter with the numbers: each is the one before it and 1, or a reset told of the gap.
-const seen = { count: 0, first: null, last: null, problems: [], errors: [], resets: 0, restored: 0 };
+// Each number must be the one before it and 1, from the page's own place on, or a reset told of the gap.
+const seen = { count: 0, last: null, problems: [], errors: [], resets: 0, restored: 0 };
+if (query.has("after")) seen.last = +query.get("after");
 let isBroken = false;
 events.onmessage = ({ data }) => {
   const [number, sign] = data.split(" ");
   if (sign !== "€") seen.problems.push(data);
   if (seen.last !== null && +number !== seen.last + 1 && !isBroken) seen.problems.push([seen.last, +number]);
-  seen.first ??= +number;
   seen.last = +number;
   seen.count++;
   isBroken = false;
