@@ -72,7 +72,10 @@ def test_lone_tab_keeps_its_stream_from_page_to_page(shared, site, channel):
 
 
 def test_worker_that_dies_silently_is_replaced(shared, site, channel, context):
-    """When the SharedWorker dies without a word, every tab has another within 15 s, and no event is lost."""
+    """
+    When the SharedWorker dies without a word, every tab has another within 15 s, the same for all and for tabs
+    that open later, and no event is lost.
+    """
     tabs = shared(3)
     last = site.publish(channel)
     for tab in tabs:
@@ -85,7 +88,11 @@ def test_worker_that_dies_silently_is_replaced(shared, site, channel, context):
     for tab in tabs:
         assert tab.has(last, SECONDS_UNTIL_DEAD)["count"] == 6
         assert tab.seen["errors"] == []
-    assert site.streams(channel) == 1
+    (later,) = shared(1)
+    last = site.publish(channel)
+    for tab in (*tabs, later):
+        tab.has(last)
+    assert (site.opened(channel), site.streams(channel)) == (2, 1)
 
 
 def test_chaos_of_tabs_loses_nothing(context, site, channel):
