@@ -1,26 +1,17 @@
 """
 Tabs that open, navigate, go back, close, crash and freeze at random, while events come.
 
-    python -m tests.browser.chaos --seconds 60 --tabs 20
-
 Each tab holds what it gets against the numbers of the events: every one from the tab's own place on, in order
-and once, or a reset that tells of a gap. The end is a line of figures, and status 1 if a tab was wrong.
-"""
+and once, or a reset that tells of a gap."""
 
-import argparse
 import random
-import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
-from tests.browser.chromium import Tab, peoples_chromium
-from tests.browser.running import Site
-from tests.support import FACTOR
+from tests.browser.chromium import Tab
 
-__all__ = ["SECONDS_UNTIL_DEAD", "Chaos", "main"]
+__all__ = ["SECONDS_UNTIL_DEAD", "Chaos"]
 
 SECONDS_UNTIL_DEAD = 16
 """A worker that has not answered for two beats of 5 s is dead to its tabs at the third."""
@@ -160,29 +151,3 @@ class Chaos:
         for last, number in seen["problems"]:
             self.figures["doubles" if number <= last else "gaps"] += 1
         self.problems += seen["problems"] + tab.problems
-
-
-def main(arguments=None):
-    """Run what was asked for, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.browser.chaos")
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--tabs", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="sse-push-chaos-", ignore_cleanup_errors=True) as folder:
-        site = Site(Path(folder))
-        try:
-            (Path(folder) / "profile").mkdir()
-            with peoples_chromium(Path(folder) / "profile") as context:
-                context.set_default_timeout(20_000 * FACTOR)
-                chaos = Chaos(context, site, "chaos", options.tabs, options.seed)
-                chaos.run(options.seconds)
-        finally:
-            site.close()
-    print(", ".join(f"{name} {number}" for name, number in chaos.figures.items()))
-    print("problems:", chaos.problems or "none")
-    return 1 if chaos.problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

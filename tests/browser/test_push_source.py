@@ -9,7 +9,7 @@ import pytest
 from tests.browser.chromium import Tab
 from tests.servers.nginx import Nginx
 from tests.soak.proxy import Proxy
-from tests.support import eventually
+from tests.support import LONG, eventually
 
 PLAIN_NGINX = """
 upstream app { server 127.0.0.1:8000; }
@@ -180,7 +180,7 @@ def test_frozen_page_catches_up(site, channel, far_tab, proxy):
     far_tab.freeze()
     proxy.lose()
     last = site.publish(channel, 5)
-    far_tab.page.wait_for_timeout(2000)
+    far_tab.page.wait_for_timeout(40_000 if LONG else 2000)
     far_tab.thaw()
     assert far_tab.has(last, 2)["count"] == 6
     assert kinds(far_tab) == []
@@ -218,7 +218,7 @@ def test_reloading_is_no_error(open_tab, site, channel):
 
 
 def test_memory_does_not_grow_with_events(open_tab, site, channel):
-    """A page that has read 100,000 events holds no more than one that has read 20,000."""
+    """A page that has read many events holds no more than one that has read a tenth of them."""
     tab = open_tab(site.page(channel))
     devtools = tab.session()
 
@@ -231,4 +231,5 @@ def test_memory_does_not_grow_with_events(open_tab, site, channel):
             tab.has(site.publish(channel, 1000), 30)
         return used()
 
-    assert read(10_000) - read(10_000) < 200_000
+    before = read(10_000 if LONG else 2000)
+    assert read(90_000 if LONG else 18_000) - before < 200_000
