@@ -24,7 +24,7 @@ const events = new PushSource(query.get("of") ?? `/events?channel=${query.get("c
   share: query.get("share") ?? false,
   lastEventId: query.get("cursor") ?? "",
   connectTimeout: 2000,
-  retry: { first: 100, max: 1000 },
+  retry: { first: 100, max: Number(query.get("max") ?? 1000) },
 });
 // Each number must be the one before it and 1, from the page's own place on, or a reset told of the gap.
 const seen = { count: 0, last: null, problems: [], errors: [], resets: 0, restored: 0 };

@@ -40,7 +40,7 @@ def proxy(site):
 @pytest.fixture
 def far_tab(open_tab, site, channel, proxy):
     """A tab behind the proxy that has had one event."""
-    tab = open_tab(site.page(channel, at=f"http://127.0.0.1:{proxy.port}"))
+    tab = open_tab(site.page(channel, at=f"http://127.0.0.1:{proxy.port}", max=20_000))
     tab.has(site.publish(channel))
     return tab
 
@@ -166,7 +166,7 @@ def test_offline_is_told_and_online_is_used_at_once(context, site, channel, prox
     last = site.publish(channel, 2)
     errors = far_tab.seen["errors"]
     assert (errors[0]["kind"], errors[0]["final"]) == ("offline", False)
-    assert errors[-1]["retryIn"] > 900  # not asked in vain
+    assert errors[-1]["retryIn"] > 20_000  # the longest wait there is
     context.set_offline(False)
     assert far_tab.has(last, 2)["count"] == 4
     assert set(kinds(far_tab)) == {"offline"}
