@@ -30,7 +30,7 @@ def context(profile, site):
     for page in profile.pages[1:]:
         page.close()
     profile.clear_cookies()
-    assert site.journal("report") == []
+    assert [report for report in site.journal("report") if "/guilty" not in report] == []
 
 
 @pytest.fixture

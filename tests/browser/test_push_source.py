@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.browser.chromium import Tab
+from tests.servers.harness import eventually
 from tests.servers.nginx import Nginx
 from tests.soak.proxy import Proxy
-from tests.support import LONG, eventually
+from tests.support import LONG
 
 PLAIN_NGINX = """
 upstream app { server 127.0.0.1:8000; }
@@ -84,6 +85,18 @@ def test_first_answer_is_named(context, site, channel):
         "page": ["protocol", 200, True],
     }
     assert tab.has(site.publish(channel))["count"] == 1
+
+
+def test_strict_policy_is_kept(open_tab, site, channel):
+    """Under default-src 'self' the scripts, the worker and the status element do nothing that is reported."""
+    tab = open_tab(site.page(channel, share="auto"))
+    assert tab.has(site.publish(channel))["count"] == 1
+    tab.until("document.querySelector('sse-status').shadowRoot.textContent.includes('Live')")
+    assert site.journal("report") == []
+    guilty = open_tab(site.page(channel, "guilty"))
+    guilty("document.head.append(Object.assign(document.createElement('style'), { textContent: 'p {}' }))")
+    (report,) = eventually(lambda: site.journal("report"), 10, "what breaks the policy is reported")
+    assert "/guilty" in report
 
 
 @pytest.mark.parametrize("last", [b"data: 2", "2 €".encode()[:-1]], ids=["event", "character"])

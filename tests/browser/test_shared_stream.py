@@ -4,7 +4,8 @@ import pytest
 
 from tests.browser.chaos import SECONDS_UNTIL_DEAD, Chaos
 from tests.browser.chromium import Tab
-from tests.support import LONG, eventually
+from tests.servers.harness import eventually
+from tests.support import LONG
 
 
 @pytest.fixture
