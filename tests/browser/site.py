@@ -87,7 +87,10 @@ def create_app():
     def page(title="home"):
         nonce = secrets.token_urlsafe()
         response = Response(render_template_string(PAGE, title=title, nonce=nonce))
-        response.headers["Content-Security-Policy"] = POLICY.format(nonce=nonce)
+        policy = POLICY.format(nonce=nonce)
+        if "workers" in request.args:
+            policy += f"; worker-src '{request.args['workers']}'"
+        response.headers["Content-Security-Policy"] = policy
         return response
 
     @app.get("/login/<who>")

@@ -158,3 +158,10 @@ def test_stream_is_shared_where_nothing_is_secure(open_tab, site, channel):
         tab.has(last)
         assert not tab("isSecureContext")
     assert site.opened(channel) == 1
+
+
+def test_tab_that_may_have_no_worker_reads_by_itself(open_tab, site, channel):
+    """Where the site's policy forbids the SharedWorker, a tab has a stream of its own, and says so."""
+    tab = open_tab(site.page(channel, "guilty", share="auto", workers="none"))
+    assert tab.has(site.publish(channel, 3))["errors"] == []
+    assert tab("events.explain().shared") is False
