@@ -105,6 +105,33 @@ def test_chaos_of_tabs_loses_nothing(context, site, channel):
     assert chaos.figures["events"] > chaos.figures["published"]
 
 
+@pytest.mark.parametrize(
+    ("missed", "opened", "resets"),
+    [(5, 1, 0), (600, 2, 0), (2500, 2, 1)],
+    ids=["the worker has it", "the server has it", "nobody has it"],
+)
+def test_page_from_before_gets_what_it_missed(open_tab, site, channel, missed, opened, resets):
+    """
+    A tab whose page is older than the shared stream's last events gets them from the worker, by a stream of
+    its own until it is level, or is told of the gap.
+    """
+    site.publish(channel)
+    before = site.page_here(channel, share="auto")
+    reader = open_tab(before)
+    last = site.publish(channel, missed)
+    reader.has(last)
+    late = open_tab(before)
+    seen = late.has(last)
+    assert (seen["resets"], seen["errors"]) == (resets, [])
+    assert seen["count"] == missed if not resets else seen["count"] < missed
+    assert site.opened(channel) == opened
+    if missed == 600:
+        eventually(lambda: site.streams(channel) == 1, 10, "the tab's own stream ends")
+    last = site.publish(channel)
+    for tab in (reader, late):
+        tab.has(last)
+
+
 def test_frozen_tab_catches_up(shared, site, channel):
     """A tab that was frozen while others read on has what it missed a second after it is active."""
     frozen, other = shared(2)
