@@ -23,7 +23,7 @@ const query = new URLSearchParams(location.search);
 const events = new PushSource(query.get("of") ?? `/events?channel=${query.get("channel")}`, {
   share: query.get("share") ?? false,
   lastEventId: query.get("cursor") ?? "",
-  connectTimeout: 2000,
+  connectTimeout: Number(query.get("timeout") ?? 20000),
   retry: { first: 100, max: Number(query.get("max") ?? 1000) },
 });
 // Each number must be the one before it and 1, from the page's own place on, or a reset told of the gap.

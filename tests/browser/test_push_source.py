@@ -26,7 +26,7 @@ server {
 """As it is written without the documentation: with 502 while the app is away."""
 
 WHILE_WORKERS_START = {"network", "timeout"}
-"""The master accepts what no worker answers yet, and the pages of these tests wait for 2 s."""
+"""The master accepts what no worker answers yet."""
 
 STALL_SECONDS = 0.5 + 5  # a heartbeat, and 5 s
 
@@ -41,7 +41,7 @@ def proxy(site):
 @pytest.fixture
 def far_tab(open_tab, site, channel, proxy):
     """A tab behind the proxy that has had one event."""
-    tab = open_tab(site.page(channel, at=f"http://127.0.0.1:{proxy.port}", max=20_000))
+    tab = open_tab(site.page(channel, at=f"http://127.0.0.1:{proxy.port}", timeout=2000, max=20_000))
     tab.has(site.publish(channel))
     return tab
 
