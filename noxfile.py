@@ -7,6 +7,7 @@ The long proofs, and the short ones over several Pythons: ``nox --list`` says wh
     nox -s stores                              # over the stores beside the Redis of the machine
     nox -s mutations -- --only jitter
     nox -s soak -- --scenario "redis black hole"
+    nox -s browser             # the chaos of tabs, for a minute
 
 What stands behind ``--`` goes to the command, for ``tests``, ``matrix`` and ``stores`` in place of the tests
 that they would run. CI does not use nox: ``.ci/run`` runs the short form of each.
@@ -132,6 +133,14 @@ def soak(session: nox.Session) -> None:
     """Run the fault suite at full length."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Run the chaos of tabs, the frozen pages and the memory of a page at full length."""
+    session.install("-e", ".[test]")
+    tests = ["tests/browser/test_push_source.py", "tests/browser/test_shared_stream.py"]
+    session.run("pytest", "-s", "--timeout=600", *tests, *session.posargs, env={"SSE_PUSH_TEST_LONG": "1"})
 
 
 @nox.session

@@ -99,6 +99,7 @@ class Server:
         kind,
         *options,
         host="127.0.0.1",
+        port=None,
         prefix=(),
         environ=None,
         wait=True,
@@ -106,7 +107,7 @@ class Server:
         argv=None,
         **config,
     ):
-        self.kind, self.port, self.host = kind, free_port(), host
+        self.kind, self.port, self.host = kind, port or free_port(), host
         self._is_foreign = argv is not None
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(environ or {})}
