@@ -69,6 +69,10 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["flask_sse_push", "flask_sse_push.*"]),
+    package_data={
+        "flask_sse_push": ["py.typed"],
+        "flask_sse_push.extension.client": ["*.js", "*.mjs", "*.d.ts", "package.json"],
+    },
     python_requires=">=3.10",
     install_requires=["flask>=2.3.3", "blinker>=1.6.2"],
     extras_require={

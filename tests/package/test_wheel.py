@@ -29,11 +29,13 @@ print(event.type, event.json["hello"])
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel):
-    """The wheel has every module, py.typed and the licence, and neither tests nor the example."""
+    """The wheel has every module, the browser's half, py.typed and the licence; no tests, no example."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "flask_sse_push").rglob("*.py")}
-    assert modules <= set(names)
+    kinds = ("*.py", "*.js", "*.mjs", "*.d.ts", "package.json")
+    files = {str(path.relative_to(ROOT)) for kind in kinds for path in (ROOT / "flask_sse_push").rglob(kind)}
+    assert any(name.endswith("sse-push.min.js") for name in files)
+    assert files <= set(names)
     assert "flask_sse_push/py.typed" in names
     assert any(name.endswith("LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"flask_sse_push"}
