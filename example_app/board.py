@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
 from typing import Any, TypedDict
+
+from .store import Store
 
 __all__ = ["MAX_TEXT_LENGTH", "Board", "Note", "check_note"]
 
@@ -51,25 +52,26 @@ class Board:
     Holds the note for pages that open later. Thread-safe.
 
     Args:
+        store (Store): Keeps the note.
         publish (Callable[[Note], object]): Called with each note, in the order in which they replace each
             other.
     """
 
-    def __init__(self, publish: Callable[[Note], object]) -> None:
+    def __init__(self, store: Store, publish: Callable[[Note], object]) -> None:
+        self._store = store
         self._publish = publish
-        self._lock = threading.Lock()
-        self._note: Note = {"text": "", "tag": ""}
 
     @property
     def note(self) -> Note:
         """What stands there now."""
-        with self._lock:
-            return self._note
+        with self._store.read() as database:
+            row = database.execute("SELECT text, tag FROM notes").fetchone()
+        text, tag = row or ("", "")
+        return {"text": text, "tag": tag}
 
     def write(self, note: Note) -> None:
         """Replace the note, and tell everybody."""
-        # Held while publishing, which waits for no client: two writers at once must not end with a board
-        # that differs from the last event.
-        with self._lock:
+        # Published inside: two writers at once must not end with a board that differs from the last event.
+        with self._store.transaction() as database:
             self._publish(note)
-            self._note = note
+            database.execute("INSERT OR REPLACE INTO notes VALUES (1, :text, :tag)", note)

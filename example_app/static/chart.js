@@ -1,7 +1,7 @@
 /**
  * A strip chart: the paper moves to the left, and the pens at the right edge draw on it.
  *
- * @typedef {{time: number, values: number[]}} Point  Seconds, and one value for each pen.
+ * @typedef {{time: number, values: number[], isMarked?: boolean}} Point  Seconds, and one value for each pen.
  * @typedef {{width: number, opacity: number, fill?: boolean}} Pen
  */
 
@@ -40,6 +40,7 @@ export class StripChart {
     this.ink = style.color;
     this.grid = style.getPropertyValue("--grid").trim();
     this.trace = style.getPropertyValue("--trace").trim();
+    this.mark = style.getPropertyValue("--replay").trim();
     this.context.font = this.font;
     this.left = PADDING + this.context.measureText("100 %").width + 8;
     this.right = this.width - 16;
@@ -67,6 +68,7 @@ export class StripChart {
     context.beginPath();
     context.rect(this.left, 0, this.right - this.left, this.height);
     context.clip();
+    this.#drawMarks(points, x);
     context.strokeStyle = context.fillStyle = this.trace;
     context.lineJoin = "round";
     pens.forEach((pen, index) => {
@@ -98,9 +100,30 @@ export class StripChart {
       // Near the edges a label would be cut: it fades in and out instead.
       const room = Math.min(x - this.left + 16, this.right - x + 4);
       context.globalAlpha = Math.max(0, Math.min(1, room / 24 - 0.4));
-      context.fillText(new Date(time * 1000).toLocaleTimeString("en-GB"), Math.min(x, this.width - 30), this.bottom + 16);
+      context.fillText(
+        new Date(time * 1000).toLocaleTimeString("en-GB"),
+        Math.min(x, this.width - 30),
+        this.bottom + 16,
+      );
       context.globalAlpha = 1;
     }
+  }
+
+  /** Lay a band under the points that are marked. */
+  #drawMarks(points, x) {
+    const { context } = this;
+    context.fillStyle = this.mark;
+    points.forEach((point, index) => {
+      if (!point.isMarked) return;
+      const before = points[index - 1] ?? point;
+      context.globalAlpha = 0.18;
+      context.fillRect(x(before.time), this.top, x(point.time) - x(before.time), this.bottom - this.top);
+      if (before.isMarked) return;
+      context.globalAlpha = 1;
+      context.textAlign = "left";
+      context.fillText("replayed", x(before.time), this.top / 2);
+    });
+    context.globalAlpha = 1;
   }
 
   #stroke(fromX, fromY, toX, toY) {
@@ -151,7 +174,13 @@ export class StripChart {
     pens.forEach((pen, index) => {
       if (!pen.fill) return;
       context.beginPath();
-      context.arc(this.right, y(a.values[index] + part * (b.values[index] - a.values[index])), 4, 0, 2 * Math.PI);
+      context.arc(
+        this.right,
+        y(a.values[index] + part * (b.values[index] - a.values[index])),
+        4,
+        0,
+        2 * Math.PI,
+      );
       context.fillStyle = this.trace;
       context.fill();
     });

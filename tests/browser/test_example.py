@@ -1,17 +1,21 @@
 """The example app: as a process of its own, and in a real browser."""
 
 import contextlib
+import http.client
+import itertools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.needs import needs
@@ -19,6 +23,8 @@ from tests.servers.harness import FACTOR, eventually, free_port
 
 ROOT = Path(__file__).parents[2]
 STOP_SECONDS = 3
+VISITOR = "visitor0of0the0tests"
+CUT_SECONDS = 10
 
 # What the example does where gunicorn cannot be imported.
 WITHOUT_GUNICORN = [
@@ -43,11 +49,11 @@ def run_example(*options):
 class Example:
     """The example's process."""
 
-    def __init__(self, log_path, port=None, command=(sys.executable, "-m", "example_app")):
+    def __init__(self, log_path, port=None, command=(sys.executable, "-m", "example_app"), environment=None):
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = log_path
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         with log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
@@ -74,9 +80,10 @@ class Example:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
-    def request(self, path, body=None, content_type="application/json", method=None):
+    def request(self, path, body=None, content_type="application/json", headers=()):
         """Return status, headers and body of an answer, whatever its status."""
-        request = urllib.request.Request(self.url + path, body, {"Content-Type": content_type}, method=method)
+        headers = {"Content-Type": content_type, **dict(headers)}
+        request = urllib.request.Request(self.url + path, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=5 * FACTOR) as response:
                 return response.status, response.headers, response.read()
@@ -84,15 +91,24 @@ class Example:
             with error:
                 return error.code, error.headers, error.read()
 
-    def state(self):
-        return json.loads(self.request("/state")[2])
+    def state(self, visitor=""):
+        return json.loads(self.request(f"/state?visitor={visitor}")[2])
 
     def write(self, text, tag="test-1"):
         return self.request("/board", json.dumps({"text": text, "tag": tag}).encode())
 
-    def listen(self):
+    def post(self, path, value, **headers):
+        """Send JSON, and return the status."""
+        return self.request(path, json.dumps(value).encode(), headers=headers)[0]
+
+    def listen(self, visitor=VISITOR):
         """Return an open stream of what machine and board tell, as a file."""
-        return urllib.request.urlopen(self.url + "/events?channel=machine&channel=board", timeout=5 * FACTOR)
+        url = f"{self.url}/events?channel=machine&channel=board&channel=visitor.{visitor}"
+        return urllib.request.urlopen(url, timeout=5 * FACTOR)
+
+    def workers(self):
+        """Return the processes that serve."""
+        return psutil.Process(self.process.pid).children()
 
     def end(self, number):
         """
@@ -172,6 +188,20 @@ def wait_until(page, expression, arg=None, seconds=10):
     eventually(lambda: page.evaluate(expression, arg), seconds, f"never true: {expression} of {arg!r}")
 
 
+def wait_for_state(page, words, seconds=10):
+    """Wait until the status says so."""
+    wait_until(
+        page,
+        "words => document.querySelector('sse-status').shadowRoot.textContent.startsWith(words)",
+        words,
+        seconds,
+    )
+
+
+def count_of(page, name):
+    return int(page.text_content(f"#count-{name}"))
+
+
 def wait_for_text(page, id, text, seconds=10):
     wait_until(page, "([id, text]) => document.getElementById(id).textContent === text", [id, text], seconds)
 
@@ -182,6 +212,34 @@ def wait_for_more_events(page):
     wait_until(
         page, "before => Number(document.getElementById('received').textContent) >= before + 2", before
     )
+
+
+def read_sample(stream):
+    """Return the next measurement of a stream."""
+    while stream.readline() != b"event: sample\n":
+        pass
+    return json.loads(stream.readline().removeprefix(b"data: "))
+
+
+def read_until_cut(stream):
+    """Read until the connection breaks, in the middle of the response."""
+    until = time.monotonic() + 5 * FACTOR
+    with pytest.raises(http.client.IncompleteRead):
+        while time.monotonic() < until:
+            stream.read1()
+
+
+def ask_each_worker(example):
+    """Return the state as the one worker tells it, and as the other one does."""
+    eventually(lambda: len(example.workers()) == 2)
+    answers = []
+    for other in example.workers():
+        other.suspend()
+        try:
+            answers.append(example.state())
+        finally:
+            other.resume()
+    return answers
 
 
 # Without a browser
@@ -200,8 +258,7 @@ def test_page_is_served_under_a_strict_policy(example):
     for name, content_type in {
         "page.css": "text/css",
         "page.js": "text/javascript",
-        "chart.js": "text/javascript",
-        "connection.js": "text/javascript",
+        "recorder.js": "text/javascript",
     }.items():
         status, headers, _ = example.request(f"/static/{name}")
         assert (status, headers["Content-Type"].split(";")[0]) == (200, content_type)
@@ -259,12 +316,15 @@ def test_board_is_written_with_post_alone(example):
 
 def test_stream_carries_both_channels(example):
     """
-    One stream tells of the number of streams, of measurements and of what is written on the board.
+    One stream tells of the process that serves it, of measurements and of what is written on the board.
     """
     with example.listen() as stream:
         assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-        while stream.readline() != b"event: streams\n":
+        while stream.readline() != b"event: process\n":
             pass
+        pid = json.loads(stream.readline().removeprefix(b"data: "))["pid"]
+        assert pid in [worker.pid for worker in example.workers()]
+        assert example.state(VISITOR)["pid"] == pid
         while stream.readline() != b"event: sample\n":
             pass
         sample = json.loads(stream.readline().removeprefix(b"data: "))
@@ -272,6 +332,7 @@ def test_stream_carries_both_channels(example):
         assert len(sample["cores"]) >= 1
         assert 0 < sample["memory_used"] < sample["memory_total"]
         assert len(sample["load"]) == 3
+        assert sample["streams"] >= 1
         assert abs(sample["time"] - time.time()) < 5 * FACTOR
         example.write("to everybody", "test-2")
         while stream.readline() != b"event: note\n":
@@ -282,32 +343,105 @@ def test_stream_carries_both_channels(example):
         }
 
 
-def test_machine_is_measured_only_while_somebody_listens(own_example):
+def test_measurements_are_numbered_without_a_hole(example):
     """
-    Measuring begins with the first stream, ends after the last one, and begins again.
+    However many workers measure, there is one measurement a second, and the numbers count them.
     """
-    example = own_example()
-    assert not example.state()["measuring"]
-    for _ in range(2):
-        with example.listen():
-            eventually(lambda: example.state()["measuring"])
-            count = len(example.state()["samples"])
-            eventually(lambda count=count: len(example.state()["samples"]) > count)
-        eventually(lambda: not example.state()["measuring"])
-    assert example.state()["streams"] == 0
+    ask_each_worker(example)  # a worker measures from its first request on
+    with example.listen() as stream:
+        samples = [read_sample(stream) for _ in range(4)]
+    first = samples[0]["number"]
+    assert [sample["number"] for sample in samples] == list(range(first, first + 4))
+    times = [sample["time"] for sample in samples]
+    assert all(after - before >= 0.79 for before, after in itertools.pairwise(times))
+
+
+def test_each_worker_shows_the_same(example):
+    """
+    What a page loads is the same from each of the two workers.
+    """
+    example.write("for both")
+    eventually(lambda: len(example.state()["samples"]) >= 3)
+    one, two = ask_each_worker(example)
+    assert one["note"] == two["note"] == {"text": "for both", "tag": "test-1"}
+    # A measurement may have come between the two answers.
+    assert [sample for sample in two["samples"] if sample in one["samples"]][-1] == one["samples"][-1]
+
+
+def test_pulled_plug_cuts_the_streams_of_one_visitor(example):
+    """
+    The visitor's stream breaks off, and new ones are refused with the time to wait; other visitors read on.
+    """
+    visitor = "cut0in0this0test0alone"
+    with example.listen() as other, example.listen(visitor) as stream:
+        read_sample(stream)
+        assert example.post("/plug", {"visitor": visitor, "loses_history": False}) == 204
+        read_until_cut(stream)
+        status, headers, _ = example.request(f"/events?channel=machine&channel=visitor.{visitor}")
+        assert status == 503
+        assert 1 <= int(headers["Retry-After"]) <= CUT_SECONDS
+        before = read_sample(other)["number"]
+        assert read_sample(other)["number"] == before + 1
+
+
+@pytest.mark.parametrize("path", ["/plug", "/restart"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"visitor": VISITOR, "more": 1},
+        {"visitor": 1, "loses_history": False},
+        {"visitor": "short", "loses_history": False},
+        {"visitor": "*" * 24, "loses_history": False},
+        {"visitor": VISITOR, "loses_history": 1},
+    ],
+)
+def test_plug_refuses_what_names_no_visitor(example, path, value):
+    """
+    What is no JSON object with the secret name of a visitor is refused.
+    """
+    assert example.post(path, value) == 400
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "shop.example.com"}, {"X-Forwarded-For": "203.0.113.1"}, {"Forwarded": "for=203.0.113.1"}],
+)
+def test_worker_is_restarted_only_from_its_own_machine(example, headers):
+    """
+    A visitor who came by another name or through a proxy is offered no restart, and refused one.
+    """
+    assert b'id="restart"' in example.request("/")[2]
+    assert b'id="restart"' not in example.request("/", headers=headers)[2]
+    with example.listen() as stream:
+        read_sample(stream)
+        assert example.post("/restart", {"visitor": VISITOR}, **headers) == 403
+        read_sample(stream)
+
+
+def test_restart_without_a_stream_is_refused(example):
+    """
+    A visitor whom no worker serves restarts none.
+    """
+    assert example.post("/restart", {"visitor": "nobody0listens0by0this"}) == 409
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_server_ends_at_once_with_open_streams(own_example, number):
     """
     SIGTERM and Ctrl-C end the server within 3 s, with streams open, without a traceback and without a process
-    left.
+    or a file left.
     """
-    example = own_example()
-    assert example.url in example.log
-    with example.listen() as stream:
-        stream.readline()
-        assert example.end(number) < STOP_SECONDS * FACTOR
+    # A short path: the name of a socket may have 107 bytes.
+    with tempfile.TemporaryDirectory() as folder:
+        example = own_example(environment={"TMPDIR": folder})
+        assert example.url in example.log
+        with example.listen() as stream:
+            stream.readline()
+            assert example.end(number) < STOP_SECONDS * FACTOR
+        assert os.listdir(folder) == []
     assert example.process.returncode == 0
     assert "Traceback" not in example.log
     with pytest.raises(ProcessLookupError):
@@ -344,15 +478,23 @@ def test_wrong_address_is_refused(options):
 
 def test_example_runs_without_gunicorn(own_example):
     """
-    Where gunicorn cannot be imported, Flask's own server with threads shows the same page and streams.
+    Where gunicorn cannot be imported, Flask's own server with threads shows the same page and streams, and
+    cuts a plug. It offers no restart of a worker, for it has none.
     """
-    example = own_example(command=WITHOUT_GUNICORN)
-    assert "development server" in example.log
-    with example.listen() as stream:
-        while stream.readline() != b"event: sample\n":
-            pass
-        assert example.write("threads")[0] == 204
-        assert example.end(signal.SIGINT) < STOP_SECONDS * FACTOR
+    with tempfile.TemporaryDirectory() as folder:
+        example = own_example(command=WITHOUT_GUNICORN, environment={"TMPDIR": folder})
+        assert "development server" in example.log
+        with example.listen() as stream:
+            read_sample(stream)
+            assert example.write("threads")[0] == 204
+            assert b'id="restart"' not in example.request("/")[2]
+            assert example.post("/restart", {"visitor": VISITOR}) == 403
+            assert example.post("/plug", {"visitor": VISITOR, "loses_history": False}) == 204
+            read_until_cut(stream)
+        with example.listen("somebody0else0reads0on") as stream:
+            read_sample(stream)
+            assert example.end(signal.SIGINT) < STOP_SECONDS * FACTOR
+        assert os.listdir(folder) == []
     assert "Traceback" not in example.log
 
 
@@ -365,9 +507,9 @@ def test_page_shows_measurements_as_they_come(example, open_page):
     empty.
     """
     page = open_page(example)
-    wait_for_text(page, "connection-text", "live")
+    wait_for_state(page, "Live")
     wait_for_more_events(page)
-    for id in ("cpu", "memory", "load", "rate", "streams"):
+    for id in ("cpu", "memory", "load", "streams", "pid"):
         assert float(page.text_content(f"#{id}")) >= 0
     assert "GiB" in page.text_content("#memory-detail")
     assert page.locator("#cores li").count() >= 1
@@ -379,15 +521,132 @@ def test_page_shows_measurements_as_they_come(example, open_page):
     assert page.problems == []
 
 
-def test_chart_shows_what_happened_before_the_page_was_opened(example, open_page):
+# How many seconds a chart shows: from the first column that has its pen's color to the last one.
+DRAWN_SECONDS = """() => {
+    const canvas = document.getElementById("cpu-chart");
+    const { width, height } = canvas;
+    const color = getComputedStyle(canvas).getPropertyValue("--trace").trim();
+    const [red, green, blue] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
+    const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+    const columns = new Set();
+    for (let at = 0; at < data.length; at += 4) {
+        const distance = [red, green, blue].reduce((sum, part, i) => sum + Math.abs(data[at + i] - part), 0);
+        if (distance < 30 && data[at + 3] > 200) columns.add((at / 4) % width);
+    }
+    const seconds = columns.size ? (90 * (Math.max(...columns) - Math.min(...columns))) / width : 0;
+    return [seconds, Number(document.getElementById("count-received").textContent)];
+}"""
+
+
+def test_second_tab_opens_with_filled_charts(example, open_page):
     """
-    A page opened later has the measurements of before, and shows them before the next one comes.
+    A page opened later draws the measurements of before at once, more than it can have heard, and shares the
+    stream of the first tab.
     """
-    with example.listen():
-        eventually(lambda: len(example.state()["samples"]) >= 3, 10)
-        page = open_page(example)
-        wait_until(page, "document.getElementById('cpu').textContent !== '–'")
-        wait_for_text(page, "connection-text", "live")
+    eventually(lambda: len(example.state()["samples"]) >= 15, 30)
+    one = open_page(example)
+    wait_for_state(one, "Live")
+    two = one.context.new_page()
+    two.goto(example.url)
+    eventually(lambda: two.evaluate(DRAWN_SECONDS)[0] > 0)
+    seconds, received = two.evaluate(DRAWN_SECONDS)
+    assert seconds >= received + 5
+    for page in (one, two):
+        wait_for_text(page, "tabs", "2")
+        wait_for_text(page, "streams", "1")
+    assert one.text_content("#pid") == two.text_content("#pid") != "–"
+    assert one.problems == []
+
+
+def ledger_of(page):
+    """Return numbers and classes of what the page has entered, oldest first."""
+    cells = page.evaluate(
+        "[...document.getElementById('ledger').children].map((c) => [c.textContent, c.className])"
+    )
+    return [(int(number), kind) for number, kind in cells]
+
+
+def test_pulled_plug_loses_nothing(example, open_page):
+    """
+    A page whose plug is pulled says that it reconnects; when it is back, it has every number of the ten
+    seconds, marked as replayed. A tab that is opened meanwhile shows what is there. The page of another
+    visitor does not notice.
+    """
+    page, other = open_page(example), open_page(example)
+    for some in (page, other):
+        wait_for_state(some, "Live")
+        wait_for_more_events(some)
+    page.get_by_role("button", name="Pull the plug").click()
+    wait_for_state(page, "Reconnecting")
+    assert page.text_content("#streams") == "–"
+    before = count_of(page, "received")
+    late = page.context.new_page()
+    late.goto(example.url)
+    wait_until(late, "document.getElementById('cpu').textContent !== '–'")
+    late.close()
+    wait_for_state(page, "Live", 2 * CUT_SECONDS + 10)
+    wait_until(page, "document.querySelector('#ledger > :last-child')?.className === 'live'")
+    wait_until(
+        page,
+        "/Back: [1-9][0-9]* replayed, 0 lost, 0 missed/.test(document.getElementById('diary').textContent)",
+    )
+    replayed = count_of(page, "replayed")
+    assert replayed >= CUT_SECONDS - 2
+    assert count_of(page, "received") >= before + replayed
+    assert count_of(page, "lost") == count_of(page, "told") == 0
+    assert page.locator("#count-lost.is-some").count() == 0
+    numbers, kinds = zip(*ledger_of(page), strict=True)
+    assert list(numbers) == list(range(numbers[0], numbers[-1] + 1))
+    assert kinds.count("replayed") == replayed
+    assert other.text_content("#diary") == ""
+    assert count_of(other, "replayed") == 0
+    assert other.problems == []
+
+
+def test_lost_history_is_told_and_the_state_loaded(example, open_page):
+    """
+    A page whose history is lost shows a notice, crosses out the numbers that it missed, counts none as lost,
+    and loads its state again.
+    """
+    page = open_page(example)
+    wait_for_state(page, "Live")
+    wait_for_more_events(page)
+    loads = []
+    page.on("request", lambda request: loads.append(request.url) if "/state" in request.url else None)
+    assert page.is_hidden("#gap")
+    page.get_by_role("button", name="Lose my history").click()
+    wait_until(page, "!document.getElementById('gap').hidden", seconds=30)
+    assert "sse.reset" in page.text_content("#gap")
+    wait_until(page, "Number(document.getElementById('count-told').textContent) > 0")
+    assert count_of(page, "lost") == count_of(page, "replayed") == 0
+    assert [kind for _, kind in ledger_of(page)].count("told") == count_of(page, "told")
+    assert len(loads) == 1
+    wait_for_state(page, "Live")
+
+
+@pytest.mark.parametrize("way", ["button", "crash"])
+def test_page_moves_to_another_worker(example, open_page, way):
+    """
+    When the worker that serves a page ends or crashes, the page goes on with another one that it names, and
+    has missed nothing.
+    """
+    page = open_page(example)
+    wait_for_state(page, "Live")
+    wait_for_more_events(page)
+    pid = page.text_content("#pid")
+    if way == "button":
+        page.get_by_role("button", name="Restart my worker").click()
+    else:
+        os.kill(int(pid), signal.SIGKILL)
+    wait_until(page, "pid => document.getElementById('pid').textContent !== pid", pid, 20)
+    moved = page.text_content("#pid")
+    assert f"Moved from process {pid} to process {moved}." in page.text_content("#diary")
+    eventually(lambda: int(pid) not in [worker.pid for worker in example.workers()])
+    wait_for_state(page, "Live")
+    wait_for_more_events(page)
+    wait_for_text(page, "streams", "1")
+    assert count_of(page, "lost") == count_of(page, "told") == 0
+    assert page.is_hidden("#gap")
 
 
 def test_text_typed_in_one_tab_appears_in_another(example, open_page):
@@ -396,8 +655,7 @@ def test_text_typed_in_one_tab_appears_in_another(example, open_page):
     """
     one, two = open_page(example), open_page(example, color_scheme="dark")
     for page in (one, two):
-        wait_for_text(page, "connection-text", "live")
-    wait_for_text(one, "streams", "2")
+        wait_for_state(page, "Live")
     text = "<img src=x onerror=alert(1)> & ümläut \U0001f680"
     one.get_by_label("Your text").press_sequentially(text)
     for page in (one, two):
@@ -452,7 +710,7 @@ def test_page_fits_its_window(example, open_page, width, scheme):
     example.write("W" * 280)
     page = open_page(example, viewport={"width": width, "height": 800}, color_scheme=scheme)
     wait_for_text(page, "board", "W" * 280)
-    wait_for_text(page, "connection-text", "live")
+    wait_for_state(page, "Live")
     wait_until(page, "document.getElementById('cpu').textContent !== '–'")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert (
@@ -471,7 +729,7 @@ def test_page_with_reduced_motion_moves_once_a_second(example, open_page):
     between.
     """
     page = open_page(example, reduced_motion="reduce")
-    wait_for_text(page, "connection-text", "live")
+    wait_for_state(page, "Live")
     page.evaluate("""() => {
         const context = document.getElementById("cpu-chart").getContext("2d");
         const clear = context.clearRect.bind(context);
@@ -495,14 +753,14 @@ def test_page_comes_back_when_the_server_does(own_example, open_page):
     first.write("of the first server")
     page = open_page(first)
     wait_for_text(page, "board", "of the first server")
-    wait_for_text(page, "connection-text", "live")
+    wait_for_state(page, "Live")
     first.stop()
-    wait_for_text(page, "connection-text", "lost: reconnecting")
+    wait_for_state(page, "Reconnecting")
     assert page.text_content("#streams") == "–"
     page.get_by_label("Your text").fill("typed while it was away")
     wait_until(page, "!document.getElementById('problem').hidden")
     own_example(port=first.port)
-    wait_for_text(page, "connection-text", "live", 20)
+    wait_for_state(page, "Live", 20)
     wait_for_text(page, "streams", "1")
     wait_for_text(page, "board", "typed while it was away")
     assert page.is_hidden("#problem")
@@ -517,23 +775,9 @@ def test_page_that_missed_the_restart_forgets_the_old_board(own_example, open_pa
     first.write("of the first server")
     page = open_page(first)
     wait_for_text(page, "board", "of the first server")
-    wait_for_text(page, "connection-text", "live")
+    wait_for_state(page, "Live")
     first.stop()
-    wait_for_text(page, "connection-text", "lost: reconnecting")
+    wait_for_state(page, "Reconnecting")
     own_example(port=first.port)
     wait_for_text(page, "board", "Nothing on the board yet.", 20)
-    wait_for_text(page, "connection-text", "live")
-
-
-def test_page_comes_back_after_an_answer_that_ends_every_event_source(example, open_page):
-    """
-    A proxy's 502 stops an EventSource for ever; the page begins another one.
-    """
-    page = open_page(example)
-    wait_for_text(page, "connection-text", "live")
-    page.route("**/events?**", lambda route: route.fulfill(status=502, body="Bad Gateway"))
-    page.reload()
-    wait_for_text(page, "connection-text", "lost: reconnecting")
-    page.unroute("**/events?**")
-    wait_for_text(page, "connection-text", "live", 20)
-    wait_for_more_events(page)
+    wait_for_state(page, "Live")
