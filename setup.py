@@ -32,11 +32,31 @@ def list_urls() -> dict[str, str]:
     }
 
 
-GUNICORN = ["gunicorn[gevent]>=27.0", "gevent>=26.4"]
+# The lowest versions are those that ``nox -s tests`` runs, by tests/lowest.py: each Python takes the floor
+# whose marker fits it.
+GUNICORN = [
+    "gunicorn[gevent]>=20.1",
+    'gevent>=23.9; python_version < "3.13"',
+    'gevent>=24.10.1; python_version >= "3.13"',
+]
 REDIS = ["redis>=6.0"]
 PLOTS = "matplotlib>=3.8"
 DOCS = ["sphinx>=8.1", "myst-parser>=4.0", "pallets-sphinx-themes>=2.3"]
 EXAMPLE = [*GUNICORN, "psutil>=5.9"]
+# Those of docs/servers.md that need no compiler.
+SERVERS = [
+    "a2wsgi>=1.10",
+    "asgiref>=3.8",
+    "cheroot>=10.0",
+    "granian>=2.0",
+    "hypercorn>=0.17",
+    "pyuwsgi>=2.0.30",
+    "starlette>=0.40",
+    "tornado>=6.4",
+    "twisted>=24.0",
+    "uvicorn>=0.30",
+    "waitress>=3.0",
+]
 
 setup(
     name="flask_sse_push",
@@ -50,7 +70,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["flask_sse_push", "flask_sse_push.*"]),
     python_requires=">=3.10",
-    install_requires=["flask>=3.0", "blinker>=1.8"],
+    install_requires=["flask>=2.3.3", "blinker>=1.6.2"],
     extras_require={
         "gunicorn": GUNICORN,
         "redis": REDIS,
@@ -69,13 +89,19 @@ setup(
             *REDIS,
             PLOTS,
             *DOCS,
+            *SERVERS,
             "basedpyright>=1.28",
             "build>=1.0",
             "coverage>=7.4",
+            "eventlet>=0.36",
+            "flask-cors>=4.0",
             "flask-httpauth>=4.8",
             "flask-jwt-extended>=4.6",
+            "flask-limiter>=3.5",
             "flask-login>=0.6.3",
             "flask-security>=5.5.1",
+            "flask-session[cachelib]>=0.8",
+            "flask-sse>=1.0",
             "httpx>=0.27",
             "httpx-sse>=0.4.2",
             "hypothesis>=6.100",

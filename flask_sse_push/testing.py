@@ -28,6 +28,7 @@ from .core.decoder import DecodedEvent, Decoder, decode
 from .core.event import Event
 from .core.session import Cause
 from .core.values import shown
+from .extension.blueprint import EXTENSION_KEY
 from .extension.response import ENVIRON_KEY
 from .signals import event_published
 from .streams.stream import Stream
@@ -42,6 +43,7 @@ __all__ = [
     "capture",
     "decode",
     "open_stream",
+    "shutdown_after",
 ]
 
 
@@ -97,6 +99,27 @@ def capture(app: Flask | None = None) -> Iterator[list[PublishedEvent]]:
 
     with event_published.connected_to(receive):
         yield published
+
+
+@contextmanager
+def shutdown_after(app: Flask) -> Iterator[Flask]:
+    """
+    Call :meth:`SSEPush.shutdown` for an app at the end of the block, also after an exception.
+
+    Nothing of one test is there in the next one then: no stream, no thread, no file, no counter and, on a
+    memory bus, no history.
+
+    Args:
+        app (Flask): The blueprint is registered on it at the end of the block, if at all.
+
+    Yields:
+        Flask: The app.
+    """
+    try:
+        yield app
+    finally:
+        if (state := app.extensions.get(EXTENSION_KEY)) is not None:
+            state.shutdown()
 
 
 class OpenStream:

@@ -1,7 +1,6 @@
 """Fixtures of all tests, their layers, and the rule that no test leaves a thread behind."""
 
 import os
-import shutil
 import signal
 
 import pytest
@@ -10,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from flask_sse_push import SSEPush
+from tests.browser.chromium import CHROMIUM_OPTIONS, find_chromium
 from tests.layers import LAYERS, group_of, layer_of, order_of
-from tests.needs import lacking, needs
 from tests.support import MS, eventually, own_threads
 
 # No deadline: the machines of CI are noisy, and a slow example is no failure. The fixtures used with @given
@@ -24,17 +23,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("default")
-
-# Without these Chromium will not run as root, and asks for hosts that a test machine does not reach.
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 
 # Most tests wait for a server, a browser or a clock most of the time; the quick ones compute.
 PROCESSES_PER_CORE = 2
@@ -139,13 +127,10 @@ def client(app):
 @pytest.fixture(scope="module")
 def browser():
     """Chromium, driven by Playwright."""
-    needs(modules=["playwright"])
-    executable = (
-        shutil.which("chromium") or shutil.which("chromium-browser") or lacking("needs the program chromium")
-    )
+    program = find_chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()

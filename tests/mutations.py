@@ -247,6 +247,27 @@ PLATFORM = [
         ("app", "platform", "servers/test_forks.py"),
     ),
     Mutation(
+        "what is dropped stays open",
+        "platform/fork.py",
+        "    finalize(owner, end)\n",
+        "    end.owner = owner\n",
+        ("platform/test_fork.py", "app/test_publisher.py"),
+    ),
+    Mutation(
+        "a child closes at its end what its parent opened",
+        "platform/fork.py",
+        "        if reference() is None or os.getpid() == process:\n",
+        "        if True:\n",
+        ("platform/test_fork.py",),
+    ),
+    Mutation(
+        "nothing but gevent takes poll away",
+        "platform/polling.py",
+        '    patcher = sys.modules.get("eventlet.patcher")\n',
+        "    patcher = None\n",
+        ("platform/test_polling.py",),
+    ),
+    Mutation(
         "a child's copy of a greenlet goes on",
         "platform/greenlets.py",
         "os.register_at_fork(after_in_child=_park_copies)\n",
@@ -274,6 +295,41 @@ PLATFORM = [
         "",
         ("platform/test_backoff.py",),
     ),
+    Mutation(
+        "a server of one thread whose name is unknown is taken for one of many",
+        "platform/server.py",
+        "        kind = replace(kind, threads=lambda _: 1)\n",
+        "        pass\n",
+        ("platform/test_server.py",),
+    ),
+    Mutation(
+        "a server that does not say how many threads it has is taken for one without a bound",
+        "platform/server.py",
+        "        GUESSED_THREADS if is_guessed else threads,\n",
+        "        threads,\n",
+        ("platform/test_server.py",),
+    ),
+    Mutation(
+        "a stream on an unknown server has no end",
+        "platform/server.py",
+        "STREAM_SECONDS if kind.waits_for_streams or",
+        "STREAM_SECONDS if",
+        ("platform/test_server.py",),
+    ),
+    Mutation(
+        "a worker of a user's own class is not known by what it is derived from",
+        "platform/server_kinds.py",
+        "in type(worker).__mro__ if",
+        "in type(worker).__mro__[:1] if",
+        ("platform/test_server.py",),
+    ),
+    Mutation(
+        "an ASGI bridge is not known below the app",
+        "platform/server_kinds.py",
+        "        frame = frame.f_back\n",
+        "        break\n",
+        ("servers/test_foreign_servers.py::test_bridge_of_asgi_is_refused",),
+    ),
 ]
 
 BUS = [
@@ -290,6 +346,20 @@ BUS = [
         "            self._lock.post(self._hand_on_unsent)\n",
         "            pass\n",
         ("bus/test_memory.py", "app/test_interruptions.py"),
+    ),
+    Mutation(
+        "log says what ended the connection, and not why there is no other one",
+        "bus/follower.py",
+        'if was.state != "up" and not self._is_told:',
+        "if not self._is_told:",
+        ("bus/test_sqlite_files.py",),
+    ),
+    Mutation(
+        "child takes the answer to its parent's publish",
+        "bus/redis/pool.py",
+        "        keep_from_children(connection)\n",
+        "",
+        ("bus/test_redis_faults.py::test_child_takes_no_answer_that_its_parent_waits_for",),
     ),
     Mutation(
         "the follower forgets where it was",
@@ -421,6 +491,13 @@ STREAMS = [
         ("core/test_session.py",),
     ),
     Mutation(
+        "slow client is taken for one that takes nothing",
+        "streams/stream.py",
+        "self._taken_bytes, self.session.taken_at = taken_bytes, now",
+        "self._taken_bytes = taken_bytes",
+        ("servers/test_stalled.py::test_slow_client_gets_an_event_that_takes_longer_than_a_write_may_wait",),
+    ),
+    Mutation(
         "silent stream without heartbeat",
         "core/session.py",
         "        if state is State.SILENT:\n            self.happen(Cause.SENT)\n            return "
@@ -485,6 +562,69 @@ STREAMS = [
         '                except Exception:\n                    logger.exception("A stream',
         '                except ZeroDivisionError:\n                    logger.exception("A stream',
         ("unit/test_fanout.py::test_listener_that_cannot_be_woken_keeps_nobody_else_from_it",),
+    ),
+    Mutation(
+        "worker that is added believes to be alone",
+        "platform/gunicorn.py",
+        'return max(int(worker.cfg.workers), getattr(_master(), "num_workers", None) or 0)',
+        "return int(worker.cfg.workers)",
+        ("servers/test_workers.py::test_worker_that_is_added_is_warned_of_where_memory_was_chosen",),
+    ),
+    Mutation(
+        "first worker is not looked for",
+        "bus/auto.py",
+        "        _look_for_loner(folder)\n",
+        "        pass\n",
+        ("servers/test_workers.py::test_worker_that_is_added_to_a_lone_one_says_how_they_come_together",),
+    ),
+    Mutation(
+        "files that are open already count as free",
+        "platform/server.py",
+        "return most - open_files - max(_OTHER_FILES, int(most * (1 - _STREAMS_SHARE)))",
+        "return int(most * _STREAMS_SHARE)",
+        ("servers/test_refusals.py::test_few_open_files_mean_few_streams",),
+    ),
+    Mutation(
+        "place of the route is not checked",
+        "extension/blueprint.py",
+        "        self._check_place(app, options)\n",
+        "",
+        ("app/test_blueprint.py::test_prefix_that_makes_no_route_is_refused",),
+    ),
+    Mutation(
+        "route is at no host",
+        "extension/blueprint.py",
+        '        options.setdefault("host", self.options.get("host"))\n',
+        "",
+        ("app/test_blueprint.py::test_app_that_matches_hosts_says_where_the_blueprint_answers",),
+    ),
+    Mutation(
+        "abandoned iterable is not counted",
+        "streams/iterable.py",
+        "        left.add(self)\n",
+        "",
+        ("unit/test_iterable.py::test_thread_that_waits_is_counted_until_it_ends",),
+    ),
+    Mutation(
+        "ended iterable counts as abandoned",
+        "streams/iterable.py",
+        "        if self._has_ended:\n            left.discard(self)\n",
+        "",
+        ("unit/test_iterable.py::test_iterable_that_ends_with_its_stream_is_not_counted",),
+    ),
+    Mutation(
+        "abandoned iterables have no bound",
+        "extension/process.py",
+        'return NoPlace("abandoned") if len(abandoned.get()) >= self._max_streams else self._place(request)',
+        "return self._place(request)",
+        ("servers/test_streams.py::test_threads_that_clients_have_left_are_counted_and_bounded",),
+    ),
+    Mutation(
+        "drained stream leaves its connection open",
+        "streams/stream.py",
+        "            self.connection.close_after_answer()\n\n",
+        "            pass\n\n",
+        ("servers/test_lifecycle.py::test_sigterm_ends_every_stream_and_the_server",),
     ),
     Mutation(
         "iterable runs ahead",
@@ -568,9 +708,8 @@ STREAMS = [
     Mutation(
         "place is kept",
         "streams/stream.py",
-        "                if self._place is not None:\n                    self._place.give_back()\n         "
-        "   source",
-        "            source",
+        "registry.remove(self)\n        if self._place is not None:\n            self._place.give_back()\n",
+        "registry.remove(self)\n",
         ("unit/test_stream.py::test_place_is_given_back",),
     ),
     Mutation(
@@ -616,6 +755,20 @@ STREAMS = [
         ("unit/test_subscription.py::test_heartbeat_tells_a_place_that_has_moved",),
     ),
     Mutation(
+        "a stream does not end after its time",
+        "streams/stream.py",
+        "        if now >= self._ends_at:\n",
+        "        if False:\n",
+        ("unit/test_stream.py",),
+    ),
+    Mutation(
+        "all streams of a server end at the same age",
+        "streams/stream.py",
+        "server.stream_seconds * random.uniform(0.75, 1)",
+        "server.stream_seconds",
+        ("unit/test_stream.py",),
+    ),
+    Mutation(
         "a stalled stream is not cut off",
         "core/session.py",
         "            return Cause.STALL if waited >= 0 else None\n",
@@ -629,10 +782,139 @@ STREAMS = [
         "                return Cause.STALL\n",
         ("core/test_session.py",),
     ),
+    Mutation(
+        "shutdown ends the streams of all apps",
+        "streams/registry.py",
+        " if stream.observer is observer]\n",
+        "]\n",
+        ("app/test_shutdown.py",),
+    ),
+    Mutation(
+        "a pickled Publisher forgets how it encodes",
+        "extension/publisher.py",
+        "            json=self._json,\n",
+        "",
+        ("app/test_publisher.py",),
+    ),
 ]
 
 
-MUTATIONS = [*CORE, *PLATFORM, *BUS, *STREAMS]
+EXTENSION = [
+    Mutation(
+        "cors: allowed beside what others allowed",
+        "extension/cors.py",
+        '    headers.remove("Access-Control-Allow-Origin")\n',
+        "",
+        ("app/test_cross_origin.py::test_flask_cors_beside_is_overruled_on_the_stream_and_on_marked_views",),
+    ),
+    Mutation(
+        "cors: credentials of others stay",
+        "extension/cors.py",
+        '    headers.remove("Access-Control-Allow-Credentials")\n',
+        "",
+        ("app/test_cross_origin.py::test_flask_cors_beside_is_overruled_on_the_stream_and_on_marked_views",),
+    ),
+    Mutation(
+        "cors: allows any origin",
+        "extension/cors.py",
+        "    if origin in settings.cors_origins:\n        headers[",
+        "    if origin:\n        headers[",
+        ("app/test_cors.py::test_foreign_origin_is_refused",),
+    ),
+    Mutation(
+        "cors: caches are told once more",
+        "extension/cors.py",
+        '    if not {"*", "origin"} & {name.lower() for name in names}:\n',
+        "    if True:\n",
+        ("app/test_cross_origin.py::test_vary_names_each_header_once",),
+    ),
+    Mutation(
+        "cors: preflight of every view",
+        "extension/cors.py",
+        "    return rule if _is_marked(app, rule.endpoint, asked) else None\n",
+        "    return rule\n",
+        ("app/test_cross_origin.py::test_preflight_of_other_views_is_left_alone",),
+    ),
+    Mutation(
+        "cors: preflight of the view that OPTIONS meets",
+        "extension/cors.py",
+        "adapter.match(method=asked, return_rule=True)",
+        "adapter.match(return_rule=True)",
+        ("app/test_cross_origin.py::test_marked_view_is_called_by_a_configured_origin",),
+    ),
+    Mutation(
+        "cors: preflight for any origin",
+        "extension/cors.py",
+        '    if request.headers.get("Origin") not in settings.cors_origins:\n',
+        "    if False:\n",
+        ("app/test_cors.py::test_preflight_of_any_other_is_granted_nothing",),
+    ),
+    Mutation(
+        "cors: preflight repeats anything",
+        "extension/cors.py",
+        " and _HEADER_NAMES.fullmatch(names):",
+        ":",
+        ("app/test_cors.py::test_preflight_repeats_nothing_but_names_of_headers",),
+    ),
+    Mutation(
+        "cors: preflight repeats without end",
+        "extension/cors.py",
+        "len(names) <= _MAX_HEADER_NAMES and ",
+        "",
+        ("app/test_cors.py::test_preflight_repeats_nothing_but_names_of_headers",),
+    ),
+    Mutation(
+        "cors: mark of a method is not seen",
+        "extension/cors.py",
+        "for place in (view, views, one))",
+        "for place in (view, views))",
+        ("app/test_cross_origin.py::test_marked_view_is_called_by_a_configured_origin",),
+    ),
+    Mutation(
+        "cors: the first after_request function",
+        "extension/blueprint.py",
+        "app.after_request_funcs.setdefault(None, []).insert(0, state.response_goes)",
+        "app.after_request_funcs.setdefault(None, []).append(state.response_goes)",
+        ("app/test_cross_origin.py",),
+    ),
+    Mutation(
+        "cors: doubles what a view allowed",
+        "extension/state.py",
+        '            and "Access-Control-Allow-Origin" not in response.headers\n',
+        "",
+        ("app/test_cross_origin.py::test_flask_cors_beside_answers_preflights_of_other_views",),
+    ),
+    Mutation(
+        "cors: settings of the registration",
+        "extension/state.py",
+        "        if self.is_frozen and not self.settings.cors_origins:\n",
+        "        if not self.settings.cors_origins:\n",
+        ("app/test_cross_origin.py::test_marked_view_meets_settings_of_the_first_use",),
+    ),
+    Mutation(
+        "cors: a port of the proxy is foreign",
+        "extension/cors.py",
+        ', host.removesuffix(":80"), host.removesuffix(":443"))',
+        ', host.removesuffix(":80"))',
+        ("app/test_cors.py::test_own_origin_is_served_whichever_default_port_a_proxy_writes",),
+    ),
+    Mutation(
+        "cors: any port is one's own",
+        "extension/cors.py",
+        "    host, name = host.lower(), name.removesuffix(DEFAULT_PORTS[scheme])\n",
+        '    host, name = host.lower(), name.partition(":")[0]\n',
+        ("app/test_cors.py::test_own_origin_behind_another_host_is_refused_with_the_cure",),
+    ),
+    Mutation(
+        "cors: null is an origin",
+        "extension/config.py",
+        'if origin in ("null", "file://"):',
+        "if False:",
+        ("app/test_settings.py::test_setting_of_an_origin_that_would_not_do_says_why",),
+    ),
+]
+
+MUTATIONS = [*CORE, *PLATFORM, *BUS, *STREAMS, *EXTENSION]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,10 +7,13 @@ import signal
 import threading
 import time
 
-__all__ = ["FACTOR", "MS", "THREAD_PREFIX", "alarms", "eventually", "own_threads"]
+__all__ = ["FACTOR", "LONG", "MS", "THREAD_PREFIX", "alarms", "eventually", "own_threads"]
 
 FACTOR = float(os.environ.get("SSE_PUSH_TEST_FACTOR", "1"))
 """How much slower than a quiet laptop this machine is."""
+
+LONG = os.environ.get("SSE_PUSH_TEST_LONG") == "1"
+"""Whether the browser tests take their full length: ``nox -s browser``."""
 
 MS = 0.001 * FACTOR
 """One millisecond in seconds, scaled: the unit of every timeout in the tests."""

@@ -98,6 +98,8 @@ requestAnimationFrame(drawFrame);
 
 // ---- Connection
 
+/** How many events of these kinds came: an answer that was read before the last of them is old. */
+const heard = { notes: 0, streams: 0 };
 const arrivals = [];
 let received = 0;
 let connectionState = "connecting";
@@ -137,15 +139,15 @@ setInterval(showRate, 1000);
 
 /** Load what events to come cannot tell: what happened before this page, or what it missed. */
 async function loadState() {
-  const notesBefore = notesHeard;
+  const before = { ...heard };
   try {
     const response = await fetch(stateUrl, { signal: AbortSignal.timeout(10_000) });
     if (!response.ok) return;
     const state = await response.json();
     addSamples(state.samples);
-    element("streams").textContent = state.streams;
-    // A note that came by event in the meantime is newer, or the event of this one is on its way.
-    if (notesHeard === notesBefore) showNote(state.note, false);
+    // What came by event in the meantime is newer, or the event of this one is on its way.
+    if (heard.streams === before.streams) element("streams").textContent = state.streams;
+    if (heard.notes === before.notes) showNote(state.note, false);
   } catch {
     // The connection is lost again: the next one loads it.
   }
@@ -160,10 +162,11 @@ const connection = new Connection(
       addSamples([sample]);
     },
     streams({ streams }) {
+      heard.streams++;
       element("streams").textContent = streams;
     },
     note(note) {
-      notesHeard++;
+      heard.notes++;
       showNote(note, true);
     },
     "sse.reset"() {
@@ -179,7 +182,6 @@ const tab = Math.random().toString(36).slice(2, 10);
 const input = element("text");
 const problem = element("problem");
 const sentAt = new Map();
-let notesHeard = 0;
 let notesSent = 0;
 /** The text that is to stand on the board; null when there is nothing to send. */
 let wanted = null;

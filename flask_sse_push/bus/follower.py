@@ -63,8 +63,8 @@ class FollowedBus(ABC):
     """
     The half of a shared bus that follows its store: the base of each one. Thread-safe.
 
-    After any fault it opens another reader and reads on from its position. It logs once when the store goes
-    away, and once when it is back.
+    After any fault it opens another reader and reads on from its position. It logs once that the store is
+    away, with what the first failed try to read it again says, and once that it is back.
 
     Args:
         address (str): Where the store is, for people, without passwords.
@@ -80,6 +80,8 @@ class FollowedBus(ABC):
         self._lock = ReentrantLock()
         self._run_now: _Run | None = None
         self._health = Health("idle", time.monotonic())
+        self._is_told = False  # that the store is away; until it was read again, also by a later run
+        self._away_since = 0.0
         self._listener: Listener | None = None
         self._idle_since: float | None = None
         self._epoch = ""
@@ -88,6 +90,10 @@ class FollowedBus(ABC):
     @abstractmethod
     def _open_reader(self) -> Reader:
         """Return a new reader, or raise a fault."""
+
+    @abstractmethod
+    def _cure_of(self, error: Exception) -> str:
+        """Return what a person can do about a fault: a sentence with a space in front, or nothing."""
 
     def health(self) -> Health:
         """Return how following goes; see :meth:`Bus.health`."""
@@ -240,26 +246,41 @@ class FollowedBus(ABC):
         listener.entries_came(entries)
 
     def _set_up(self) -> None:
-        was, self._health = self._health, Health("up", time.monotonic())
-        if was.state == "down":
+        now = time.monotonic()
+        was, self._health = self._health, Health("up", now)
+        if self._is_told:
+            self._is_told = False
             logger.warning(
-                "The bus %s at %s is back after %.1f s.",
+                "The bus %s at %s is back after %.1f s.", self.name, self._address, now - self._away_since
+            )
+        elif was.state == "down" and not was.is_refused:
+            logger.warning(
+                "The bus %s at %s was away for %.1f s (%s). Streams read on.",
                 self.name,
                 self._address,
-                time.monotonic() - was.since,
+                now - was.since,
+                was.error,
             )
 
     def _set_down(self, error: Exception) -> bool:
-        """Log that the store is away, once. Return whether it was up until now."""
-        was = self._health
+        """
+        Note that the store is away, and log it once. Return whether it was up until now.
+
+        What ends a connection seldom says why there is no other one ("deleted or replaced" of a file that
+        this user may not open any more), so the log waits for the first try that fails.
+        """
+        was, now = self._health, time.monotonic()
         text = printable(f"{type(error).__name__}: {error}")  # the store may be anybody's
-        self._health = Health("down", was.since if was.state == "down" else time.monotonic(), text)
-        if was.state != "down":
+        since = was.since if was.state == "down" else now
+        self._health = Health("down", since, text)
+        if was.state != "up" and not self._is_told:
+            self._is_told, self._away_since = True, since
             logger.warning(
-                "The bus %s at %s is away (%s). Streams stay open, and read on when it is back.",
+                "The bus %s at %s is away (%s).%s Streams stay open, and read on when it is back.",
                 self.name,
                 self._address,
                 text,
+                self._cure_of(error),
             )
         return was.state == "up"
 

@@ -100,6 +100,10 @@ class PrivateFolder:
         """
         return str(self._path / f"{hashlib.sha256(app.encode()).hexdigest()[:10]}.db")
 
+    def is_used_by(self, process: int) -> bool:
+        """Return whether another process uses the folder, or did until it was killed."""
+        return self.presence.with_name(str(process)).exists()
+
     def make(self) -> None:
         """
         Make the folder, unless it is there, and be seen in it.

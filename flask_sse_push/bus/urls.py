@@ -34,7 +34,7 @@ def open_bus(url: str | BusFactory, options: BusOptions) -> Bus:
     if url == "memory://":
         return MemoryBus(options)
     if scheme == "sqlite":
-        from .sqlite.bus import SqliteBus  # not on every machine: Python can be built without it
+        from .sqlite.bus import SqliteBus  # not on every machine
 
         return SqliteBus(_database_path(url), options)
     if scheme in _REDIS_SCHEMES:

@@ -57,7 +57,7 @@ class Cause(Enum):
     STOP = "stop"
     """The server was told to stop."""
     STALL = "stall"
-    """A write has waited for the client for longer than it may."""
+    """The client has taken nothing of a write for longer than it may."""
     HANG_UP = "hang up"
     """The client's end of the connection is closed."""
     REFUSAL = "refusal"
@@ -71,7 +71,8 @@ class Cause(Enum):
 _BEGINNING = (State.OPENED, State.READING, State.SILENT)
 
 # What is not in the table changes nothing. A client that was cut off looks as if it had hung up too, so
-# STALLED stays; one that is asked to come back may go before it is, so DRAINING becomes GONE.
+# STALLED stays. One that is asked to come back may go before it is, so DRAINING becomes GONE; and a source
+# may end before it must, so DRAINING becomes FINISHED.
 _NEXT: dict[tuple[State, Cause], State] = {
     (State.OPENED, Cause.BEGUN): State.READING,
     (State.OPENED, Cause.REFUSAL): State.REFUSED,
@@ -79,7 +80,7 @@ _NEXT: dict[tuple[State, Cause], State] = {
     (State.SILENT, Cause.SENT): State.READING,
     **{(state, Cause.STOP): State.DRAINING for state in _BEGINNING},
     **{(state, Cause.CLOSE): State.CLOSED for state in _BEGINNING},
-    **{(state, Cause.END): State.FINISHED for state in _BEGINNING},
+    **{(state, Cause.END): State.FINISHED for state in (*_BEGINNING, State.DRAINING)},
     **{(state, Cause.HANG_UP): State.GONE for state in (*_BEGINNING, State.DRAINING)},
     **{(state, Cause.STALL): State.STALLED for state in (*_BEGINNING, State.DRAINING, State.GONE)},
 }
@@ -107,7 +108,7 @@ class Session:
 
     Args:
         heartbeat_seconds (float): How long the client may hear nothing.
-        write_timeout_seconds (float): How long one write may wait for the client.
+        write_timeout_seconds (float): How long a client may take nothing of what is being written.
     """
 
     __slots__ = (
@@ -116,6 +117,7 @@ class Session:
         "_write_timeout_seconds",
         "silent_since",
         "state",
+        "taken_at",
         "writing_since",
     )
 
@@ -126,6 +128,8 @@ class Session:
         """When the client heard something last, in seconds on the caller's clock."""
         self.writing_since: float | None = None
         """Since when the server has bytes of the stream, on the same clock; ``None`` when it has none."""
+        self.taken_at = 0.0
+        """When the client was last seen to take some of these bytes; 0 where that cannot be seen."""
         self._heartbeat_seconds = heartbeat_seconds
         self._write_timeout_seconds = write_timeout_seconds
         self._drained_at = 0.0
@@ -187,8 +191,10 @@ class Session:
                 client takes nothing and is to be cut off; :attr:`Cause.CLOSE`, when it was cut off long ago
                 and its server has not closed the stream; ``None``, when nothing is to be done.
         """
-        if self.writing_since is not None:
-            waited = now - self.writing_since - self._write_timeout_seconds
+        writing_since = self.writing_since  # once: the thread that writes may be done at any moment
+        if writing_since is not None:
+            # A slow client is none that takes nothing: a large event may need minutes.
+            waited = now - max(writing_since, self.taken_at) - self._write_timeout_seconds
             if waited >= ABANDONED_SECONDS:
                 return Cause.CLOSE
             return Cause.STALL if waited >= 0 else None

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import gc
-import random
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask, Request, Response, abort, current_app, has_app_context, request, url_for
-from markupsafe import Markup
+from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
+from flask.blueprints import BlueprintSetupState
 
-from ..core import wire
 from ..core.channels import DEFAULT_CHANNEL, Pattern, check_channels
 from ..core.values import shown
 from ..errors import ConfigurationError, InvalidChannel, NotRegistered
 from ..platform.boot import told_in_one_line
 from ..streams.iterable import FINAL_ID, close_iterable
 from .access import Rules, check_access
-from .client.assets import find_asset, script_tag, send_asset
-from .cors import add_cors_headers, add_preflight_headers, is_foreign
+from .answers import answer_full, answer_refusal, refuse
+from .client.routes import add_client
+from .cors import cross_origin, find_foreign
 from .identity import Identify, Identities
 from .process import Process
 from .query import NAMES, find_misspelt
@@ -34,12 +33,6 @@ EXTENSION_KEY = "flask_sse_push"
 """Where an app keeps its state of this extension, in ``app.extensions``."""
 
 RuleT = TypeVar("RuleT", bound=Rule)
-
-_SOFT_RETRY_MILLISECONDS = (5_000, 30_000)
-"""When clients come back whose rights could not be told: a database may restart, and not all come at once."""
-
-
-_ERRORS = {400: "bad request", 401: "unauthorized", 403: "forbidden", 503: "unavailable"}
 
 
 class SSEPush(Blueprint):
@@ -75,16 +68,8 @@ class SSEPush(Blueprint):
         self._rules = Rules()
         self._identities = Identities()
         self._states: weakref.WeakSet[AppState] = weakref.WeakSet()
-        self.add_url_rule(
-            "",
-            endpoint="stream",
-            view_func=self._serve,
-            methods=["GET", "OPTIONS"],
-            provide_automatic_options=False,
-            strict_slashes=False,
-        )
-        self.add_url_rule("/client/<name>", endpoint="client", view_func=self._serve_client)
-        self.add_app_template_global(self._script, "sse_push_script")
+        self.add_url_rule("", endpoint="stream", view_func=self._serve, strict_slashes=False)
+        add_client(self, self._identities)
         if isinstance(name, Flask):
             self.init_app(name)
 
@@ -110,11 +95,12 @@ class SSEPush(Blueprint):
     @told_in_one_line
     def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]
         """
-        Set up an app. Called by ``app.register_blueprint``.
+        Set up an app. Called by ``app.register_blueprint``, which passes its options on. Where
+        ``app.url_map.host_matching`` is on, ``host`` must be one of them.
 
         Raises:
-            ConfigurationError: The app has one already, a setting is wrong, or the blueprint has rules of an
-                app of another import name.
+            ConfigurationError: The app has one already, a setting or the place of the route is wrong, or the
+                blueprint has rules of an app of another import name.
             UnsupportedServer: This is a worker of a server that cannot stream.
         """
         if EXTENSION_KEY in app.extensions:
@@ -122,14 +108,23 @@ class SSEPush(Blueprint):
                 f"This blueprint is already registered on app {app.name!r}. Import and use it instead of "
                 "registering another."
             )
+        self._check_place(app, options)
         state = AppState(app, self._rules, self._identities)
         self._rules.refuse_unless_free(app)
         super().register(app, options)
         self._rules.claim(app)
         # Before the app's own: they may publish, or answer in the view's place.
         app.before_request_funcs.setdefault(None, []).insert(0, state.request_came)
+        # Behind those of the app and of Flask-CORS, also later ones: Flask calls the first one last.
+        app.after_request_funcs.setdefault(None, []).insert(0, state.response_goes)
         app.extensions[EXTENSION_KEY] = state
         self._states.add(state)
+
+    def make_setup_state(
+        self, app: Any, options: dict[str, Any], first_registration: bool = False
+    ) -> BlueprintSetupState:
+        """Return what adds the route to an app. Called by Flask."""
+        return _Setup(self, app, options, first_registration)
 
     def publish(
         self,
@@ -192,17 +187,17 @@ class SSEPush(Blueprint):
             UnsupportedServer: The server cannot stream.
         """
         state, asked = self._state(), _current_request()
-        refusal = self._refuse_foreign(state, asked)
-        if refusal is not None:
-            return refusal
+        foreign = _find_foreign(state, asked)
+        if foreign is not None:
+            return refuse(state, foreign)
         try:
             names = check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
-            return self._refuse(state, _no_name(error, channels))
+            return refuse(state, _no_name(error, channels))
         process = state.processes.get()
         if DEFAULT_CHANNEL in names:
             process.serves_default = True
-        return self._finish(state, process.subscribe(asked, names))
+        return process.subscribe(asked, names)
 
     def response(self, iterable: Iterable[Any]) -> Response:
         """
@@ -212,7 +207,9 @@ class SSEPush(Blueprint):
         its reader. When it ends, the event ``done`` follows, with what a generator returned as JSON data;
         when it raises, the error is logged and the event ``failed`` follows, with ``{"reason": "error"}``.
         When the client leaves, the iterable is closed: in greenlets where it waits, in threads after its
-        current item. No Flask context is there while it runs: take what you need from the request before.
+        current item. A thread that waits for ever stays, so give what it waits for a time-out; while as many
+        stay as ``SSE_PUSH_MAX_STREAMS`` allows streams, further responses are refused as when the server is
+        full. No Flask context is there while it runs: take what you need from the request before.
 
         Clean-up in the generator that waits must therefore be brief, or shielded.
 
@@ -235,9 +232,10 @@ class SSEPush(Blueprint):
             )
         try:
             state, asked = self._state(), _current_request()
-            refusal = self._refuse_foreign(state, asked) or self._refuse_response(state)
+            foreign = _find_foreign(state, asked)
+            refusal = _refuse_response(state, asked) if foreign is None else refuse(state, foreign)
             if refusal is None:
-                return self._finish(state, _process_of(state).respond(asked, iterable))
+                return _process_of(state).respond(asked, iterable)
         except BaseException:
             close_iterable(iterable)  # nobody else will
             raise
@@ -277,6 +275,8 @@ class SSEPush(Blueprint):
 
         return add
 
+    cross_origin = staticmethod(cross_origin)
+
     def identify(self, function: Identify) -> Identify:
         """
         Say who a request is from, so that tabs of different visitors never share a stream.
@@ -304,7 +304,9 @@ class SSEPush(Blueprint):
 
         Returns:
             dict: Of this process: ``streams`` (open now), ``direct_streams`` (those of them that are written
-                to directly), ``max_streams``, ``opened``, ``refused`` and ``published`` (since the start),
+                to directly), ``max_streams``, ``abandoned_responses`` (iterables of :meth:`response` that
+                still run though their response is over), ``opened``, ``refused`` and ``published`` (since
+                the start),
                 ``bus`` (its name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or
                 ``"down"``), ``bus_error`` (why it is down), ``last_event_id`` (of the newest event here),
                 ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).
@@ -324,6 +326,42 @@ class SSEPush(Blueprint):
         state.warn_of_late_settings()
         process = state.processes.get()
         return process.stats_of_all() if all_processes else process.stats()
+
+    def shutdown(self) -> None:
+        """
+        Let go of everything that the app has in this process: for the end of a test, or of an app that is
+        one of several.
+
+        Its streams end and ask their clients to come back; a client that takes nothing for a second is cut
+        off. Then the bus is no longer followed, and its files and connections are closed. What other
+        processes have, and what a bus stores outside of this process, stays.
+
+        To use the app again is no error: the next request, event or question begins as the first one did. It
+        reads the settings again, counts from zero, and on a memory bus begins without a history. Thread-safe;
+        once more is harmless.
+
+        Without it, an app that nobody holds any more lets go by itself: of its files at once, or within 30
+        seconds of its last stream, as long as its bus is followed.
+
+        Raises:
+            NotRegistered: The app cannot be told.
+        """
+        self._find_state().shutdown()
+
+    def _check_place(self, app: Flask, options: dict[str, Any]) -> None:
+        """Refuse what would be no route, or one that no request can reach."""
+        prefix = options.get("url_prefix")
+        prefix = self.url_prefix if prefix is None else prefix
+        if not isinstance(prefix, str) or not prefix.startswith("/"):
+            raise ConfigurationError(
+                f'"url_prefix" must begin with "/", got {prefix!r}. Write url_prefix="/events", or "/" for '
+                "the front page."
+            )
+        if app.url_map.host_matching and options.get("host") is None:
+            raise ConfigurationError(
+                '"host" must name the host that answers where url_map.host_matching is on, got None. '
+                'Write: app.register_blueprint(sse, url_prefix="/events", host="www.example.com")'
+            )
 
     def _live_states(self) -> list[AppState]:
         if len(self._states) > 1:
@@ -364,121 +402,57 @@ class SSEPush(Blueprint):
             "meant. Use: with app.app_context(): ..."
         )
 
-    def _serve(self) -> Response:
-        """Answer GET, HEAD and OPTIONS of the blueprint's own route."""
+    @cross_origin
+    def _serve(self, **_: Any) -> Response:
+        """Answer GET and HEAD of the blueprint's own route."""
         state, asked = self._state(), _current_request()
-        if asked.method == "OPTIONS":
-            response = self._finish(state, RefusalResponse(204))
-            response.headers["Allow"] = "GET, HEAD, OPTIONS"
-            add_preflight_headers(response.headers)
-            return response
-        refused = self._refuse_foreign(state, asked)
-        if refused is not None:
-            return refused
+        foreign = _find_foreign(state, asked)
+        if foreign is not None:
+            return refuse(state, foreign)
         is_usual = asked.args.keys() <= NAMES and "heartbeat" not in asked.args
         if not is_usual and (misspelt := find_misspelt(asked)) is not None:
             if current_app.debug:
-                return self._refuse(state, misspelt)
+                return refuse(state, misspelt)
             state.refusals.note_passed(misspelt)
         listed = asked.args.getlist("channel")
         try:
             channels = check_channels(listed or DEFAULT_CHANNEL, state.settings.max_channels)
         except InvalidChannel as error:
-            return self._refuse(state, _no_name(error, listed))
+            return refuse(state, _no_name(error, listed))
         refusal = check_access(channels, state.settings, self._rules, state.refusals)
         if refusal is not None:
-            return self._answer_refusal(state, refusal)
-        return self._finish(state, _process_of(state).subscribe(asked, channels))
+            return answer_refusal(state, refusal)
+        return _process_of(state).subscribe(asked, channels)
 
-    def _serve_client(self, name: str) -> Response:
-        asset = find_asset(name, current_app.debug)
-        if asset is None:
-            abort(404)
-        return send_asset(asset, request)
 
-    def _script(self, name: str = "sse-push.js", nonce: str | None = None) -> Markup:
-        """Return the tag that loads a file of the browser's half: ``{{ sse_push_script() }}``."""
-        app = self._state().app
-        asset = find_asset(name, app.debug)
-        if asset is None:
-            raise ValueError(
-                f'"name" must be a file of the browser\'s half, got {name!r}. Leave it out for sse-push.js.'
-            )
-        endpoint = next(end for end, view in app.view_functions.items() if view == self._serve_client)
-        identity = self._identities.prove(app) if name == "sse-push.js" else None
-        return script_tag(url_for(endpoint, name=name, v=asset.version), identity, nonce)
+def _find_foreign(state: AppState, asked: Request) -> Refusal | None:
+    environ = asked.environ
+    if "HTTP_ORIGIN" not in environ and "HTTP_SEC_FETCH_SITE" not in environ:
+        return None  # the most frequent case behind plain HTTP, and find_foreign() would say the same
+    return find_foreign(asked, state.settings)
 
-    def _refuse_foreign(self, state: AppState, asked: Request) -> Response | None:
-        environ = asked.environ
-        is_from_a_page = "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ
-        if not is_from_a_page or not is_foreign(asked, state.settings):
-            return None
-        origin = asked.headers.get("Origin")
-        page = "a page of another site" if origin is None else f"a page of another origin, {shown(origin)},"
-        refusal = Refusal(
-            403,
-            "Pages of this origin may not open streams. SSE_PUSH_CORS_ORIGINS lists the origins that may.",
-            f"{page} asked {shown(asked.host)}",
-            "List it in SSE_PUSH_CORS_ORIGINS if it may; behind a proxy, pass the Host header on.",
-            "origin",
-            origin,
-        )
-        return self._refuse(state, refusal)
 
-    def _refuse_response(self, state: AppState) -> Response | None:
-        if request.method == "GET":
-            is_over = request.headers.get("Last-Event-ID") == FINAL_ID
-            return self._finish(state, RefusalResponse(204)) if is_over else None
-        process = _process_of(state)
-        reason = process.why_not(request)
-        if reason is None:
-            return None
-        process.stream_refused(reason)
-        message = "This server or this client has as many streams as it may have. Try again later."
-        full = self._answer(state, 503, {"error": "full", "message": message})
-        full.headers["Retry-After"] = "15"
-        return full
+def _refuse_response(state: AppState, asked: Request) -> Response | None:
+    if asked.method == "GET":
+        return RefusalResponse(204) if asked.headers.get("Last-Event-ID") == FINAL_ID else None
+    process = _process_of(state)
+    reason = process.why_not(asked)
+    if reason is None:
+        return None
+    process.stream_refused(reason)
+    return answer_full(state)
 
-    def _refuse(self, state: AppState, refusal: Refusal) -> Response:
-        state.refusals.note(refusal)
-        return self._answer_refusal(state, refusal)
 
-    def _answer_refusal(self, state: AppState, refusal: Refusal) -> Response:
-        """Answer a refusal that was logged: for good, or by asking a browser to come back."""
-        state.warn_of_late_settings()
-        if refusal.status == 503 and _may_be_event_source(request):
-            text = f"{refusal.reason}. {refusal.cure}" if current_app.debug else refusal.message
-            body = wire.come_back(text, random.randint(*_SOFT_RETRY_MILLISECONDS))
-            return self._finish(state, RefusalResponse(200, body, "text/event-stream; charset=utf-8"))
-        json = {"error": _ERRORS[refusal.status], "message": refusal.message}
-        if current_app.debug:
-            json |= {"reason": refusal.reason, "cure": refusal.cure}
-        response = self._answer(state, refusal.status, json)
-        for challenge in refusal.www_authenticate:
-            response.headers.add("WWW-Authenticate", challenge)
-        if refusal.status == 503:
-            response.headers["Retry-After"] = "15"
-        return response
+class _Setup(BlueprintSetupState):
+    """Adds the route to an app, at the host that was given to ``register_blueprint``."""
 
-    def _answer(self, state: AppState, status: int, body: dict[str, str]) -> Response:
-        """A refusal for good is JSON: a redirect or an HTML page would only say "wrong type" to a browser."""
-        return self._finish(state, RefusalResponse(status, state.app.json.dumps(body), "application/json"))
-
-    def _finish(self, state: AppState, response: Response) -> Response:
-        """Let the pages read it that may."""
-        if state.settings.cors_origins:
-            add_cors_headers(response.headers, request, state.settings)
-        return response
+    def add_url_rule(self, rule: str, *args: Any, **options: Any) -> None:
+        options.setdefault("host", self.options.get("host"))
+        super().add_url_rule(rule, *args, **options)
 
 
 def _process_of(state: AppState) -> Process:
     return state.processes.made.get(None) or state.processes.get()
-
-
-def _may_be_event_source(asked: Request) -> bool:
-    """Say whether any status but 200 would stop this client for ever: it asks by GET, for an event stream."""
-    accepts = "Accept" not in asked.headers or asked.accept_mimetypes["text/event-stream"] > 0
-    return asked.method == "GET" and accepts
 
 
 def _no_name(error: InvalidChannel, names: Iterable[str]) -> Refusal:

@@ -67,7 +67,7 @@ class NoPlace:
     Is never given.
 
     Args:
-        refusal (str): Why: ``"unknown client"`` or ``"bus"``.
+        refusal (str): Why: ``"unknown client"``, ``"abandoned"`` or ``"bus"``.
     """
 
     __slots__ = ("_refusal",)

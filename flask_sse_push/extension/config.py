@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..core.channels import Pattern
 from ..errors import ConfigurationError, InvalidChannel
 
-__all__ = ["PREFIX", "ConfigReader"]
+__all__ = ["DEFAULT_PORTS", "PREFIX", "ConfigReader"]
 
 PREFIX = "SSE_PUSH_"
+
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+"""What a browser leaves out of an ``Origin``, by its scheme."""
+
+# Any scheme: apps in a shell (capacitor, tauri, app) and extensions of a browser have schemes of their own.
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()+,;=%-]+)(?P<port>:[0-9]+)?", re.ASCII
+)
 
 
 class ConfigReader:
@@ -106,23 +114,26 @@ class ConfigReader:
             raise ConfigurationError(f"{PREFIX}{name}: {error}") from None
 
     def origins(self, name: str) -> frozenset[str]:
-        """Return a set of exact origins."""
+        """Return a set of exact origins, as browsers write them into ``Origin``."""
         example = '["https://app.example.com"]'
         origins = self._texts(name, example)
         for origin in origins:
-            try:
-                parts = urlsplit(origin)
-            except ValueError:
-                parts = urlsplit("")
-            if (
-                parts.scheme not in ("http", "https")
-                or not parts.netloc
-                or "*" in parts.netloc
-                or origin != f"{parts.scheme}://{parts.netloc}".lower()
-            ):
+            if origin in ("null", "file://"):
+                raise ConfigurationError(
+                    f"{PREFIX}{name} must list origins that belong to somebody, got {origin!r}, which every "
+                    "sandboxed frame and every file on a disk sends. Serve the page by HTTP, or under the "
+                    "app's own scheme, such as capacitor://localhost."
+                )
+            parts = _ORIGIN.fullmatch(origin)
+            if parts is None or (parts["scheme"] in DEFAULT_PORTS and origin != origin.lower()):
                 raise ConfigurationError(
                     f"{PREFIX}{name} must list exact origins in lower case, without a path, got {origin!r}. "
                     f"Write them as {example}."
+                )
+            if parts["port"] is not None and parts["port"] == DEFAULT_PORTS.get(parts["scheme"]):
+                raise ConfigurationError(
+                    f"{PREFIX}{name} must list origins as browsers send them, without the default port, got "
+                    f"{origin!r}. Write it as {origin.removesuffix(parts['port'])!r}."
                 )
         return frozenset(origins)
 

@@ -23,7 +23,7 @@ from ..errors import UnsupportedServer
 from ..platform.server import Server, inspect_server
 from ..platform.worker_log import use_gunicorn_log
 from ..streams.hub import Hub
-from ..streams.iterable import IterableSource
+from ..streams.iterable import IterableSource, abandoned
 from ..streams.registry import process_registry
 from ..streams.source import Source
 from ..streams.stream import Place, Stream, StreamInfo
@@ -42,6 +42,11 @@ __all__ = ["Process"]
 
 _REFUSED = {
     "full": "Streams are refused: there are as many as SSE_PUSH_MAX_STREAMS or the server allow.",
+    "abandoned": (
+        "Streams of sse.response() are refused: of earlier ones whose clients have left, as many iterables "
+        "still run as SSE_PUSH_MAX_STREAMS allows streams. A thread cannot be interrupted, so give what they "
+        "wait for a time-out. stats()['abandoned_responses'] says how many are left."
+    ),
     "client": (
         "Streams are refused: a client has as many as SSE_PUSH_MAX_STREAMS_PER_CLIENT allows. "
         "If all of them seem to be one client, wrap the app in Werkzeug's ProxyFix, or set "
@@ -125,14 +130,16 @@ class Process:
         self._headers: tuple[tuple[str, str], ...] = (*STREAM_HEADERS, heartbeat)
         self._imported_unpatched = imported_unpatched
         self._may_be_unheard = True
+        self._may_be_limited = True
         self._stream_options = settings.stream_options()
         self._counts = _Counts()
         self._refused: dict[str, int] = {}
         self._reporter = Reporter()
         self._server: Server | None = None
-        self._max_streams = 0  # found out with the server
+        self._max_streams = 0  # found out with the server, once
         self._channel_stream: type[Stream] = Stream
-        self._findings: list[checks.Finding] | None = None
+        self._checked: Server | None = None
+        self._findings: list[checks.Finding] = []
         most = settings.max_streams_per_client
         self._clients = ClientStreams(most) if most is not None else None
 
@@ -174,6 +181,10 @@ class Process:
             UnsupportedServer: The server cannot stream.
         """
         self._meet_server(request.environ)
+        if self._may_be_limited:
+            self._may_be_limited = False
+            for finding in checks.find_rate_limits(self._app.extensions):
+                logger.warning("%s", finding)
         query = request.args
         # Not by get(), which raises and catches where there is none: that was a twentieth of opening a
         # stream.
@@ -199,7 +210,7 @@ class Process:
         source = IterableSource(iterable, lambda value: to_json(value, self._dumps), limit, last_event_id)
         # An iterable is an app's own code: it may take its time, and nobody who wakes a stream waits for
         # that.
-        return self._respond(request, source, last_event_id, self._place(request), Stream)
+        return self._respond(request, source, last_event_id, self._place_of_response(request), Stream)
 
     def check_server(self, server: Server) -> None:
         """
@@ -212,7 +223,10 @@ class Process:
             UnsupportedServer: One sentence and the cure for each reason.
         """
         settings = self._settings
-        if self._findings is None:
+        # The first request may show a server that gunicorn's worker alone did not.
+        if self._checked != server:
+            self._checked = server
+            self._max_streams = self._find_max_streams(server)
             found = checks.find_problems(
                 server,
                 settings,
@@ -226,11 +240,12 @@ class Process:
                     logger.warning("%s", finding)
             if not (settings.strict and any(finding.is_error for finding in self._findings)):
                 logger.info(
-                    "flask_sse_push %s on %s: bus %s, at most %d streams, a heartbeat every %g s.",
+                    "flask_sse_push %s on %s: bus %s, at most %d streams%s, a heartbeat every %g s.",
                     __version__,
                     server.name,
                     self.bus.name,
-                    settings.max_streams or server.default_max_streams(),
+                    self._max_streams,
+                    f" of {server.stream_seconds:g} s" if server.stream_seconds is not None else "",
                     settings.heartbeat_seconds,
                 )
         if settings.strict and (errors := [finding for finding in self._findings if finding.is_error]):
@@ -240,13 +255,13 @@ class Process:
 
     def why_not(self, request: Request) -> str | None:
         """
-        Return why a stream would be refused now, as :meth:`stream_refused` is told; ``None`` when it would
-        not.
+        Return why the stream of an iterable would be refused now, as :meth:`stream_refused` is told; ``None``
+        when it would not.
         """
         self._meet_server(request.environ)
         if len(process_registry.get()) >= self._max_streams:
             return "full"
-        place = self._place(request)
+        place = self._place_of_response(request)
         return None if place is None else place.why_not()
 
     def stream_opened(self, info: StreamInfo, is_direct: bool) -> None:
@@ -269,16 +284,21 @@ class Process:
         if count == 1 and reason in _REFUSED:
             logger.warning("%s stats()['refused'] counts them.", _REFUSED[reason])
 
+    def shutdown(self) -> None:
+        """End the streams, stop following and close the bus; see :meth:`SSEPush.shutdown`."""
+        process_registry.get().end_streams_of(self)
+        self.bus.close()
+
     def stats(self) -> dict[str, Any]:
         """Return what this process knows; see :meth:`SSEPush.stats`."""
         counts, health = self._counts, self.bus.health()
-        server = self._server or inspect_server()
         return {
             "streams": counts.streams,
             "direct_streams": counts.opened_direct - counts.closed_direct,
-            "max_streams": self._settings.max_streams or server.default_max_streams(),
+            "max_streams": self._max_streams or self._find_max_streams(inspect_server()),
             "opened": counts.opened,
             "refused": sum(self._refused.values()),
+            "abandoned_responses": len(abandoned.get()),
             "published": counts.published,
             "bus": self.bus.name,
             "bus_state": health.state,
@@ -290,12 +310,14 @@ class Process:
         """Return what all processes of the bus know; see :meth:`SSEPush.stats`."""
         return summarize(self.bus.name, self.bus.inspect())
 
+    def _find_max_streams(self, server: Server) -> int:
+        return self._settings.max_streams or server.default_max_streams()
+
     def _meet_server(self, environ: dict[str, Any]) -> None:
         """Find out with the first request what runs this process."""
-        if self._server is None or self._findings:
-            server = self._server or inspect_server(environ)
+        if self._server is None:  # also after a refusal, which is raised again
+            server = inspect_server(environ)
             self.check_server(server)
-            self._max_streams = self._settings.max_streams or server.default_max_streams()
             if self._settings.direct_write and server.is_gevent_worker:
                 from ..streams.direct import DirectStream  # only where gevent runs
 
@@ -316,9 +338,13 @@ class Process:
         headers = self._headers
         if IDENTITY_KEY in request.environ:
             headers += self._identities.judge(self._app, request)
-        if len(process_registry.get()) >= self._max_streams or (place is not None and place.why_not()):
+        if self._counts.streams >= self._max_streams or (place is not None and place.why_not()):
             headers += _COME_BACK  # it will be refused when it begins, unless a place is free by then
         return EventStreamResponse(stream, self._server, headers)
+
+    def _place_of_response(self, request: Request) -> Place | None:
+        """Return the place as :meth:`_place` does, or none to be had where too many iterables were left."""
+        return NoPlace("abandoned") if len(abandoned.get()) >= self._max_streams else self._place(request)
 
     def _place(self, request: Request) -> Place | None:
         """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json as standard_json
 import os
+import pickle
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -29,8 +31,10 @@ class Publisher:
         with Publisher("redis://localhost:6379/0") as publisher:
             publisher.publish({"id": 7}, type="created", channel="orders")
 
-    Thread-safe and fork-safe: a publisher made in a module works in every worker that is forked later. It
-    opens nothing before the first event, starts no thread, and holds a connection until :meth:`close`.
+    Thread-safe and fork-safe: a publisher made in a module works in every worker that is forked later. It can
+    be pickled, as ``multiprocessing`` does with the arguments of a process that it does not fork: the copy
+    has the same arguments and a connection of its own. It opens nothing before the first event, starts no
+    thread, and holds a connection until :meth:`close`, or until nobody holds the publisher any more.
 
     Every app on the same bus gets the events, and nobody checks which apps these are. So on a Redis without
     ``?prefix=`` each process logs a warning with its first event, which names the log.
@@ -74,9 +78,10 @@ class Publisher:
         )
         if not open_bus(url, options).shared:  # here, so that a wrong URL is an error at once
             raise _unheard(url)
-        self._url = url
+        self._url, self._json = url, json
         self._dumps = json or _dumps
         self._max_event_bytes = settings.max_event_bytes
+        self._publish_timeout_seconds = settings.publish_timeout_seconds
         self._closed = False
         self._buses: PerProcess[Bus] = PerProcess(lambda: open_bus(self._url, options))
 
@@ -114,6 +119,31 @@ class Publisher:
         """
         self._closed = True
         self._buses.get().close()
+
+    def __reduce__(self) -> tuple[Callable[[], Publisher], tuple[()], dict[str, bool]]:
+        """
+        Return how to make the same publisher in another process.
+
+        Raises:
+            pickle.PicklingError: ``url`` or ``json`` is a function that the other process could not find.
+        """
+        for name, value in (("url", self._url), ("json", self._json)):
+            try:
+                pickle.dumps(value)
+            except Exception as error:
+                raise pickle.PicklingError(
+                    f'"{name}" of a Publisher that goes to another process must be a function that can be '
+                    f"pickled, got {value!r}. Define it at the top of a module, or make the Publisher in "
+                    "that process."
+                ) from error
+        make = partial(
+            type(self),
+            self._url,
+            json=self._json,
+            max_event_bytes=self._max_event_bytes,
+            publish_timeout_seconds=self._publish_timeout_seconds,
+        )
+        return make, (), {"_closed": self._closed}
 
     def __enter__(self) -> Publisher:  # noqa: PYI034  # typing has no Self before Python 3.11
         return self

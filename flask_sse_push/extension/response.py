@@ -136,6 +136,5 @@ class RefusalResponse(Response):
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer as a WSGI application."""
-        if environ["REQUEST_METHOD"] != "OPTIONS":  # whose answer is a permission more often than a refusal
-            close_after_answer(environ, start_response)
+        close_after_answer(environ, start_response)
         return super().__call__(environ, start_response)

@@ -79,8 +79,8 @@ class Settings:
     """
     max_streams: int | None
     """
-    ``SSE_PUSH_MAX_STREAMS`` (streams per process, default 80 % of what the server can hold): further clients
-    are asked to come back later.
+    ``SSE_PUSH_MAX_STREAMS`` (streams per process, default 80 % of what the server can hold, and at least 24
+    files fewer than the process may open): further clients are asked to come back later.
     """
     max_streams_per_client: int | None
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from flask import Flask
+from flask import Flask, Response, request
 
 from ..bus.auto import AUTO, open_auto
 from ..bus.base import Bus, Identity
@@ -14,9 +14,11 @@ from ..platform.fork import PerProcess
 from ..platform.locks import ReentrantLock
 from ..platform.server import inspect_server, is_gevent_patched
 from .access import Rules
+from .cors import answer_preflight, calls_marked_view, find_marked, set_cors_headers
 from .identity import Identities
 from .process import Process
 from .refusals import RefusalLog
+from .response import EventStreamResponse, RefusalResponse
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
 from .unheard import Audience
 
@@ -48,7 +50,7 @@ class AppState:
         self.audience = Audience(app)
         """Says when nobody can hear what is published."""
         self.is_frozen = False
-        """Whether the settings are those that count: they may change until the first use."""
+        """Whether the settings are those that count: they may change until the first use, or a shutdown."""
         self._configured = snapshot(app.config)
         self.settings = _read_settings(app)
         """What was configured at the registration; after the first use, what was configured then."""
@@ -99,6 +101,12 @@ class AppState:
                 key,
             )
 
+    def settings_in_use(self) -> Settings:
+        """Return the settings, which stay from now on; see :meth:`freeze`."""
+        if not self.is_frozen:
+            self.freeze()
+        return self.settings
+
     def warn_of_late_settings(self) -> None:
         """Say once which settings have changed since the first use, and so have no effect."""
         before, configured = self._configured, snapshot(self.app.config)
@@ -121,17 +129,45 @@ class AppState:
 
     def process(self) -> Process:
         """Return what the app has in this process. This is a use of the settings."""
-        if not self.is_frozen:
-            self.freeze()
+        self.settings_in_use()
         return self.processes.get()
 
-    def request_came(self) -> None:
-        """Note that the app is served by this process; called before each request."""
+    def shutdown(self) -> None:
+        """Let go of what the app has in this process; see :meth:`SSEPush.shutdown`."""
+        with self._lock:
+            process, self.is_frozen = self.processes.take(), False
+        if process is not None:
+            process.shutdown()
+
+    def request_came(self) -> Response | None:
+        """Note that the app is served by this process, and answer preflights; called before each request."""
         process = self.processes.made.get(None)
         if process is None or not process.is_served:
             self.audience.request_came()
             if process is not None:
                 process.is_served = True
+        if "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in request.environ:
+            return None
+        rule = find_marked(self.app, request)
+        return None if rule is None else answer_preflight(rule, request, self.settings_in_use())
+
+    def response_goes(self, response: Response) -> Response:
+        """
+        Say which pages of other origins may read a response; called after each request, as the last.
+
+        On marked views the settings of this package decide. On other views that stream, whoever allowed a
+        page before (Flask-CORS) is not overruled: browsers refuse a response that allows twice.
+        """
+        if self.is_frozen and not self.settings.cors_origins:
+            return response
+        is_marked = calls_marked_view(self.app, request)
+        is_ours = is_marked or (
+            isinstance(response, EventStreamResponse | RefusalResponse)
+            and "Access-Control-Allow-Origin" not in response.headers
+        )
+        if is_ours and (settings := self.settings_in_use()).cors_origins:
+            set_cors_headers(response.headers, request, settings)
+        return response
 
 
 def _read_settings(app: Flask) -> Settings:

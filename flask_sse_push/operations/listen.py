@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 import re
-import select
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
@@ -18,6 +17,7 @@ from ..core.decoder import DecodedEvent, Decoder
 from ..core.values import printable
 from ..errors import ConfigurationError
 from ..extension.state import AppState
+from ..platform.polling import HANG_UP, is_ready
 from ..platform.threads import THREADS
 from ..streams.hub import Hub
 from ..streams.subscription import Subscription
@@ -124,7 +124,5 @@ def _check_output() -> None:
         BrokenPipeError: The other end of the pipe was closed.
     """
     with suppress(ValueError):  # standard output has no file descriptor, for instance in an app's own tests
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)
-        if poll.poll(0):
+        if is_ready(sys.stdout.fileno(), HANG_UP):
             raise BrokenPipeError

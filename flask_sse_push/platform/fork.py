@@ -1,10 +1,11 @@
 """
 What a forked child inherits and must not use.
 
-A child has copies of all objects of its parent, of its files, and in gevent of its greenlets. Three rules
+A child has copies of all objects of its parent, of its files, and in gevent of its greenlets. Four rules
 stand here and in the backends: a value made for one process is made anew in another (:class:`PerProcess`); a
 greenlet that a backend's ``spawn`` started never comes back from a wait in a child (it asks :func:`forks`);
-and a file that such a greenlet waits for is taken away from the child (:func:`keep_from_children`).
+a file that such a greenlet waits for is taken away from the child (:func:`keep_from_children`); and what is
+closed at the end of a process is closed by the process that opened it (:func:`close_with`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize, ref
 
-__all__ = ["Children", "PerProcess", "forks", "keep_from_children"]
+__all__ = ["Children", "PerProcess", "close_with", "forks", "keep_from_children"]
 
 T = TypeVar("T")
 
@@ -46,6 +47,11 @@ class PerProcess(Generic[T]):
         if value is None:
             value = self.made.setdefault(process, self._make())
         return value
+
+    def take(self) -> T | None:
+        """Return the value of this process if it was made, and let the next :meth:`get` make a new one."""
+        made, self.made = self.made, {}
+        return made.get(None if _process is None else _process())
 
     def forget(self) -> None:
         """Let the next :meth:`get` make a new value."""
@@ -104,6 +110,28 @@ def keep_from_children(file: _HasFile) -> None:
         file (object): Has ``fileno()``, which returns a negative number or raises when it is closed.
     """
     _files[id(file)] = file
+
+
+def close_with(owner: object, close: Callable[[], object]) -> None:
+    """
+    Close something when nobody holds its owner any more, or at the end of the process.
+
+    A ``__del__`` would come too late: in a cycle, which every Flask app is, the garbage collector may come to
+    the file first, and that warns of itself. The end of a forked child closes nothing of its parent's, whose
+    threads may have been in the middle of it.
+
+    Args:
+        owner (object): Whose it is.
+        close (Callable): Does not raise, and does not refer to the owner. Called from any thread, at any
+            place where the interpreter lets finalizers in.
+    """
+    reference, process = ref(owner), os.getpid()
+
+    def end() -> None:
+        if reference() is None or os.getpid() == process:
+            close()
+
+    finalize(owner, end)
 
 
 # By id(), because not all of these can be hashed. Weak dictionaries give their values as a list in one step

@@ -26,8 +26,10 @@ __all__ = [
     "lost_master",
     "master_listens",
     "nearest_worker",
+    "oldest_sibling",
     "plain_response",
     "sends_whole_body",
+    "worker_count",
 ]
 
 # The signals that the worker handles itself, from before it loads the app.
@@ -75,6 +77,32 @@ def _candidates() -> Iterator[Any]:
         if str(frame.f_globals.get("__name__")).startswith("gunicorn."):
             yield frame.f_locals.get("self")
         frame = frame.f_back
+
+
+def worker_count(worker: Any) -> int:
+    """
+    Return how many workers the master wants, as it was when it forked this one.
+
+    It is more than ``--workers`` says where some were added to the running server (SIGTTIN).
+    """
+    return max(int(worker.cfg.workers), getattr(_master(), "num_workers", None) or 0)
+
+
+def oldest_sibling() -> int | None:
+    """Return the process of the oldest worker that ran when this one was forked; ``None`` without any."""
+    ages = {pid: sibling.age for pid, sibling in getattr(_master(), "WORKERS", {}).items()}
+    return min(ages, key=ages.__getitem__, default=None)
+
+
+def _master() -> Any:
+    """
+    Return this process's copy of gunicorn's master as it was at the fork, or ``None``.
+
+    It still handles the signals that a worker leaves alone.
+    """
+    master_class = getattr(sys.modules.get("gunicorn.arbiter"), "Arbiter", ())
+    found = getattr(signal.getsignal(signal.SIGTTIN), "__self__", None) if master_class else None
+    return found if isinstance(found, master_class) else None
 
 
 def plain_response(worker: Any, start_response: Callable[..., Any] | None, sock: socket.socket | None) -> Any:

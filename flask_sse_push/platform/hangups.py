@@ -12,11 +12,11 @@ from __future__ import annotations
 import _socket
 import select
 import socket
-import sys
 import time
 from typing import Any, Generic, TypeVar
 
 from .fork import keep_from_children
+from .polling import kernel
 from .waiting import Backend
 
 __all__ = ["KEEPALIVE_SECONDS", "USER_TIMEOUT_MARGIN_SECONDS", "Hangups", "is_gone"]
@@ -55,7 +55,9 @@ class Hangups(Generic[T]):
     """
 
     def __init__(self) -> None:
-        make = _epoll_factory()
+        # gevent and eventlet take it away, because waiting in it would stop their loop. We wait for the set
+        # in the loop, as for a socket, and then ask it without waiting.
+        make = kernel("epoll")
         try:
             self._epoll: Any = make() if make is not None and _RDHUP else None
         except OSError:  # no file is left: look at each socket instead
@@ -87,7 +89,7 @@ class Hangups(Generic[T]):
                 self._epoll.register(fileno, _RDHUP)
             except FileExistsError:
                 pass  # the number is watched, for a stream that ends late
-            except OSError:
+            except (OSError, ValueError):  # ValueError: the set is closed, no thread could be started for it
                 self.remove(owner)
 
     def remove(self, owner: T) -> None:
@@ -194,15 +196,3 @@ def _forget_error(sock: socket.socket) -> None:
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     except OSError:
         pass
-
-
-def _epoll_factory() -> Any:
-    # gevent takes select.epoll away when it patches, because waiting in it would stop the loop. We wait for
-    # the set in the loop, as for a socket, and then ask it without waiting.
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("select"):
-        try:
-            return monkey.get_original("select", "epoll")
-        except AttributeError:
-            return None
-    return getattr(select, "epoll", None)

@@ -7,11 +7,22 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from .gunicorn import gunicorn_worker
+from .backends import current_backend
+from .gunicorn import gunicorn_worker, worker_count
+from .server_kinds import (
+    GUESSED_THREADS,
+    TEST_CLIENT,
+    UNKNOWN,
+    ServerKind,
+    class_of_gunicorn,
+    find_kind,
+    find_worker_kind,
+)
 from .sockets import shut
 
 # Here, and not where it is asked: a signal handler that asks would meet a module that is half imported.
@@ -24,8 +35,17 @@ __all__ = ["Connection", "Server", "close_after_answer", "connect", "inspect_ser
 
 # Streams may take this part of what a server can hold; the rest is for ordinary pages.
 _STREAMS_SHARE = 0.8
-_UNKNOWN_CAPACITY = 1_250
+_UNBOUNDED_CAPACITY = 1_250
 _UNLIMITED_FILES = 1_000_000
+
+STREAM_SECONDS = 60.0
+"""
+After how long a stream ends, and its client comes back, on a server that may never end a stream by itself: so
+long at most a client that left unnoticed keeps a thread, and a server that waits for its streams takes to
+stop.
+"""
+# So many more files are left to the bus, which opens up to ten, to the log and to pages.
+_OTHER_FILES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +57,19 @@ class Server:
     worker: Any = None
     """gunicorn's worker object, or ``None``."""
     capacity: int | None = None
-    """How many requests it handles at once; ``None`` if that is unlimited or unknown."""
+    """How many requests it handles at once; ``None`` where there is no bound, or no server yet."""
     several_processes: bool = False
-    """Whether other processes serve the same app."""
+    """Whether other processes serve the same app, or may."""
+    is_capacity_guessed: bool = False
+    """Whether it has threads and does not say how many."""
+    more_threads: str | None = None
+    """What lets it handle more requests at once, for people; ``None`` where that is unknown."""
+    one_process: str | None = None
+    """What makes it run one process, for people; ``None`` where that is unknown."""
+    flaw: str | None = None
+    """Why streams cannot work, as the predicate of a sentence about the server."""
+    stream_seconds: float | None = None
+    """After how long a stream of channels ends, and its client comes back; ``None`` where none has to."""
 
     @property
     def stopping(self) -> bool:
@@ -53,22 +83,33 @@ class Server:
 
     @property
     def kind(self) -> str:
-        """The class of gunicorn's worker, or the first word of the name."""
-        return type(self.worker).__name__ if self.worker is not None else self.name.split()[0]
+        """The class of gunicorn's worker, or what that is derived from; else the first word of the name."""
+        if self.worker is None:
+            return self.name.split()[0]
+        return class_of_gunicorn(self.worker) or type(self.worker).__name__
 
     def default_max_streams(self) -> int:
         """
         Return how many streams this process may have, so that requests for pages and open files have room.
+
+        Ask before the first stream: the files that are open then are not for streams.
         """
-        capacity = min(self.capacity or _UNKNOWN_CAPACITY, _most_files())
-        return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1))
+        capacity = self.capacity or _UNBOUNDED_CAPACITY
+        return max(1, min(int(capacity * _STREAMS_SHARE), capacity - 1, _files_for_streams()))
 
 
-def _most_files() -> int:
+def _files_for_streams() -> int:
+    """Return how many of the files that this process may open are for streams; each is one."""
     if resource is None:
-        return _UNKNOWN_CAPACITY
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _UNLIMITED_FILES if soft == resource.RLIM_INFINITY else soft
+        return _UNBOUNDED_CAPACITY
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return _UNLIMITED_FILES
+    try:
+        open_files = len(list(Path("/dev/fd").iterdir()))
+    except OSError:  # nothing shows them
+        open_files = 0
+    return most - open_files - max(_OTHER_FILES, int(most * (1 - _STREAMS_SHARE)))
 
 
 def inspect_server(environ: dict[str, Any] | None = None) -> Server:
@@ -76,31 +117,56 @@ def inspect_server(environ: dict[str, Any] | None = None) -> Server:
     Return what runs this process.
 
     Args:
-        environ (dict | None): A request's. Without one only gunicorn is recognized.
+        environ (dict | None): A request's; the caller is in that request. Without one only gunicorn is
+            recognized.
     """
     worker = gunicorn_worker()
     if worker is not None:
-        kind = type(worker).__name__.removesuffix("Worker").lower()
-        capacity = {
-            "gevent": worker.cfg.worker_connections,
-            "geventpywsgi": worker.cfg.worker_connections,
-            "thread": worker.cfg.threads,
-            "sync": 1,
-        }.get(kind)
-        return Server(f"gunicorn {kind} worker", worker, capacity, worker.cfg.workers > 1)
-    if environ is None:
+        known = find_worker_kind(worker)
+        name = f"gunicorn {type(worker).__name__.removesuffix('Worker').lower()} worker"
+        if known is not None or environ is None:
+            known = known or ServerKind(name)
+            known = replace(known, name=name, processes=lambda _: worker_count(worker))
+            return _describe(known, worker.cfg, worker)
+    elif environ is None:
         return Server("unknown server")
-    software, several = environ.get("SERVER_SOFTWARE", ""), bool(environ.get("wsgi.multiprocess"))
-    if "werkzeug.socket" in environ:
-        return Server(
-            f"Werkzeug development server ({software})",
-            None,
-            None if environ["wsgi.multithread"] else 1,
-            several,
-        )
-    if software.startswith("gevent/"):
-        return Server(f"gevent pywsgi ({software})", several_processes=several)
-    return Server(f"{software or 'unknown'} server", several_processes=several)
+    kind, shown = find_kind(environ)
+    has_threads = bool(environ.get("wsgi.multithread"))
+    if kind is None:
+        if not has_threads and "REMOTE_ADDR" not in environ:
+            return Server("unknown server", worker)  # none: a test made this request
+        kind = replace(UNKNOWN, name=environ.get("SERVER_SOFTWARE") or UNKNOWN.name)
+    # The request says so whatever the server is called: but greenlets are one thread, and many requests.
+    if not has_threads and kind is not TEST_CLIENT and current_backend().is_preemptive:
+        kind = replace(kind, threads=lambda _: 1)
+    if kind.processes is None:
+        several = bool(environ.get("wsgi.multiprocess")) if worker is None else worker_count(worker) > 1
+        kind = replace(kind, processes=lambda _: 1 + several)
+    return _describe(kind, shown, worker)
+
+
+def _describe(kind: ServerKind, shown: Any, worker: Any) -> Server:
+    threads = _read(kind.threads, shown) if kind.threads is not None else None
+    is_guessed = threads is None and kind.threads is not None
+    return Server(
+        kind.name,
+        worker,
+        GUESSED_THREADS if is_guessed else threads,
+        kind.processes is not None and _read(kind.processes, shown) != 1,
+        is_guessed,
+        kind.more_threads,
+        kind.one_process,
+        kind.flaw,
+        STREAM_SECONDS if kind.waits_for_streams or kind.flaw is not None else None,
+    )
+
+
+def _read(read: Callable[[Any], int | None], shown: Any) -> int | None:
+    """Return what a server shows, ``None`` where its insides are not what they were."""
+    try:
+        return read(shown)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def is_gevent_patched() -> bool:
@@ -123,7 +189,7 @@ class Connection:
     between.
     """
     close_after_answer: Callable[[], None]
-    """Lets the connection end with the answer that is about to begin, see ``sockets``."""
+    """Lets the connection end with this answer, see :func:`close_after_answer`."""
 
 
 def connect(server: Server, environ: dict[str, Any], start_response: Callable[..., Any] | None) -> Connection:
@@ -160,8 +226,8 @@ def client_socket(environ: dict[str, Any], start_response: Callable[..., Any] | 
 
 def close_after_answer(environ: dict[str, Any], start_response: Callable[..., Any] | None) -> None:
     """
-    Let a connection end with the answer that is about to begin, where the server keeps it open otherwise and
-    lets itself be told.
+    Let a connection end with the answer that begins or is on its way, where the server keeps it open
+    otherwise and lets itself be told.
 
     A header cannot say so: PEP 3333 leaves connections to the server, and gunicorn drops it. Werkzeug's
     server closes every connection.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from .polling import wait_readable
 from .waiting import Backend, Wakeup
 
 __all__ = ["THREADS"]
@@ -63,9 +63,7 @@ class _Threads:
         return iter(items)
 
     def wait_readable(self, fileno: int, timeout: float) -> None:
-        poll = select.poll()  # select() takes no file number above 1,023
-        poll.register(fileno, select.POLLIN)
-        poll.poll(timeout * 1000)
+        wait_readable(fileno, timeout)
 
 
 THREADS: Backend = _Threads()

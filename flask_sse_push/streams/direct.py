@@ -14,7 +14,7 @@ from typing import Any
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 
-from ..core.session import Action
+from ..core.session import Action, Cause
 from ..platform.gunicorn import is_server_asking, plain_response, sends_whole_body
 from ..platform.waiting import Wakeup
 from .source import Source
@@ -172,6 +172,9 @@ class DirectWriter:
         return woken
 
     def _sign_of_life(self) -> bytes:
+        if self.has_sent:
+            # An event came in the place of the sign of life for which the heartbeat woke the stream.
+            self._stream.session.happen(Cause.SENT)
         action, chunk = self._stream.take()
         return chunk if action is Action.SEND or action is Action.BEAT else b""  # an end is the greenlet's
 

@@ -15,9 +15,10 @@ from ..core.log import MAX_BATCH_BYTES
 from ..core.values import shown, text_of
 from ..errors import InvalidEvent
 from ..platform.backends import current_backend
+from ..platform.fork import PerProcess
 from ..platform.waiting import Wakeup
 
-__all__ = ["DONE_TYPE", "FAILED_TYPE", "FINAL_ID", "IterableSource", "close_iterable"]
+__all__ = ["DONE_TYPE", "FAILED_TYPE", "FINAL_ID", "IterableSource", "abandoned", "close_iterable"]
 
 DONE_TYPE = "done"
 """The event that says: this was all. Its data is what the generator returned, as JSON."""
@@ -38,6 +39,7 @@ class IterableSource:
 
     It needs no lock. Blocks go through a deque. ``_result`` is set behind the last block and read before the
     blocks, and ``_has_begun`` is set before ``_is_closed`` is read, on the one side as on the other.
+    ``_has_ended`` is set before the source leaves ``abandoned``, and read after it came in.
 
     Args:
         iterable (Iterable): Items are ``str`` (sent as they are), :class:`Event`, or anything that ``dumps``
@@ -66,7 +68,7 @@ class IterableSource:
         self._ready: deque[bytes] = deque()
         self._given_bytes = self._taken_bytes = 0  # each is changed on one side alone
         self._result: str | None = None
-        self._has_begun = self._is_closed = False
+        self._has_begun = self._has_ended = self._is_closed = False
         self._reader: Wakeup | None = None
         self._room: Wakeup | None = None
         self._interrupt: Callable[[], None] | None = None
@@ -90,6 +92,10 @@ class IterableSource:
         if self._interrupt is None or self._room is None:
             close_iterable(self._iterable)  # it was never begun
             return
+        left = abandoned.get()
+        left.add(self)
+        if self._has_ended:
+            left.discard(self)
         self._room.wake()
         # A greenlet that was spawned and has not begun would be forgotten, with the iterable open. It begins,
         # sees that it is over, and closes the iterable.
@@ -127,6 +133,13 @@ class IterableSource:
 
     def _run(self) -> None:
         self._has_begun = True
+        try:
+            self._send_all()
+        finally:
+            self._has_ended = True
+            abandoned.get().discard(self)
+
+    def _send_all(self) -> None:
         try:
             result = self._send_items()
             done = Event(self._dumps(result), type=DONE_TYPE, id=FINAL_ID)
@@ -198,3 +211,10 @@ def close_iterable(iterable: Iterable[Any]) -> None:
             close()
         except BaseException:
             logger.exception("Closing the iterable of a stream failed.")
+
+
+abandoned: PerProcess[set[IterableSource]] = PerProcess(set)
+"""
+Those of this process that still run though their response is over: a thread that waits for a silent upstream
+cannot be interrupted.
+"""

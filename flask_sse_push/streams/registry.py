@@ -32,6 +32,8 @@ How often the heartbeat looks at each stream, at least: thousands cost a millise
 seconds.
 """
 
+_LOOK_SECONDS = 0.005
+
 logger = logging.getLogger("flask_sse_push")
 
 
@@ -43,7 +45,11 @@ class SupervisedStream(Protocol):
     heartbeat_seconds: float
     """How long its client may hear nothing."""
     write_timeout_seconds: float
-    """How long one write may wait for its client."""
+    """How long its client may take nothing of a write."""
+
+    @property
+    def observer(self) -> object:
+        """Whose it is."""
 
     def look(self, now: float, looked_at: float, margin_seconds: float) -> None:
         """Do what is due at a time; see :meth:`Stream.look`."""
@@ -53,6 +59,9 @@ class SupervisedStream(Protocol):
 
     def cut_off(self) -> None:
         """End now: the client takes nothing."""
+
+    def close(self) -> None:
+        """Give everything back. :class:`ValueError` while its thread or greenlet runs it."""
 
 
 class StreamRegistry:
@@ -100,6 +109,29 @@ class StreamRegistry:
             del self._streams[stream]
             if self._hangups is not None:
                 self._hangups.remove(stream)
+
+    def end_streams_of(self, observer: object) -> None:
+        """
+        Ask the streams of one app to end, and wait for that. Who takes nothing for a second is cut off.
+
+        Args:
+            observer (object): Who is told of their lives.
+        """
+        streams = [stream for stream in list(self._streams) if stream.observer is observer]
+        for stream in streams:
+            stream.end(Cause.STOP)
+        until = time.monotonic() + GRACE_SECONDS
+        pause = current_backend().wakeup()
+        while any(stream in self._streams for stream in streams) and time.monotonic() < until:
+            pause.wait(_LOOK_SECONDS)
+        for stream in streams:
+            if stream not in self._streams:
+                continue
+            stream.cut_off()
+            try:
+                stream.close()  # nobody may ask for more of it, as in a test that has left its response open
+            except ValueError:
+                pass  # its thread or greenlet runs, and ends it
 
     def drain_at_exit(self) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import random
 import sys
 import time
@@ -29,6 +30,7 @@ _REFUSALS = {
     "full": "This server has as many streams as it may have. Come back later.",
     "client": "This client has as many streams as it may have. Come back later.",
     "unknown client": "This server cannot tell whose stream this would be. Come back later.",
+    "abandoned": "This server has as many streams as it may have. Come back later.",
     "bus": "This server cannot read the events of its app. Come back later.",
 }
 
@@ -68,8 +70,8 @@ class Observer(Protocol):
 
     def stream_refused(self, reason: str) -> None:
         """
-        Its client was asked to come later: ``"full"``, ``"draining"``, ``"client"``, ``"unknown client"`` or
-        ``"bus"``.
+        Its client was asked to come later: ``"full"``, ``"abandoned"``, ``"draining"``, ``"client"``,
+        ``"unknown client"`` or ``"bus"``.
         """
 
 
@@ -79,7 +81,7 @@ class StreamOptions(NamedTuple):
     heartbeat_seconds: float
     """How long a client may hear nothing, at most."""
     write_timeout_seconds: float
-    """How long one write may wait for a client."""
+    """How long a client may take nothing of a write."""
     retry_milliseconds: int
     """After how long clients come back, within half of it."""
     abrupt_end: bool
@@ -127,18 +129,20 @@ class Stream:
     __slots__ = (
         "_chunks",
         "_closed",
+        "_ends_at",
         "_info",
         "_limit",
         "_listener",
-        "_observer",
         "_options",
         "_place",
         "_source",
+        "_taken_bytes",
         "_wakeup",
         "connection",
         "heartbeat_seconds",
         "is_bare",
         "is_direct",
+        "observer",
         "session",
         "write_timeout_seconds",
     )
@@ -157,7 +161,7 @@ class Stream:
         self.heartbeat_seconds = options.heartbeat_seconds * random.uniform(0.75, 1)
         """How long this client may hear nothing."""
         self.write_timeout_seconds = options.write_timeout_seconds
-        """How long one write may wait for the client."""
+        """How long the client may take nothing of a write."""
         self.session = Session(self.heartbeat_seconds, options.write_timeout_seconds)
         """Where it is in its life."""
         self.connection = _UNCONNECTED
@@ -172,12 +176,15 @@ class Stream:
         self._source = source
         self._options = options
         self._info = info
-        self._observer = observer
+        self.observer = observer
+        """Who is told of its life."""
         self._limit = limit
         self._place = place
         self._wakeup: Wakeup | None = None  # of the thread or greenlet that sends
         self._listener: Wakeup | None = None  # what the source wakes
         self._closed = False
+        self._ends_at = math.inf  # on the clock of time.monotonic
+        self._taken_bytes: int | None = None  # by the client, at the last look in the middle of a write
         self._chunks = self._run()
 
     def __iter__(self) -> Stream:
@@ -210,6 +217,13 @@ class Stream:
             looked_at (float): When this was called last.
             margin_seconds (float): How long until it is called next, at most.
         """
+        if now >= self._ends_at:
+            self.end(Cause.STOP)
+        sock = self.connection.sock
+        if self.session.writing_since is not None and sock is not None:
+            taken_bytes = sockets.taken_bytes(sock)
+            if taken_bytes != self._taken_bytes:
+                self._taken_bytes, self.session.taken_at = taken_bytes, now
         cause = self.session.look(now, margin_seconds)
         if cause is Cause.SILENCE:
             self.session.happen(cause)
@@ -277,9 +291,11 @@ class Stream:
 
     def _enter(self, registry: StreamRegistry) -> str | None:
         """Be counted and looked after from now on, or return why not."""
-        worker = self.connection.server.worker
-        if worker is not None and not worker.alive:
+        server = self.connection.server
+        if server.worker is not None and not server.worker.alive:
             return "draining"
+        if server.stream_seconds is not None and self._source.channels:  # an iterable cannot be gone on with
+            self._ends_at = self.session.silent_since + server.stream_seconds * random.uniform(0.75, 1)
         place = self._place
         if place is not None and (refused := place.take()) is not None:
             return refused
@@ -291,6 +307,16 @@ class Stream:
                 place.give_back()
         return None if is_in else "full"
 
+    def _leave(self, registry: StreamRegistry) -> None:
+        """Undo :meth:`_enter`."""
+        registry.remove(self)
+        if self._place is not None:
+            self._place.give_back()
+        if self.session.state is State.DRAINING:
+            # gunicorn's gevent worker would wait for another request on it before it stops, for as long as
+            # --keep-alive says. Not earlier: while the socket is watched this looks like a hang-up.
+            self.connection.close_after_answer()
+
     def _refuse(self, reason: str) -> bytes:
         """
         Return what is said to a client that is to come later. Its connection ends: it is of no use until
@@ -298,7 +324,7 @@ class Stream:
         """
         self.session.happen(Cause.REFUSAL)
         self._source.close()
-        self._observer.stream_refused(reason)
+        self.observer.stream_refused(reason)
         self.connection.close_after_answer()
         low, high = self._retry_range() if reason == "draining" else _LATER_MILLISECONDS
         return wire.come_back(_REFUSALS[reason], random.randint(low, high))
@@ -343,7 +369,7 @@ class Stream:
             has_entered = True
             source.open(listener)
             has_opened = True
-            self._observer.stream_opened(self._info, self.is_direct)
+            self.observer.stream_opened(self._info, self.is_direct)
             first = self._retry_line() + source.prelude() + source.read()
             self.session.happen(Cause.BEGUN)
             yield first
@@ -361,9 +387,7 @@ class Stream:
                         return
         finally:
             if has_entered:
-                registry.remove(self)
-                if self._place is not None:
-                    self._place.give_back()
+                self._leave(registry)
             source.close()
             if has_opened:
-                self._observer.stream_closed(self._info, self.session.close(source.outcome), self.is_direct)
+                self.observer.stream_closed(self._info, self.session.close(source.outcome), self.is_direct)

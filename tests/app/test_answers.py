@@ -34,8 +34,6 @@ ANSWERS = {
     "response": ("GET", "/answer", {}, 200),
     "response to post": ("POST", "/answer", {}, 200),
     "finished": ("GET", "/answer", {"Last-Event-ID": "end"}, 204),
-    "options": ("OPTIONS", "/events", {}, 204),
-    "preflight": ("OPTIONS", "/events", {"Origin": THERE}, 204),
     "bad channel": ("GET", "/events?channel=*", {}, 400),
     "bad channel of a view": ("GET", "/mine", {}, 400),
     "not logged in": ("GET", "/events?channel=login", {}, 401),

@@ -1,6 +1,7 @@
 """What is said at the start about a server that cannot work, or not well."""
 
 import logging
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from flask_sse_push import SSEPush, UnsupportedServer
 from flask_sse_push.extension.checks import Finding, find_problems
 from flask_sse_push.extension.settings import read_settings
+from flask_sse_push.platform import gunicorn
 from flask_sse_push.platform.server import Server
 
 from .helpers import make_app
@@ -18,6 +20,7 @@ GOOD = {
     "worker_connections": 1000,
     "preload_app": False,
     "graceful_timeout": 30,
+    "keepalive": 2,
     "http_protocols": ["h1"],
 }
 
@@ -34,11 +37,18 @@ def gevent(capacity=1000, **cfg):
 
 
 def gthread(capacity=100, **cfg):
-    return Server("gunicorn thread worker", worker("ThreadWorker", **cfg), capacity)
+    return Server(
+        "gunicorn thread worker", worker("ThreadWorker", **cfg), capacity, more_threads="--threads 100"
+    )
 
 
 def sync(**cfg):
     return Server("gunicorn sync worker", worker("SyncWorker", **cfg), 1, cfg.get("workers", 1) > 1)
+
+
+BRIDGE = Server("a bridge", None, 4, True, is_capacity_guessed=True, flaw="tells nothing")
+GRANIAN = Server("Granian", None, 4, True, is_capacity_guessed=True)
+UWSGI = Server("uWSGI", None, 4, True, more_threads="--threads 100", one_process="--processes 1")
 
 
 def problems(server, settings=None, config=None, imported_unpatched=False, bus_is_shared=False):
@@ -64,6 +74,15 @@ def problems(server, settings=None, config=None, imported_unpatched=False, bus_i
         (gevent(workers=2), {}, {}, False, ["SSE002"]),
         (sync(workers=4), {}, {}, True, ["SSE002", "SSE001"]),
         (Server("uwsgi server", several_processes=True), {}, {}, True, ["SSE002"]),
+        (Server("bjoern", None, 1, True), {}, {}, True, ["SSE006"]),
+        (Server("bjoern", None, 1, True), {"STRICT": False}, {}, True, ["SSE006", "SSE002"]),
+        (UWSGI, {}, {}, True, ["SSE002"]),
+        (UWSGI, {"MAX_STREAMS": 3}, {}, True, ["SSE002"]),
+        (UWSGI, {"MAX_STREAMS": 4}, {}, True, ["SSE002", "SSE007"]),
+        (BRIDGE, {}, {}, True, ["SSE011"]),
+        (BRIDGE, {"STRICT": False}, {}, True, ["SSE011", "SSE002", "SSE012"]),
+        (GRANIAN, {}, {}, True, ["SSE002", "SSE012"]),
+        (GRANIAN, {"MAX_STREAMS": 20}, {}, True, ["SSE002"]),
         (gevent(http_protocols=["h1", "h2"]), {}, {}, False, ["SSE003"]),
         (gevent(http_protocols=("h2",)), {}, {}, False, ["SSE003"]),
         (gevent(preload_app=True), {}, {}, True, ["SSE004"]),
@@ -80,6 +99,9 @@ def problems(server, settings=None, config=None, imported_unpatched=False, bus_i
         (sync(), {"MAX_STREAMS": 1}, {}, False, ["SSE001"]),
         (gevent(graceful_timeout=4), {}, {}, False, ["SSE008"]),
         (gevent(graceful_timeout=5), {}, {}, False, []),
+        (gevent(keepalive=3), {}, {}, False, []),
+        (gevent(keepalive=4), {}, {}, False, ["SSE009"]),
+        (gthread(keepalive=75), {}, {}, False, []),  # it closes idle connections when it stops
         (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/html", "text/event-stream"]}, False, ["SSE010"]),
         (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/event-stream"], "COMPRESS_STREAMS": False}, False, []),
         (gevent(), {}, {"COMPRESS_MIMETYPES": ["text/html"]}, False, []),
@@ -93,7 +115,7 @@ def test_problems_are_found(server, settings, config, imported_unpatched, codes)
     for finding in findings:
         assert str(finding) == f"{finding.code}: {finding.message}"
         assert finding.message.endswith((".", "app:app", "patch_all()"))
-        assert finding.is_error == (finding.code in ("SSE001", "SSE002", "SSE003", "SSE006"))
+        assert finding.is_error == (finding.code in ("SSE001", "SSE002", "SSE003", "SSE006", "SSE011"))
 
 
 def test_gunicorn_without_http_2_is_no_problem():
@@ -101,6 +123,12 @@ def test_gunicorn_without_http_2_is_no_problem():
     server = gevent()
     del server.worker.cfg.http_protocols
     assert problems(server) == []
+
+
+def test_worker_that_was_added_to_a_running_server_is_warned():
+    """An error in it would stop the whole server."""
+    server = Server("gunicorn gevent worker", gevent(workers=1).worker, 1000, several_processes=True)
+    assert [(finding.code, finding.is_error) for finding in problems(server)] == [("SSE002", False)]
 
 
 @pytest.mark.parametrize("server", [gevent(workers=4), Server("uwsgi server", several_processes=True)])
@@ -115,7 +143,9 @@ def test_several_processes_with_a_shared_bus_are_no_problem(server):
         (sync(), "gunicorn -k gevent app:app"),
         (gevent(workers=3), "Leave it out"),
         (Server("uwsgi server", several_processes=True), "sqlite://"),
-        (gthread(threads=1), "--threads 100"),
+        (UWSGI, "or to redis://, or run one process (--processes 1)."),
+        (gthread(capacity=1, threads=1), "--threads 100"),
+        (BRIDGE, "gunicorn -k gevent app:app"),
         (gevent(http_protocols=["h2"]), "--http-protocols"),
     ],
 )
@@ -139,10 +169,30 @@ def test_server_that_cannot_work_is_refused():
     client = app.test_client()
     with pytest.raises(
         UnsupportedServer,
-        match=r"^SSE006: .*without --without-threads\)\. \(SSE_PUSH_STRICT=False makes this a warning\.\)$",
+        match=r"^SSE006: .*\(flask run without --without-threads\), or run: gunicorn -k gevent app:app "
+        r"\(SSE_PUSH_STRICT=False makes this a warning\.\)$",
     ):
         client.get("/events", environ_overrides={"wsgi.multithread": False, **SINGLE})
     assert client.get("/ping").data == b"pong"
+
+
+def test_server_is_not_told_to_run_one_process_where_that_cannot_be_seen():
+    """Some servers say that they run several processes where they run one: the cure works for both."""
+    (finding,) = problems(Server("Own/1", several_processes=True))
+    assert finding.message.startswith("Own/1 runs several processes, or does not say that it runs one")
+    assert "one process" not in finding.message
+    assert finding.message.endswith("sqlite:// and a path, or to redis://.")
+
+
+def test_server_that_the_first_request_shows_is_checked(monkeypatch):
+    """A worker of gunicorn that is like none of its own was checked at the start, as far as it went."""
+    own = worker("UvicornWorker", workers=1)
+    own.pid = os.getpid()
+    monkeypatch.setattr(gunicorn, "_known", own)  # as if it had been found
+    client = make_app().test_client()
+    environ = {"wsgi.multithread": False, **SINGLE}
+    with pytest.raises(UnsupportedServer, match=r"^SSE006: "):
+        client.get("/events", environ_overrides=environ)
 
 
 def test_server_that_cannot_work_is_a_warning_when_not_strict(caplog):

@@ -90,6 +90,16 @@ def test_tag_leads_to_the_file_wherever_the_blueprint_is():
     assert app.test_client().get(src).status_code == 200
 
 
+def test_tag_keeps_the_variables_of_the_prefix():
+    """Where the prefix has a variable, the tag of a page below it leads to the file of the same tenant."""
+    app = make_app(url_prefix="/<tenant>/events")
+    app.add_url_rule("/<tenant>/", view_func=lambda tenant: render_template_string("{{ sse_push_script() }}"))
+    page = app.test_client().get("/acme/").text
+    src = re.search(r'src="([^"]*)"', page)[1]
+    assert src.startswith("/acme/events/client/sse-push.js?v=")
+    assert app.test_client().get(src).status_code == 200
+
+
 def test_tag_has_the_nonce_and_escapes_it():
     """A strict policy allows the script by its nonce, and no value can end the attribute."""
     app = make_app()

@@ -15,7 +15,17 @@ def client():
 
 
 def cors_of(response):
-    return {name: value for name, value in response.headers.items() if name.startswith("Access-Control-")}
+    """Return what is allowed; which headers may be read beside it has a test of its own."""
+    allowed = {name: value for name, value in response.headers.items() if name.startswith("Access-Control-")}
+    allowed.pop("Access-Control-Expose-Headers", None)
+    return allowed
+
+
+def test_page_of_another_origin_reads_the_heartbeat(client):
+    """A client on fetch() finds out by the header that a stream is dead."""
+    with client.get("/events", headers={"Origin": THERE}) as response:
+        assert response.headers["Access-Control-Expose-Headers"] == "SSE-Push-Heartbeat"
+        assert response.headers["SSE-Push-Heartbeat"] == "15000"
 
 
 @pytest.mark.parametrize("origin", [THERE, "http://localhost:5173"])
@@ -85,6 +95,65 @@ def test_own_origin_is_served(client, headers, base):
     with client.get("/events", headers=headers, base_url=base) as response:
         assert response.status_code == 200
         assert cors_of(response) == {}
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://shop.example", "shop.example:443"),
+        ("https://shop.example", "shop.example:80"),
+        ("http://shop.example", "shop.example:80"),
+        ("https://shop.example:443", "shop.example"),
+        ("http://shop.example:80", "shop.example"),
+        ("https://shop.example", "Shop.Example:443"),
+        ("https://[2001:db8::1]", "[2001:DB8::1]:443"),
+        ("http://[::1]:8000", "[::1]:8000"),
+        ("https://shop.example.", "shop.example.:443"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_own_origin_is_served_whichever_default_port_a_proxy_writes(client, origin, host, scheme):
+    """A browser leaves the default port out of Origin, and some proxies write theirs into Host."""
+    environ = {"HTTP_HOST": host, "wsgi.url_scheme": scheme}
+    with client.get("/events", headers={"Origin": origin}, environ_overrides=environ) as response:
+        assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://shop.example:8080", "shop.example"),
+        ("http://shop.example", "shop.example:8080"),
+        ("http://shop.example", "127.0.0.1:8000"),
+        ("https://shop.example", "app"),
+        ("http://shop.example.", "shop.example"),
+        ("http://shop.example:8080", "shop.example:80"),
+        ("http://shop.example:80", "shop.example:8080"),
+        ("http://:80", ":80"),
+    ],
+)
+def test_own_origin_behind_another_host_is_refused_with_the_cure(client, caplog, origin, host):
+    """
+    Where a proxy has written another host and the browser says nothing more, the page might be anybody's. The
+    log has both values, and what to write into the proxy.
+    """
+    response = client.get("/events", headers={"Origin": origin}, environ_overrides={"HTTP_HOST": host})
+    assert response.status_code == 403
+    [record] = caplog.records
+    text = record.getMessage()
+    assert f"a page of the origin {origin!r} asked the Host {host.removesuffix(':80')!r}. " in text
+    assert "proxy_set_header Host $http_host" in text
+    assert "ProxyFix(x_host=1)" in text
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {}])
+def test_foreign_page_is_no_question_of_a_proxy_where_the_browser_says_so(client, caplog, headers):
+    """The cure for a proxy is left out of the log where the browser knows that the page is another site's."""
+    headers = {**headers, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"}
+    assert client.get("/events", headers=headers).status_code == 403
+    [record] = caplog.records
+    assert "proxy" not in record.getMessage()
+    assert "SSE_PUSH_CORS_ORIGINS" in record.getMessage()
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
@@ -189,34 +258,82 @@ def test_refusal_can_be_read_by_a_configured_origin(client):
     assert cors_of(response) == {"Access-Control-Allow-Origin": THERE}
 
 
-def test_preflight_of_a_configured_origin_is_granted(client):
-    """A preflight names what may be sent, and is remembered."""
-    response = client.options(
-        "/events",
-        headers={
-            "Origin": THERE,
-            "Access-Control-Request-Method": "GET",
-            "Access-Control-Request-Headers": "last-event-id",
-        },
-    )
-    assert response.status_code == 204
-    assert response.headers["Access-Control-Allow-Origin"] == THERE
-    assert {"GET", "HEAD"} <= set(response.headers["Access-Control-Allow-Methods"].split(", "))
-    assert {"Last-Event-ID", "Authorization", "Cache-Control"} <= set(
-        response.headers["Access-Control-Allow-Headers"].split(", ")
-    )
-    assert 0 < int(response.headers["Access-Control-Max-Age"]) <= 7200
-    assert "Origin" in response.headers["Vary"]
-    assert response.data == b""
+def preflight(client, path="/events", method="GET", origin=THERE, names="last-event-id", **options):
+    """The answer to what a browser asks before a request that a form could not make."""
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": names,
+    }
+    return client.options(path, headers={name: value for name, value in headers.items() if value}, **options)
 
 
-@pytest.mark.parametrize("headers", [{}, {"Origin": "https://evil.example"}, {"Origin": "null"}])
-def test_preflight_of_any_other_is_granted_nothing(client, headers):
-    """OPTIONS from anywhere else is answered, and grants nothing."""
-    response = client.options("/events", headers=headers)
+@pytest.mark.parametrize("path", ["/events", "/events/"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_preflight_of_a_configured_origin_is_granted(client, path, method):
+    """A preflight names what may be sent, is remembered by the browser, and kept by no cache on the way."""
+    response = preflight(client, path, method)
+    assert (response.status_code, response.data) == (204, b"")
+    assert cors_of(response) == {
+        "Access-Control-Allow-Origin": THERE,
+        "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+        "Access-Control-Allow-Headers": "last-event-id",
+        "Access-Control-Max-Age": "7200",
+    }
+    assert response.headers["Vary"] == "Origin"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Content-Type" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "traceparent,tracestate",
+        "baggage,content-type,sentry-trace",
+        "datastar-request, x-csrf-token",
+        "authorization,cache-control,last-event-id,x-requested-with",
+        "X_Odd!Name",
+    ],
+)
+def test_preflight_allows_every_header_that_a_configured_origin_asks_for(client, names):
+    """Tracing SDKs and front ends add headers of their own to each request."""
+    assert cors_of(preflight(client, names=names))["Access-Control-Allow-Headers"] == names
+
+
+@pytest.mark.parametrize(
+    "names", ["", ",", "a,,b", "a b", "a:b", "a;b", "<b>", "é", '"a"', "a," + "b" * 3000, "a, " * 999 + "a"]
+)
+def test_preflight_repeats_nothing_but_names_of_headers(client, names):
+    """What no browser would ask for is not repeated in the answer."""
+    response = preflight(client, names=names)
     assert response.status_code == 204
-    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert "Access-Control-Allow-Headers" not in cors_of(response)
+
+
+@pytest.mark.parametrize("origin", ["", "null", "https://evil.example", "http://localhost"])
+@pytest.mark.parametrize("method", ["", "GET"])
+def test_preflight_of_any_other_is_granted_nothing(client, origin, method):
+    """OPTIONS from anywhere else is answered by Flask, and grants nothing."""
+    response = preflight(client, method=method, origin=origin)
+    assert response.status_code == 200
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
     assert cors_of(response) == {}
+    assert response.headers["Vary"] == "Origin"
+
+
+def test_preflight_allows_credentials_when_configured():
+    """Without this a browser would not send the request with its cookies."""
+    client = make_app(cors_origins=[THERE], cors_credentials=True).test_client()
+    assert cors_of(preflight(client))["Access-Control-Allow-Credentials"] == "true"
+
+
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "app://-", "chrome-extension://abc"])
+def test_origin_of_another_scheme_is_served_where_it_is_configured(origin):
+    """The page of an app in a shell, or of a browser's extension, is a page like any other."""
+    client = make_app(cors_origins=[origin]).test_client()
+    assert cors_of(preflight(client, origin=origin))["Access-Control-Allow-Origin"] == origin
+    with client.get("/events", headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"}) as response:
+        assert cors_of(response) == {"Access-Control-Allow-Origin": origin}
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 import datetime
 import json
+import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -265,6 +267,165 @@ def test_publisher_works_in_greenlets(url, follower):
     ]
     assert [process.wait(30 * FACTOR) for process in processes] == [0, 0]
     assert sorted(data(follower, 100)) == sorted([str(number) for number in range(50)] * 2)
+
+
+EVENTLET = """
+import warnings
+warnings.simplefilter("ignore")  # of eventlet, which is deprecated
+import eventlet
+eventlet.monkey_patch()
+warnings.simplefilter("error")
+from flask_sse_push import Publisher
+with Publisher() as publisher:
+    for number in range(3):
+        publisher.publish(str(number))
+    jobs = [eventlet.spawn(publisher.publish, str(number)) for number in range(3, 50)]
+    for job in jobs:
+        job.wait()
+"""
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def any_url(request, url):
+    """A bus of each kind that other processes hear."""
+    if request.param == "sqlite":
+        yield url
+        return
+    needs("redis-server", modules=["redis"])
+    from tests.bus.redis_server import RedisServer
+
+    with RedisServer() as server:
+        yield f"{server.url}?prefix=shop"
+
+
+def test_publisher_works_under_eventlet(any_url):
+    """As in a worker of Celery's eventlet pool, whose patch takes away poll: in turns, and all at once."""
+    needs(modules=["eventlet"])
+    bus = open_bus(any_url, BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
+    follower = Follower(bus).up()
+    run_python(EVENTLET, any_url)
+    numbers = data(follower, 50)
+    assert numbers[:3] == ["0", "1", "2"]
+    assert sorted(numbers) == sorted(str(number) for number in range(50))
+    bus.close()
+
+
+def run_python(script, url):
+    """Run a script in a process of its own, which says nothing; warnings are errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "SSE_PUSH_BUS_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60 * FACTOR,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def encode_as_mine(value):
+    return json.dumps(["mine", value])
+
+
+def publish_numbers(publisher, name):
+    """Run in a process of its own."""
+    for number in range(3):
+        publisher.publish({name: number})
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_publisher_is_handed_to_processes(method, url, follower):
+    """Each way to start a process takes a publisher as an argument, used before or not."""
+    if method == "fork":
+        # This process has threads, and Python 3.12 and later warn of that.
+        run_tasks(
+            url,
+            """
+from tests.app.test_publisher import publish_numbers
+publisher.publish("first")
+job = context.Process(target=publish_numbers, args=(publisher, "fork"))
+job.start()
+job.join()
+assert job.exitcode == 0
+""",
+        )
+        assert data(follower, 4) == ["first", *(f'{{"fork": {number}}}' for number in range(3))]
+        return
+    context = multiprocessing.get_context(method)
+    with Publisher(url, json=encode_as_mine) as publisher:
+        publisher.publish("first")
+        job = context.Process(target=publish_numbers, args=(publisher, method))
+        job.start()
+        job.join()
+        assert job.exitcode == 0
+        publisher.publish("last")
+    mine = [f'["mine", {{"{method}": {number}}}]' for number in range(3)]
+    assert data(follower, 5) == ["first", *mine, "last"]
+
+
+def test_publisher_is_pickled_with_its_arguments(url, follower):
+    """A copy encodes and refuses as its original does, holds nothing of it, and stays closed if that was."""
+    with Publisher(url, json=encode_as_mine, max_event_bytes=100, publish_timeout_seconds=3) as original:
+        copy = pickle.loads(pickle.dumps(original))
+    copy.publish(1)
+    with pytest.raises(InvalidEvent):
+        copy.publish("x" * 100)
+    copy.close()
+    assert data(follower, 1) == ['["mine", 1]']
+    with pytest.raises(ConfigurationError, match="was closed"):
+        pickle.loads(pickle.dumps(copy)).publish(1)
+
+
+@pytest.mark.parametrize("name", ["json", "url"])
+def test_publisher_that_cannot_be_pickled_says_why(name, url):
+    """A function that the other process could not find is named, with the cure."""
+    local = {
+        "json": lambda value: json.dumps(value),
+        "url": lambda options: open_bus(url, options),
+    }
+    publisher = Publisher(**{"url": url, name: local[name]})
+    with pytest.raises(pickle.PicklingError, match=f'"{name}" of a Publisher .* Define it at the top'):
+        pickle.dumps(publisher)
+
+
+DROPPED = """
+import gc, os
+from flask_sse_push import Publisher
+
+def files():
+    return sorted(os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")
+                  if os.path.exists(f"/proc/self/fd/{number}"))
+
+def publish():
+    publisher = Publisher()
+    publisher.itself = publisher
+    publisher.publish("x")
+
+publish()  # imports, and opens what stays open: /dev/urandom
+gc.collect()
+before = files()
+for _ in range(5):
+    publish()
+gc.collect()
+assert files() == before, files()
+
+kept = Publisher()
+kept.publish("x")  # is open at the end of the process
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+kept.publish("from both")
+"""
+
+
+def test_publisher_that_is_dropped_closes_its_files(any_url):
+    """Without close() nothing stays open and nothing warns: in a cycle, in a child, at the end of both."""
+    bus = open_bus(any_url, BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
+    follower = Follower(bus).up()
+    run_python(DROPPED, any_url)
+    assert data(follower, 9) == ["x"] * 7 + ["from both"] * 2
+    bus.close()
 
 
 def test_publisher_works_over_redis():

@@ -8,7 +8,7 @@ from flask_sse_push import SSEPush
 from flask_sse_push.core.wire import come_back
 from flask_sse_push.extension.refusals import MOST_KEYS
 
-from .helpers import make_app
+from .helpers import first_bytes, make_app
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ REFUSED = [
         "/events?channel=news",
         {"Origin": "https://evil.example"},
         403,
-        "a page of another origin, 'https://evil.example', asked 'localhost'",
+        "a page of the origin 'https://evil.example' asked the Host 'localhost'",
         "SSE_PUSH_CORS_ORIGINS",
     ),
     ("/own?name=a%20b", {}, 400, "the request asks for the channels ['a b']", "Use 1 to 128 letters"),
@@ -55,7 +55,7 @@ REFUSED = [
         "/own?name=a",
         {"Origin": "https://evil.example"},
         403,
-        "a page of another origin, 'https://evil.example', asked 'localhost'",
+        "a page of the origin 'https://evil.example' asked the Host 'localhost'",
         "SSE_PUSH_CORS_ORIGINS",
     ),
 ]
@@ -269,3 +269,16 @@ def test_unknown_kind_of_heartbeat_is_refused_in_debug_mode():
     response = app.test_client().get("/events?heartbeat=visible")
     assert response.status_code == 400
     assert response.json["cure"] == "Write heartbeat=event, or leave it out for comments."
+
+
+def test_full_server_says_when_to_come_back_in_a_header_too():
+    """A client on fetch() reads Retry-After on the soft refusal; a native EventSource reads retry: in it."""
+    app = make_app(max_streams=1)
+    with app.test_client().get("/events") as first:
+        assert "Retry-After" not in first.headers
+        first_bytes(first)
+        with app.test_client().get("/events") as second:
+            assert (second.status_code, second.headers["Retry-After"]) == (200, "15")
+            assert b"\nretry: " in first_bytes(second)
+    with app.test_client().get("/events") as third:
+        assert "Retry-After" not in third.headers

@@ -60,8 +60,18 @@ WRONG = {
         ["a.example"],
         ["https://a.example/"],
         ["https://A.example"],
-        ["ftp://a.example"],
         ["https://"],
+        ["capacitor:localhost"],
+        ["Capacitor://localhost"],
+        ["capacitor://localhost/"],
+        ["app://"],
+        ["https://user@a.example"],
+        ["https://bücher.example"],
+        ["https://a.example:"],
+        ["https://*.a.example"],
+        ["https://a.example:443"],
+        ["http://a.example:80"],
+        ["file://"],
         [""],
         ["null"],
         ["https://a.example/path"],
@@ -93,6 +103,12 @@ RIGHT = {
         ["https://a.example"],
         ("http://localhost:5173", "https://a.example"),
         {"https://xn--bcher-kva.example"},
+        ["http://[::1]:5173", "https://a.example.", "https://a.example:80", "http://tauri.localhost"],
+        ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://-"],
+        ["chrome-extension://abcdefghijklmnopabcdefghijklmnop"],
+        ["moz-extension://5b6a9a3e-2c6c-4b51-8d0a-51d0fd1f5d2c"],
+        ["safari-web-extension://5B6A9A3E-2C6C-4B51-8D0A-51D0FD1F5D2C"],
+        ["vscode-webview://0q3vdkq1r4ud5bmfqg7ur1q5n5q9dkd3o9a5b8q1r2kq6n1h0"],
     ],
     "CORS_CREDENTIALS": [True, False],
     "STRICT": [True, False],
@@ -121,7 +137,14 @@ def test_setting_of_a_wrong_value_is_refused(key, value):
     assert repr(shown) in message
     assert any(
         cure in message
-        for cure in ("Leave it out", "Write it as", "Write them as", "Use 1 to 128", "Set it to")
+        for cure in (
+            "Leave it out",
+            "Write it as",
+            "Write them as",
+            "Use 1 to 128",
+            "Set it to",
+            "Serve the page",
+        )
     )
 
 
@@ -164,6 +187,23 @@ def test_setting_that_is_refused_says_what_it_is_without(key, value, usual):
     """The cure tells what happens when the setting is left out."""
     with pytest.raises(ConfigurationError, match=f"Leave it out for {usual}\\.$"):
         read_settings({PREFIX + key: value})
+
+
+@pytest.mark.parametrize(
+    ("origin", "cure"),
+    [
+        ("null", "every sandboxed frame and every file on a disk sends"),
+        ("file://", "every sandboxed frame and every file on a disk sends"),
+        ("https://a.example:443", "Write it as 'https://a.example'."),
+        ("http://[::1]:80", "Write it as 'http://[::1]'."),
+    ],
+)
+def test_setting_of_an_origin_that_would_not_do_says_why(origin, cure):
+    """An origin that anybody has, and one that no browser writes so, have a message of their own."""
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings({"SSE_PUSH_CORS_ORIGINS": ["https://b.example", origin]})
+    assert f"got {origin!r}" in str(caught.value)
+    assert cure in str(caught.value)
 
 
 @pytest.mark.parametrize(("key", "value"), table(RIGHT))

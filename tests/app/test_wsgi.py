@@ -70,8 +70,11 @@ def call(app, **request):
         ({"path": "/events?channel=closed"}, "403", 99),
         ({"path": "/events?channel=closed", "method": "HEAD"}, "403", 99),
         ({"path": "/events?channel="}, "400", 99),
-        ({"method": "OPTIONS"}, "204", 99),
-        ({"method": "OPTIONS", "HTTP_ORIGIN": THERE}, "204", 99),
+        (
+            {"method": "OPTIONS", "HTTP_ORIGIN": THERE, "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "GET"},
+            "204",
+            99,
+        ),
         ({"path": "/answer", "HTTP_LAST_EVENT_ID": "end"}, "204", 99),
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",

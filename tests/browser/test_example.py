@@ -419,6 +419,30 @@ def test_new_tab_shows_what_is_on_the_board(example, open_page):
     wait_for_text(open_page(example), "board", "written before")
 
 
+def test_page_keeps_what_is_newer_than_a_slow_answer(example, open_page):
+    """
+    What events told while the page waited for the state, which the server had read before, stays.
+    """
+    held = []
+    example.write("old")
+    page = open_page(example)
+    page.route("**/state", lambda route: held.append((route, route.fetch())))
+    page.reload()
+    eventually(lambda: page.evaluate("1") and held, 10, "the page did not ask for the state")
+    wait_for_text(page, "streams", "1")
+    open_page(example)
+    wait_for_text(page, "streams", "2")
+    example.write("new")
+    wait_for_text(page, "board", "new")
+    # One measurement of the answer is the newest of all: it shows that the page has taken the answer.
+    mark = {"time": time.time() + 1000, "cpu": 1, "cores": [1], "load": [9.87, 1, 1]}
+    mark |= {"memory_percent": 1, "memory_used": 1, "memory_total": 2}
+    for route, answer in held:
+        route.fulfill(json={**answer.json(), "samples": [mark]})
+    wait_for_text(page, "load", "9.87")
+    assert (page.text_content("#streams"), page.text_content("#board")) == ("2", "new")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 375, 768, 1280])
 def test_page_fits_its_window(example, open_page, width, scheme):

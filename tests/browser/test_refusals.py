@@ -13,7 +13,7 @@ def test_browser_comes_back_to_a_rule_that_broke(sse, browser, monkeypatch):
     An EventSource whose rule raises is asked to come back, and opens when the rule can answer again; after a
     403 it stops for ever.
     """
-    monkeypatch.setattr("flask_sse_push.extension.blueprint._SOFT_RETRY_MILLISECONDS", (500, 600))
+    monkeypatch.setattr("flask_sse_push.extension.answers._SOFT_RETRY_MILLISECONDS", (500, 600))
     app = make_app(blueprint=sse, heartbeat_seconds=0.2)
     asked = []
 

@@ -28,6 +28,7 @@ from tests.bus.redis_server import (
 )
 from tests.bus.stores import Follower
 from tests.needs import needs
+from tests.platform.scripts import run_script
 from tests.support import FACTOR, MS, alarms, eventually, own_threads
 
 
@@ -329,6 +330,16 @@ def test_refusal_of_a_user_is_told_with_its_cure(server, open_redis, rule, word)
     assert word in message
 
 
+def test_log_of_the_follower_has_the_cure_too(server, open_redis, caplog):
+    """A user who may write and not read is told what to change where the log says that the bus is away."""
+    server.client().execute_command("ACL", "SETUSER", "u", "on", ">secret", "~*", "&*", "+@all", "-xrange")
+    bus = open_redis(f"redis://u:secret@127.0.0.1:{server.port}/0")
+    Follower(bus)
+    eventually(lambda: "is away" in caplog.text, 5000 * MS)
+    assert "no permissions to run the 'xrange' command" in caplog.text
+    assert "Let its user run" in caplog.text
+
+
 def test_password_that_is_missing_is_told(server, open_redis):
     """A server that wants a password says so, also to a request that it does not read to its end."""
     server.client().config_set("requirepass", "pw")
@@ -488,3 +499,40 @@ def test_gevent_waits_cooperatively_beside_native_threads(server):
         check=False,
     )
     assert done.stdout.strip() == "ok", done.stderr
+
+
+def test_child_takes_no_answer_that_its_parent_waits_for(server):
+    """
+    A process that a view forks in the middle of another request's publish() leaves the answer to its parent,
+    though it has a copy of the greenlet that waits.
+    """
+    needs(modules=["gevent"])
+    pid = server.client().info("server")["process_id"]
+    script = f"""
+from gevent import monkey
+monkey.patch_all()
+import gevent, os
+from flask_sse_push import Publisher
+
+publisher = Publisher({server.url + "?prefix=fork"!r}, publish_timeout_seconds=30)
+publisher.publish("a connection is open")
+os.kill({pid}, {int(signal.SIGSTOP)})
+waiting = gevent.spawn(publisher.publish, "meanwhile")
+gevent.sleep(0.1)
+ready, begun = os.pipe()
+child = os.fork()
+if child == 0:
+    os.kill({pid}, {int(signal.SIGCONT)})
+    gevent.sleep(0.5)
+    os.write(begun, b"1" if waiting.ready() else b"0")
+    os._exit(0)
+os.close(begun)
+assert monkey.get_original("os", "read")(ready, 1) == b"0", "the child has it"
+assert waiting.get(timeout=30).endswith("-2")
+os.waitpid(child, 0)
+print("fine")
+"""
+    try:
+        run_script(script)
+    finally:
+        server.go_on()

@@ -22,6 +22,7 @@ from flask_sse_push.bus.sqlite.bus import MAX_PATH_BYTES, SqliteBus
 from flask_sse_push.bus.sqlite.doorbell import Doorbells, doorbell_folder
 from tests.bus.stores import Follower, block
 from tests.needs import needs
+from tests.platform.scripts import run_script
 from tests.support import FACTOR, MS, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -455,3 +456,63 @@ def test_bells_of_another_user_are_neither_hung_nor_rung(make, path, kind, caplo
         sock.close()
     assert [file.name for file in theirs.iterdir()] == ["12-0123abcd"]
     assert "(65534)" in caplog.text or kind == "link"
+
+
+def test_log_says_why_the_file_cannot_be_used_and_not_what_ended_its_use(make, path, caplog):
+    """
+    A file that others may write all at once is away: the one line that says so has the reason and the cure,
+    and the follower's next run does not say it again.
+    """
+    bus = make()
+    publish(bus)
+    follower = Follower(bus).up()
+    path.chmod(0o666)
+    eventually(lambda: "is away" in caplog.text, 10_000 * MS)
+    assert "that nobody else may write" in caplog.text
+    assert "(chmod go-w)" in caplog.text
+    bus.close()
+    bus.start(follower)
+    eventually(lambda: bus.health().state == "down", 5000 * MS)
+    path.chmod(0o600)
+    eventually(lambda: follower.ups == 2, 10_000 * MS)
+    assert caplog.text.count("is away") == caplog.text.count("is back after") == 1
+
+
+def test_file_that_was_replaced_once_is_one_line_of_the_log(make, path, caplog):
+    """Where the first try finds a file that can be used again, one line says so, and none that it is away."""
+    bus = make()
+    publish(bus)
+    follower = Follower(bus).up()
+    path.unlink()
+    publish(bus)
+    eventually(lambda: follower.ups == 2, 10_000 * MS)
+    assert caplog.text.count("was away for") == 1
+    assert "(FileNotFoundError: the file was deleted or replaced)" in caplog.text
+    assert "is away" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lacking", "name"),
+    [
+        ("del socket.AF_UNIX", "socket.AF_UNIX"),
+        ("del socket.MSG_DONTWAIT", "socket.MSG_DONTWAIT"),
+        ("del os.O_NOFOLLOW", "os.O_NOFOLLOW"),
+        ("sys.modules['fcntl'] = None", "fcntl"),
+        ("sys.modules['_sqlite3'] = None", "_sqlite3"),
+    ],
+)
+def test_machine_without_what_the_bus_needs_is_told_at_the_registration(lacking, name):
+    """One sentence names what is missing and what else can be set, before anything is published."""
+    run_script(f"""
+import os, socket, sys
+{lacking}
+from flask import Flask
+from flask_sse_push import ConfigurationError, SSEPush
+app = Flask("shop")
+app.config["SSE_PUSH_BUS_URL"] = "sqlite:///events.db"
+try:
+    SSEPush(app)
+except ConfigurationError as error:
+    assert "has no {name}. Name a Redis" in str(error), error
+    print("fine")
+""")

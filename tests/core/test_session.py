@@ -23,7 +23,7 @@ CHANGES = {
     (State.SILENT, Cause.SENT): State.READING,
     **{(state, Cause.STOP): State.DRAINING for state in BEGINNING},
     **{(state, Cause.CLOSE): State.CLOSED for state in BEGINNING},
-    **{(state, Cause.END): State.FINISHED for state in BEGINNING},
+    **{(state, Cause.END): State.FINISHED for state in [*BEGINNING, State.DRAINING]},
     **{(state, Cause.HANG_UP): State.GONE for state in [*BEGINNING, State.DRAINING]},
     **{(state, Cause.STALL): State.STALLED for state in [*BEGINNING, State.DRAINING, State.GONE]},
 }
@@ -158,6 +158,14 @@ def test_look_finds_who_takes_nothing(after, found):
     assert session.look(100.0 + after, 1.0) is found
 
 
+def test_look_leaves_alone_who_takes_bytes_slowly():
+    """A write may wait for ever, as long as the client takes some of it each time."""
+    session = session_in(State.READING)
+    session.writing_since, session.taken_at = 100.0, 180.0
+    assert session.look(189.9, 1.0) is None
+    assert session.look(190.0, 1.0) is Cause.STALL
+
+
 def test_handing_over_ends_the_silence():
     """Bytes that the server took count as heard, once it asks for more."""
     session = session_in(State.READING)
@@ -179,7 +187,8 @@ def test_handing_over_ends_the_silence():
         (State.READING, True, "failed", "failed"),
         (State.DRAINING, False, None, "draining"),
         (State.DRAINING, True, None, "draining"),
-        (State.DRAINING, False, "finished", "draining"),
+        (State.DRAINING, False, "finished", "finished"),
+        (State.DRAINING, True, "failed", "failed"),
         (State.STALLED, True, None, "stalled"),
         (State.STALLED, False, "finished", "stalled"),
         (State.GONE, False, None, "gone"),

@@ -138,7 +138,7 @@ class Served:
         return self._server.log
 
     def order(self, item, url=None):
-        answer = httpx.post(f"{url or self.url}/orders", json={"item": item}, timeout=5 * FACTOR)
+        answer = httpx.post(f"{url or self.url}/orders", data={"item": item}, timeout=5 * FACTOR)
         assert answer.status_code == 201
 
     def stop(self):

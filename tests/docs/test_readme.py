@@ -21,8 +21,8 @@ INSTALL_AND_RUN = README.block(
 INSTALL_AND_TEST = README.block(
     "How to run it", "sh", "python3 -m venv .venv && .venv/bin/pip install -e '.[test]'"
 )
-LISTEN = README.block("How to run it", "sh", "curl -N")
-ORDER = README.block("How to run it", "sh", "curl -H")
+ORDER = README.block("How to run it", "sh", "curl -d")
+LISTEN = page("docs/quickstart.md").block("A whole application", "sh", "curl -N")
 
 
 def test_readme_is_short():
@@ -48,9 +48,9 @@ def test_readme_commands_name_what_exists(tmp_path):
 
 
 def test_readme_application_is_short():
-    """The application has about 15 lines of Python, and the page about 5 of JavaScript."""
-    assert len([line for line in APPLICATION.splitlines() if line.strip()]) <= 15
-    assert len([line for line in PAGE_SCRIPT.splitlines() if line.strip()]) <= 6
+    """The application has about 30 lines of Python, and the page about 12 of JavaScript."""
+    assert len([line for line in APPLICATION.splitlines() if line.strip()]) <= 30
+    assert len([line for line in PAGE_SCRIPT.splitlines() if line.strip()]) <= 12
 
 
 def test_changelog_tells_of_this_version():
@@ -61,13 +61,18 @@ def test_changelog_tells_of_this_version():
 
 
 def test_readme_application_delivers_an_order(application):
-    """The application answers with its page, and who listens to its stream gets the order that is posted."""
+    """
+    The application answers with its page, and who listens to its stream gets the order that is posted, as it
+    is in the list.
+    """
     assert "/static/orders.js" in httpx.get(application.url).text
     with listening(f"{application.url}/events?channel=orders") as (response, read):
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         application.order("tea")
         [event] = read(1)
-    assert (event.type, json.loads(event.data)) == ("created", {"item": "tea"})
+    order = httpx.get(f"{application.url}/orders").json()[-1]
+    assert (event.type, json.loads(event.data)) == ("created", order)
+    assert order["item"] == "tea"
 
 
 def test_readme_application_resumes(application):
@@ -98,21 +103,92 @@ def test_readme_four_workers_share_events(application):
 
 
 def test_readme_curl_commands_show_an_order(application, tmp_path):
-    """The two curl commands, run as they are written but for the port, listen and order."""
+    """The README's command orders, and the quickstart's shows the event; only the port is changed."""
     needs("bash", "curl")
     listen, order = (code.strip().replace(":8000", f":{application.port}") for code in (LISTEN, ORDER))
     with Process(["bash", "-c", f"exec {listen}"], tmp_path, "listener") as listener:
         eventually(lambda: "retry: " in listener.log, 10_000 * MS, "the listener gets its first bytes")
         run(["bash", "-c", order], tmp_path)
-        event = 'event: created\ndata: {"item": "tea"}\n'
-        eventually(lambda: event in listener.log, 10_000 * MS, "the listener gets the order")
+        event = re.compile(r'event: created\ndata: {"id": \d+, "item": "coffee"}\n')
+        eventually(lambda: event.search(listener.log), 10_000 * MS, "the listener gets the order")
 
 
-def test_readme_page_shows_an_order(application, window):
-    """The page's script lists what is ordered, as text."""
-    window.goto(application.url)
-    open_ = "events.readyState === EventSource.OPEN"
-    eventually(lambda: window.evaluate(open_), 15_000 * MS, "the stream opens")
+def list_orders(application):
+    """The list as the page is to show it, from what the server has stored."""
+    return [f"{order['id']}. {order['item']}" for order in httpx.get(f"{application.url}/orders").json()]
+
+
+def wait_for_list(window, wanted):
+    shown = "document.getElementById('orders').innerText.split('\\n')"
+    eventually(lambda: window.evaluate(shown) == wanted, 15_000 * MS, f"the page shows {wanted}")
+
+
+def test_readme_page_keeps_its_list_over_a_reload(application, window):
+    """The button orders, and the order stays: after a reload, and in a new tab. Data is shown as text."""
     application.order("<b>tea</b>")
-    shown = "[...document.querySelectorAll('#orders li')].at(-1)?.textContent === '<b>tea</b>'"
-    eventually(lambda: window.evaluate(shown), 15_000 * MS, "the page shows the order")
+    window.goto(application.url)
+    before = list_orders(application)
+    wait_for_list(window, before)
+    assert "<b>tea</b>" in before[-1]
+    window.get_by_role("button", name="Order tea").click()
+    after = [*before, f"{len(before) + 1}. tea"]
+    wait_for_list(window, after)
+    window.reload()
+    wait_for_list(window, after)
+    tab = window.context.new_page()
+    tab.goto(application.url)
+    wait_for_list(tab, after)
+    window.get_by_role("button", name="Order tea").click()
+    for each in (window, tab):
+        wait_for_list(each, [*after, f"{len(after) + 1}. tea"])
+
+
+def test_readme_page_misses_nothing_before_its_stream_begins(application, window):
+    """An order that comes while the page waits for its stream is in the list."""
+    held = []
+    window.route("**/events?*", lambda route: held.append(route))
+    window.goto(application.url)
+    eventually(lambda: window.evaluate("1") and held, 15_000 * MS, "the page asks for its stream")
+    # A list that the page had asked for by now would have been read before the order.
+    window.evaluate("fetch('/orders').then((answer) => answer.text())")
+    application.order("before the stream")
+    held[0].continue_()
+    wait_for_list(window, list_orders(application))
+
+
+def test_readme_page_misses_nothing_while_its_list_is_loaded(application, window):
+    """
+    An order that comes between the reading of the list and its arrival is shown once, in its place; the list
+    is asked for again when it fails.
+    """
+    failed, held = [], []
+
+    def fail_and_hold(route):
+        if failed:
+            held.append((route, route.fetch()))
+        else:
+            failed.append(route)
+            route.abort()
+
+    window.route("**/orders", fail_and_hold)
+    application.order("before")
+    window.goto(application.url)
+    eventually(lambda: window.evaluate("1") and held, 15_000 * MS, "the page asks for the list")
+    application.order("meanwhile")
+    wanted = list_orders(application)
+    wait_for_list(window, wanted[-1:])
+    for route, answer in held:
+        route.fulfill(response=answer)
+    wait_for_list(window, wanted)
+
+
+def test_readme_page_loads_its_list_again_after_a_restart(serve, window):
+    """What was ordered while the page had no stream is in its list, although the history is lost."""
+    served = serve(APPLICATION, script=PAGE_SCRIPT, command=SERVE.replace(" -w 4", ""))
+    served.order("tea")
+    window.goto(served.url)
+    wait_for_list(window, ["1. tea"])
+    served.stop()
+    served.start()
+    served.order("coffee")
+    wait_for_list(window, ["1. tea", "2. coffee"])

@@ -31,8 +31,8 @@ def test_shell_commands_publish_and_listen(serve, tmp_path):
 
         with listening(f"{shop.url}/events?channel=orders") as (_, read):
             line = json.loads(eventually(heard, 30_000 * MS, "the listener shows an order")[0])
-            assert (line["type"], json.loads(line["data"])) == ("created", {"item": "tea"})
-            assert json.loads(read(1)[0].data) == {"item": "tea"}
+            assert (line["type"], json.loads(line["data"])) == ("created", {"id": 7, "item": "tea"})
+            assert json.loads(read(1)[0].data) == {"id": 7, "item": "tea"}
 
 
 def test_shell_page_commands_exist():

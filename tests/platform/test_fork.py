@@ -194,3 +194,64 @@ def test_hooks_of_a_fork_run_while_threads_make_apps():
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def test_what_is_dropped_is_closed():
+    """It is closed with its owner: at once, and in a cycle before anything there warns of its file."""
+    run_script(
+        """
+import functools, gc, socket
+from flask_sse_push.platform.fork import close_with
+
+class Owner:
+    def __init__(self, log):
+        self.sock = socket.socket()
+        close_with(self, functools.partial(close, self.sock, log))
+
+def close(sock, log):
+    sock.close()
+    log.append("closed")
+
+log = []
+owner = Owner(log)
+del owner
+assert log == ["closed"]
+for _ in range(50):  # the collector comes to the parts of a cycle in any order
+    owner = Owner(log)
+    owner.itself = [owner, owner.sock]
+    del owner
+gc.collect()
+assert log == ["closed"] * 51
+print("fine")
+"""
+    )
+
+
+def test_process_closes_at_its_end_what_it_opened():
+    """What still has an owner at the end of a process is closed then, and not at the end of its children."""
+    run_script(
+        """
+import functools, os, sys
+from flask_sse_push.platform.fork import close_with
+
+class Owner: pass
+
+reading, writing = os.pipe()
+os.set_blocking(reading, False)
+process = os.fork()
+if process == 0:
+    owner = Owner()
+    close_with(owner, functools.partial(os.write, writing, b"closed"))
+    child = os.fork()
+    if child == 0:
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0
+    try:
+        os._exit(len(os.read(reading, 100)))
+    except BlockingIOError:
+        sys.exit()
+assert os.waitpid(process, 0)[1] == 0
+assert os.read(reading, 100) == b"closed"
+print("fine")
+"""
+    )

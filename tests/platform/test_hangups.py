@@ -60,6 +60,16 @@ def test_client_that_was_removed_is_not_named(hangups, pair):
     assert owners(hangups) == []
 
 
+def test_closed_watch_takes_a_stream_all_the_same(hangups, pair):
+    """
+    A stream that comes while the watch is given up, because no thread can be started for it, is not refused
+    and holds nothing there: its writes find out that its client is gone.
+    """
+    hangups.close()
+    hangups.add(pair[0], "stream", 10)
+    hangups.remove("stream")
+
+
 def test_closed_socket_is_not_watched(hangups, pair):
     """A stream whose client is gone before the watch begins is no error; its first write finds out."""
     ours, _ = pair

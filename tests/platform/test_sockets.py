@@ -1,5 +1,6 @@
 """What is done to the socket of a client."""
 
+import contextlib
 import errno
 import socket
 import sys
@@ -176,3 +177,28 @@ def test_other_errors_go_on():
             sockets.hush_timeout()
     assert sys.exc_info()[1] is None
     sockets.hush_timeout()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not say it")
+def test_bytes_that_the_client_has_taken_are_counted(connection):
+    """What was sent counts when the other end's kernel has it, and what waits here does not."""
+    ours, client = connection
+    before = sockets.taken_bytes(ours)
+    ours.sendall(b"x" * 1000)
+    eventually(lambda: sockets.taken_bytes(ours) == before + 1000)
+    ours.setblocking(False)
+    sent = 1000
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += ours.send(b"x" * 65_536)
+    assert before <= sockets.taken_bytes(ours) < before + sent
+
+
+def test_bytes_that_were_taken_are_unknown_where_the_kernel_does_not_say_it(connection):
+    """Of a closed socket, and of one that is not TCP, nothing is known."""
+    ours, _ = connection
+    ours.close()
+    assert sockets.taken_bytes(ours) is None
+    pair = socket.socketpair()
+    with pair[0], pair[1]:
+        assert sockets.taken_bytes(pair[0]) is None

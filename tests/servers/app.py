@@ -53,6 +53,11 @@ def create_app():
     def ping():
         return {"pid": os.getpid()}
 
+    @app.post("/shutdown")
+    def shutdown():
+        sse.shutdown()
+        return {"streams": sse.stats()["streams"]}
+
     @app.get("/stats")
     def stats():
         return {

@@ -88,21 +88,29 @@ def eventually(condition, seconds=5.0, message=""):
 
 
 class Server:
-    """A server process; ``config`` are settings without their prefix."""
+    """
+    A server process; ``config`` are settings without their prefix.
+
+    ``argv`` starts one of another kind: ``{port}`` in it stands for the port.
+    """
 
     def __init__(
         self,
         kind,
         *options,
         host="127.0.0.1",
+        port=None,
         prefix=(),
         environ=None,
         wait=True,
         app="tests.servers.app:app",
+        argv=None,
         **config,
     ):
-        self.kind, self.port, self.host = kind, free_port(), host
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environ or {})}
+        self.kind, self.port, self.host = kind, port or free_port(), host
+        self._is_foreign = argv is not None
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(environ or {})}
         if kind == "gunicorn-gevent-portable":
             config["direct_write"] = False
         environment.update(
@@ -110,9 +118,10 @@ class Server:
         )
         self.log_path = Path(tempfile.gettempdir()) / f"sse-push-test-{os.getpid()}-{self.port}.log"
         self._log = self.log_path.open("wb")
+        started = command(kind, self.port, *options) if argv is None else argv
         argv = [
-            app if part == "tests.servers.app:app" else part
-            for part in [*prefix, *command(kind, self.port, *options)]
+            app if part == "tests.servers.app:app" else part.replace("{port}", str(self.port))
+            for part in [*prefix, *started]
         ]
         if host != "127.0.0.1":
             argv = [part.replace("127.0.0.1", host) for part in argv]
@@ -168,7 +177,11 @@ class Server:
         for nowhere else.
         """
         try:
-            if self.process.poll() is None:
+            if self._is_foreign:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, signal.SIGKILL)  # some wait for what they never end
+                self.process.wait()
+            elif self.process.poll() is None:
                 # gunicorn looks once a second whether its requests are done; SIGQUIT spares that, and still
                 # leaves nothing behind.
                 self.process.send_signal(

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 
+import gunicorn
 import pytest
 
 from tests.servers.harness import Client, Server, eventually
@@ -87,6 +88,8 @@ def test_announced_length_is_kept():
 
 def test_status_without_a_body_has_none():
     """After 204 nothing is written: a client would take it for the next answer on the connection."""
+    if gunicorn.version_info < (26, 1):
+        pytest.skip("before 26.1 gunicorn itself sends what comes after 204")
     with Server(
         "gunicorn-gevent",
         environ={"TEST_APP_MIDDLEWARE": "no_content"},

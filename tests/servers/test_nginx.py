@@ -2,69 +2,14 @@
 
 import contextlib
 import http.server
-import re
 import signal
-import socket
-import subprocess
 import threading
 
 import pytest
 
 from tests.letter import LetterClient
-from tests.needs import needs
-from tests.servers.harness import ROOT, Client, Server, eventually, free_port
-
-MAIN = """
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log error.log;
-events {{ worker_connections {connections}; }}
-http {{
-    access_log off;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-    proxy_cache_path cache keys_zone=pages:1m;
-{http}
-}}
-"""
-
-
-def documented(page, section):
-    """The nginx block of a section."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return re.search(rf"^##+ {section}\n.*?^```nginx\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
-
-
-class Nginx:
-    """An nginx on a port of its own, for the harness' clients."""
-
-    host = "127.0.0.1"
-
-    def __init__(self, folder, http, upstream, connections=128):
-        needs("nginx")
-        self.port, self._folder = free_port(), folder
-        http = re.sub(r"listen \d+;", f"listen 127.0.0.1:{self.port};", http)
-        http = re.sub(r"server (unix:\S+|127\.0\.0\.1:8000);", f"server 127.0.0.1:{upstream};", http)
-        (folder / "nginx.conf").write_text(MAIN.format(http=http, connections=connections), encoding="utf-8")
-
-    def __enter__(self):
-        command = ["nginx", "-p", str(self._folder), "-c", "nginx.conf", "-e", "error.log"]
-        self._process = subprocess.Popen(
-            command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        eventually(self._answers, message="nginx did not start")
-        return self
-
-    def _answers(self):
-        assert self._process.poll() is None, (self._folder / "error.log").read_text()
-        with contextlib.suppress(OSError):
-            socket.create_connection((self.host, self.port)).close()
-            return True
-
-    def __exit__(self, *exc_info):
-        self._process.terminate()
-        self._process.wait(10)
+from tests.servers.harness import Client, Server, eventually
+from tests.servers.nginx import Nginx, documented
 
 
 @contextlib.contextmanager
@@ -126,6 +71,28 @@ def test_nginx_passes_what_is_meant_for_good(tmp_path, status):
     """A refusal for good, and the answer that ends a stream for good, reach the browser."""
     with backend(status) as upstream, Nginx(tmp_path, documented(*PAGES[0]), upstream) as nginx:
         assert whole(nginx).status == status
+
+
+def test_nginx_turns_the_limit_of_an_app_into_a_time_to_come_back(tmp_path):
+    """A 429 of the app, as Flask-Limiter gives it, does not stop a browser behind the documented nginx."""
+    for page, section, milliseconds in [(*PAGES[0], 2000), (*PAGES[1], 30_000)]:
+        folder = tmp_path / section
+        folder.mkdir()
+        with backend(429) as upstream, Nginx(folder, documented(page, section), upstream) as nginx:
+            check_is_asked_to_come_back(whole(nginx), milliseconds)
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_nginx_turns_its_own_rate_limit_into_a_time_to_come_back(tmp_path, status):
+    """Where limit_req stands in the documented nginx, who reconnects too soon is asked to come back."""
+    http = documented(*PAGES[0]).replace(
+        "location /events {",
+        f"location /events {{\n limit_req zone=soon;\n limit_req_status {status};\n",
+    )
+    http = "limit_req_zone $binary_remote_addr zone=soon:1m rate=1r/m;\n" + http
+    with backend(204) as upstream, Nginx(tmp_path, http, upstream) as nginx:
+        assert whole(nginx).status == 204
+        check_is_asked_to_come_back(whole(nginx), 2000)
 
 
 def test_nginx_out_of_connections_asks_to_come_back(tmp_path):

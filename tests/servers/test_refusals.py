@@ -57,6 +57,31 @@ def test_refused_clients_leave_the_server_to_pages(kind):
         eventually(lambda: server.stats()["refused"] == 200)
 
 
+def test_few_open_files_mean_few_streams(tmp_path):
+    """
+    Where a process may open 64 files, the workers refuse streams before the files are used up: the log has no
+    error, streams get their events and pages are answered.
+    """
+    few_files = ("sh", "-c", 'ulimit -n 64 && exec "$@"', "sh")
+    environ = {"TMPDIR": str(tmp_path)}
+    with Server("gunicorn-gevent", "-w", "2", prefix=few_files, environ=environ) as server:
+        most = server.stats()["max_streams"]
+        assert 20 <= most <= 40
+        clients, refused = [], 0
+        while refused < 20:
+            client = Client(server).until(lambda client: client.body.endswith(b"\n\n") or client.clean)
+            refused += b"Come back later" in client.body
+            clients += [] if b"Come back later" in client.body else [client]
+        assert len(clients) <= 2 * most + 2  # each worker opened a file or two differently when it was asked
+        server.publish("x")
+        for client in clients:
+            client.wait(1)
+        for _ in range(20):
+            assert server.stats()["files"] < 60
+            assert server.stats()["max_streams"] in range(most - 2, most + 3)
+        assert "Traceback" not in server.log
+
+
 def test_refused_client_with_a_body_gets_its_answer():
     """
     A request whose body nobody read is answered whole: to close at once would reset the connection under the

@@ -25,3 +25,21 @@ def test_clients_that_stop_reading_are_missed_without_a_traceback(kind):
         assert set(server.stats()["closed"]) <= {"gone", "stalled"}
         assert len(server.stats()["closed"]) == len(clients)
         assert "Traceback" not in server.log, server.log
+
+
+@pytest.mark.parametrize("kind", ["gunicorn-gevent", "gunicorn-gthread"])
+def test_slow_client_gets_an_event_that_takes_longer_than_a_write_may_wait(kind):
+    """
+    Who takes bytes all the time is not cut off, however long an event needs: cut off, it would come back,
+    begin with the same event, and never get past it.
+    """
+    size = 3_000_000
+    with Server(kind, write_timeout_seconds=1, max_event_bytes=2 * size) as server:
+        client = Client(server, receive_buffer=65_536).begun()
+        server.publish("x" * size)
+        while not client.events:
+            assert client.read(5 * FACTOR)
+            assert not client.ended, "it was cut off"
+            time.sleep(0.1)
+        assert len(client.events[0].data) == size
+        assert server.streams() == 1

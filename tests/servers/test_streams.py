@@ -1,11 +1,12 @@
 """What every server delivers."""
 
+import contextlib
 import socket
 import time
 
 import pytest
 
-from tests.servers.harness import KINDS, Client, Server, eventually
+from tests.servers.harness import FACTOR, KINDS, Client, Server, eventually
 
 
 def test_stream_begins_at_once(server, channel):
@@ -221,6 +222,42 @@ def test_response_closes_its_iterable_when_the_client_leaves(server):
     eventually(lambda: server.stats()["closed"].count("generator") == closed + 1, 3)
 
 
+@pytest.mark.parametrize("kind", ["gunicorn-gthread", "flask-run", "gunicorn-gevent"])
+def test_threads_that_clients_have_left_are_counted_and_bounded(kind, tmp_path):
+    """
+    A thread that waits for a silent upstream cannot be ended. When as many are left as there may be streams,
+    responses are refused until some end, and channels are streamed all the same. Greenlets are ended.
+    """
+    path = str(tmp_path / "upstream.sock")
+    with (
+        Server(kind, max_streams=2, heartbeat_seconds=0.5) as server,
+        socket.socket(socket.AF_UNIX) as upstream,
+        contextlib.ExitStack() as peers,
+    ):
+        upstream.bind(path)
+        upstream.listen()
+        upstream.settimeout(10 * FACTOR)
+        left = 0 if kind == "gunicorn-gevent" else 2
+        for _ in range(2):
+            client = Client(server, f"/relay?path={path}").begun()
+            peers.enter_context(upstream.accept()[0])
+            client.close()
+        eventually(lambda: (server.streams(), server.stats()["abandoned_responses"]) == (0, left))
+        for _ in range(3):
+            with Client(server, "/tokens").until(lambda client: client.clean) as client:
+                assert (b"Come back later" in client.body) == bool(left)
+        assert server.log.count("a time-out") == bool(left)
+        if left:
+            with Client(server, "/tokens", method="POST").until(lambda client: client.body) as client:
+                assert client.status == 503
+        with Client(server).begun():
+            pass
+        peers.close()
+        eventually(lambda: server.stats()["abandoned_responses"] == 0)
+        with Client(server, "/tokens") as client:
+            assert client.wait(4)[3].type == "done"
+
+
 def test_own_view_grants_what_it_names(server, channel):
     """
     A stream that a view returns reads the channels that the view names.
@@ -241,3 +278,16 @@ def test_pages_answer_beside_streams(server, channel):
     for client in clients:
         client.wait(1)
         client.close()
+
+
+def test_shutdown_ends_streams_and_the_app_goes_on(server, channel):
+    """
+    shutdown() in a view ends the streams cleanly with a time to come back after, and the next ones work.
+    """
+    with Client(server, f"/events?channel={channel}").begun() as client:
+        assert server.post("/shutdown") == {"streams": 0}
+        client.until(lambda client: client.clean)
+        assert b"retry: " in client.body.rpartition(b"\n\n")[2]
+    with Client(server, f"/events?channel={channel}").begun() as client:
+        server.publish("again", channel=channel)
+        assert [event.data for event in client.wait(1)] == ["again"]

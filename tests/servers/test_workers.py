@@ -268,6 +268,44 @@ def test_lone_worker_needs_no_file(folder):
         assert not [path for path in files(folder) if "flask_sse_push" in str(path)]
 
 
+@pytest.mark.parametrize("kind", ["gunicorn-gevent-preload", "gunicorn-gthread"])
+def test_worker_that_is_added_to_a_lone_one_says_how_they_come_together(kind, folder):
+    """
+    The first worker keeps its events in memory and cannot know of the second, which warns and names it. When
+    it was replaced, as the warning says, every event reaches the clients of both. A reload goes back to one.
+    """
+    with Server(kind, environ={"TMPDIR": str(folder)}) as server:
+        first = server.worker_pid()
+        Client(server).begun()
+        server.process.send_signal(signal.SIGTTIN)
+        seen = set()
+        eventually(lambda: seen.add(server.worker_pid()) or len(seen) == 2, 20, "a second worker")
+        eventually(lambda: (Client(server).begun(), f"kill -TERM {first}" in server.log)[1], 10)
+        os.kill(first, signal.SIGTERM)
+        eventually(lambda: len(workers_of(server)) == 2 and first not in workers_of(server), 20)
+        clients = spread(server)
+        for number in range(10):
+            server.publish(number)
+        for client in clients:
+            client.wait(10)
+            assert client.data() == [str(number) for number in range(10)]
+        added = set(workers_of(server))
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: not added & set(workers_of(server)), 10, "the old workers live on")
+        assert server.stats()["bus"] == "memory"
+        assert server.log.count("A worker was added") == 1
+
+
+def test_worker_that_is_added_is_warned_of_where_memory_was_chosen(folder):
+    """With memory:// a second worker says SSE002, and does not stop the server as it would at the start."""
+    with Server("gunicorn-gevent", bus_url="memory://") as server:
+        assert "SSE002" not in server.log
+        server.process.send_signal(signal.SIGTTIN)
+        eventually(lambda: "WARNING flask_sse_push SSE002" in server.log, 20)
+        eventually(lambda: len(workers_of(server)) == 2)
+        assert server.worker_pid()
+
+
 def test_named_database_keeps_the_history_over_a_restart(folder):
     """
     With sqlite:// and a path, a client that comes back after the server was stopped and started reads on.

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a store: it can fall silent without closing, close, and lead elsewhere."""
+"""A TCP proxy: it can fall silent without closing, close, cut inside of something, and lead elsewhere."""
 
 import contextlib
 import socket
@@ -19,6 +19,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._sockets = set()
         self._ended = False
+        self._last = None  # the bytes after which all is cut
+        self._lost = frozenset()
         self._threads = [threading.Thread(target=self._accept, name="proxy", daemon=True)]
         self._threads[0].start()
 
@@ -41,6 +43,15 @@ class Proxy:
             for sock in self._sockets:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+    def lose(self):
+        """Forward nothing more on what is open, and close nothing; what comes later flows."""
+        with self._lock:
+            self._lost = frozenset(self._sockets)
+
+    def cut_after(self, last):
+        """Close what is open as soon as these bytes have come through, before what follows them."""
+        self._last = last
 
     def _accept(self):
         while True:
@@ -67,6 +78,14 @@ class Proxy:
             while piece := source.recv(65536):
                 self._flowing.wait()
                 if self._ended:
+                    break
+                if source in self._lost:
+                    continue
+                last = self._last
+                if last is not None and last in piece:
+                    self._last = None
+                    sink.sendall(piece[: piece.index(last) + len(last)])
+                    self.cut()
                     break
                 sink.sendall(piece)
         self._flowing.wait()  # nor does an end get through

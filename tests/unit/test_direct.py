@@ -326,6 +326,25 @@ def test_sign_of_life_is_written_directly(site):
     site(test)
 
 
+def test_event_that_comes_in_the_place_of_a_sign_of_life_is_one(site):
+    """The heartbeat finds an event for which the fan-out has not come yet: nothing follows when it does."""
+
+    def test(make):
+        site = make(heartbeat_seconds=8.0)
+        site.until(site.arrived)
+        begun, stream = site.arrived(), site.stream
+        now = stream.session.silent_since
+        site.source.chunks.append(b"data: one\n\n")
+        stream.look(now + 7.9, now + 7.0, 1.0)
+        site.source.wakeup.wake()  # by the fan-out
+        assert site.arrived() == begun + b"data: one\n\n"
+        stream.look(now + 8.0, now + 7.9, 1.0)
+        stream.look(now + 15.9, now + 15.0, 1.0)
+        assert site.arrived() == begun + b"data: one\n\n:\n\n"
+
+    site(test)
+
+
 def test_goodbye_is_the_servers(site):
     """A stream that is told to stop ends by way of its server, behind everything that is ready."""
 

@@ -8,7 +8,7 @@ from flask_sse_push import Event
 from flask_sse_push.core.decoder import Decoder
 from flask_sse_push.core.log import MAX_BATCH_BYTES
 from flask_sse_push.errors import InvalidEvent
-from flask_sse_push.streams.iterable import IterableSource, close_iterable
+from flask_sse_push.streams.iterable import IterableSource, abandoned, close_iterable
 
 
 def source(iterable, *, last_event_id=None, max_event_bytes=200_000):
@@ -243,6 +243,42 @@ def test_thread_ends_with_the_item_that_it_works_on(threads_script):
     assert left == []
     script.advance(10)
     assert left == [pytest.approx(script.now)]
+
+
+def test_thread_that_waits_is_counted_until_it_ends(threads_script):
+    """What its client has left is counted from then on, until it has also closed its iterable."""
+    script = threads_script
+
+    def items():
+        try:
+            yield "one"
+            script.sleep(10)
+            yield "two"
+        finally:
+            script.sleep(10)
+
+    made, _ = opened(script, items())
+    script.settle()
+    assert made not in abandoned.get()
+    made.close()
+    assert made in abandoned.get()
+    script.advance(15)
+    assert made in abandoned.get()
+    script.advance(10)
+    assert made not in abandoned.get()
+
+
+@pytest.mark.parametrize("kind", ["script", "threads_script"])
+@pytest.mark.parametrize("when", ["has not begun", "waits", "has ended"])
+def test_iterable_that_ends_with_its_stream_is_not_counted(request, kind, when):
+    """Nothing is left of one that was not begun, that waits for its reader, or that has ended before."""
+    script = request.getfixturevalue(kind)
+    made, _ = opened(script, ["x" * MAX_BATCH_BYTES] * 3 if when == "waits" else ["x"])
+    if when != "has not begun":
+        script.settle()
+    made.close()
+    script.settle()
+    assert made not in abandoned.get()
 
 
 @pytest.mark.parametrize("kind", ["script", "threads_script"])

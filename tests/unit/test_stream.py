@@ -42,14 +42,23 @@ class Case:
     """A stream, its source, and everybody who is told of it."""
 
     def __init__(
-        self, script, *chunks, limit=100, place=None, sock=None, worker=None, source=None, **options
+        self,
+        script,
+        *chunks,
+        limit=100,
+        place=None,
+        sock=None,
+        worker=None,
+        source=None,
+        stream_seconds=None,
+        **options,
     ):
         self.script = script
         self.source = source or HandSource(*chunks)
         self.observed = Observed()
         self.closes = []
         self.stream = Stream(self.source, stream_options(**options), INFO, self.observed, limit, place)
-        server = Server("a test", worker)
+        server = Server("a test", worker, stream_seconds=stream_seconds)
         self.stream.connection = Connection(server, sock, None, lambda: self.closes.append(True))
         self.reader = None
 
@@ -189,6 +198,24 @@ def test_client_that_hears_events_gets_no_heartbeat(script, case):
         case.source.give(b"data: x\n\n")
         script.advance(2)
     assert b":\n\n" not in case.reader.chunks
+
+
+def test_stream_ends_after_its_time(script, case):
+    """
+    Where the server may never end a stream, each ends by itself, apart from the others, with what is ready;
+    what an iterable gives cannot be gone on with, and stays.
+    """
+    cases = [case(stream_seconds=60.0).begin() for _ in range(20)]
+    answer = case(stream_seconds=60.0, source=HandSource(channels=())).begin()
+    script.advance(44)
+    assert not any(case.has_ended for case in cases)
+    script.advance(8)
+    assert 1 <= sum(case.observed[-1] == ("draining", False) for case in cases) <= 19
+    script.advance(8 + MAX_LOOK_SECONDS)
+    for case in cases:
+        assert case.observed[-1] == ("draining", False)
+        assert re.search(rb"retry: \d+\n$", case.body)
+    assert answer.observed == [("opened", False)]
 
 
 def test_client_that_takes_nothing_is_cut_off(script, case):

@@ -108,6 +108,9 @@ class RedisBus(FollowedBus):
     def _open_reader(self) -> RedisReader:
         return RedisReader(self._endpoint.open, self._log, self._options)
 
+    def _cure_of(self, error: Exception) -> str:
+        return cure_of(error)
+
     def _unavailable(self, error: Exception, connection: Connection | None) -> BusUnavailable:
         where, said = f"the Redis at {self._address}", message_of(error)
         if is_refusal(error):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import sys
 import time
@@ -13,6 +12,7 @@ import redis
 from redis.connection import Connection as PlainConnection
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
+from ...platform.polling import READABLE, is_ready
 from ...platform.sockets import hang_up
 from .script import Script
 
@@ -118,13 +118,7 @@ class Connection:
     def is_stale(self) -> bool:
         """Say whether the other end has closed it, or sent something nobody asked for. Never waits."""
         descriptor = self.fileno()
-        if descriptor < 0:
-            return True
-        monkey = sys.modules.get("gevent.monkey")
-        # The real poll also where gevent has patched it: this one does not wait, and gevent's would switch.
-        poll = (select.poll if monkey is None else monkey.get_original("select", "poll"))()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(0))
+        return descriptor < 0 or is_ready(descriptor, READABLE)
 
     def cut(self) -> None:
         """End a wait for an answer, and the connection with it. From any thread; never raises."""

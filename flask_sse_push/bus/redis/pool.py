@@ -7,8 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ...errors import BusUnavailable
+from ...platform.fork import close_with, keep_from_children
 from .connection import Connection, are_sockets_patched
 
 __all__ = ["MAX_CONNECTIONS", "Pool"]
@@ -37,6 +39,7 @@ class Pool:
         self._waiting: deque[threading.Lock] = deque()
         self._idle: deque[tuple[Connection, float]] = deque()  # and when each was used last
         self._closed = False
+        close_with(self, partial(_close_all, self._idle))
 
     @contextlib.contextmanager
     def connection(self, until: float) -> Iterator[Connection]:
@@ -53,7 +56,7 @@ class Pool:
         can_keep = _can_keep()
         place = self._take_place(until)
         try:
-            connection = (self._take_idle(until) if can_keep else None) or self._open(until)
+            connection = (self._take_idle(until) if can_keep else None) or self._open_own(until)
             try:
                 yield connection
             except BaseException:
@@ -68,11 +71,15 @@ class Pool:
             if self._waiting:
                 self._wake_next()
 
+    def _open_own(self, until: float) -> Connection:
+        connection = self._open(until)
+        # A child's copies of greenlets that wait for an answer would take it, and the parent get none.
+        keep_from_children(connection)
+        return connection
+
     def close_idle(self) -> None:
         """Close what is not in use."""
-        with contextlib.suppress(IndexError):
-            while True:
-                self._idle.pop()[0].close()
+        _close_all(self._idle)
 
     def close(self) -> None:
         """Close what is not in use, and the others when they come back."""
@@ -123,6 +130,12 @@ class Pool:
     def _wake_next(self) -> None:
         with contextlib.suppress(IndexError):
             self._waiting.popleft().release()
+
+
+def _close_all(connections: deque[tuple[Connection, float]]) -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            connections.pop()[0].close()
 
 
 def _can_keep() -> bool:

@@ -31,6 +31,20 @@ MAX_PATH_BYTES = 504
 """SQLite opens no longer path, and does not say why."""
 
 
+_OTHER_PATH = "Set SSE_PUSH_BUS_URL to another path."
+_BROKEN = "It is broken: delete it, with its -wal and -shm, and a new log begins."
+
+# By a part of what an error says. The first that is found counts.
+_CURES = (
+    ("another program", _OTHER_PATH),
+    ("write-ahead", _OTHER_PATH),
+    ("full", "Make room on its disk; nothing else is needed."),
+    ("malformed", _BROKEN),
+    ("not a database", _BROKEN),
+    ("unable to open", "Make its folder, where this user may write."),
+)
+
+
 class SqliteBus(FollowedBus):
     """
     Keeps events in a file, and brings them to every process of the machine that opens it. Thread-safe.
@@ -157,6 +171,9 @@ class SqliteBus(FollowedBus):
             self._options.max_event_bytes,
         )
 
+    def _cure_of(self, error: Exception) -> str:
+        return _cure_of(error)
+
     def _open_database(self) -> Database:
         if self._make_folder is not None:
             self._make_folder()
@@ -166,18 +183,17 @@ class SqliteBus(FollowedBus):
 def _say(path: Path, error: Exception) -> str:
     if isinstance(error, UnusablePathError):
         return str(error)
+    if "another version" in str(error):
+        return f"{str(path)!r} cannot be used: {error}."
+    cure = _cure_of(error) or " See that the disk has room and that this user may write there."
+    return f"{str(path)!r} says {str(error)!r}.{cure}"
+
+
+def _cure_of(error: Exception) -> str:
+    """Return what to do about an error: a sentence with a space in front, or nothing."""
     words = str(error)
-    cure = "See that the disk has room and that this user may write there."
-    if "another version" in words:
-        return f"{str(path)!r} cannot be used: {words}."
-    if "another program" in words or "write-ahead" in words:
-        cure = "Set SSE_PUSH_BUS_URL to another path."
-    elif "full" in words:
-        cure = "Make room on its disk; nothing else is needed."
-    elif "malformed" in words or "not a database" in words:
-        cure = "It is broken: delete it, with its -wal and -shm, and a new log begins."
-    elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        cure = "Give the file a shorter name: others of up to 20 characters more are made beside it."
-    elif "unable to open" in words:
-        cure = "Make its folder, where this user may write."
-    return f"{str(path)!r} says {words!r}. {cure}"
+    if isinstance(error, UnusablePathError) or "another version" in words:
+        return ""  # the message ends with its cure
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return " Give the file a shorter name: others of up to 20 characters more are made beside it."
+    return next((f" {cure}" for mark, cure in _CURES if mark in words), "")

@@ -7,11 +7,13 @@ import os
 import sqlite3
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from ...core.positions import is_epoch
 from ...core.reports import MAX_REPORT_BYTES, check_report
+from ...platform.fork import close_with, forks
 from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Retention, Snapshot, overhead_of
 from . import schema
 from .file import DatabaseFile, identity
@@ -111,6 +113,7 @@ class Database:
             connection.close()
             raise
         self._identity = file.identity
+        close_with(self, partial(_close, connection, forks()))
 
     def _prepare(self, *, volatile: bool) -> None:
         execute = self.execute
@@ -290,5 +293,20 @@ class Database:
 
     def close(self) -> None:
         """Close the connection."""
-        with suppress(sqlite3.Error):
-            self._connection.close()
+        _close(self._connection)
+
+
+_not_ours: list[sqlite3.Connection] = []
+
+
+def _close(connection: sqlite3.Connection, opened_in: int | None = None) -> None:
+    """
+    Close a connection, except the copy in a forked child of one that was in a transaction.
+
+    To undo that would write to memory that the child shares with its parent.
+    """
+    if opened_in not in (None, forks()) and connection.in_transaction:
+        _not_ours.append(connection)
+        return
+    with suppress(sqlite3.Error):
+        connection.close()

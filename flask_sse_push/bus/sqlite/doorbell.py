@@ -17,7 +17,7 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-from ...platform.fork import keep_from_children
+from ...platform.fork import close_with, keep_from_children
 from ...platform.ownership import check_private_folder, is_private_folder
 
 __all__ = ["Doorbell", "Doorbells", "doorbell_folder"]
@@ -118,9 +118,10 @@ class Doorbells:
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
-        self._socket: socket.socket | None = None
+        self._sockets: list[socket.socket] = []  # one, once something was rung
         self._paths: list[str] = []
         self._listed: tuple[int, ...] = ()
+        close_with(self, partial(_close_all, self._sockets))
 
     def ring(self) -> None:
         """Wake every process that listens, and remove the sockets of dead ones."""
@@ -131,11 +132,11 @@ class Doorbells:
                 return
         except OSError:
             return  # nobody has ever listened
-        if self._socket is None:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
+        if not self._sockets:
+            self._sockets.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            self._sockets[0].setblocking(False)
         for path in self._paths:
-            _ring(self._socket, path)
+            _ring(self._sockets[0], path)
 
     def _list(self, found: os.stat_result, stamp: tuple[int, ...]) -> bool:
         if not is_private_folder(found):
@@ -152,14 +153,17 @@ class Doorbells:
 
     def close(self) -> None:
         """Close the socket that rings."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        _close_all(self._sockets)
 
 
 def doorbell_folder(database: Path) -> Path:
     """Return the folder with the doorbells of the processes that follow a database."""
     return database.with_name(database.name + "-bells")
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    while sockets:
+        sockets.pop().close()
 
 
 def _ring(sock: socket.socket, path: str) -> None:

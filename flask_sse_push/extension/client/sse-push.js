@@ -441,7 +441,8 @@
     #own = null;
     #beat = 0;
     #unanswered = 0;
-    #generation = 0;
+    #isAnswered = false;
+    #silent = 0; // workers in a row that never answered
     #linger = 0; // ms that a stream outlives its last tab
 
     constructor(options, sink) {
@@ -452,7 +453,7 @@
 
     start() {
       const { url, credentials, identity, script } = this.#options;
-      const name = JSON.stringify([url, credentials, identity, this.#generation]);
+      const name = JSON.stringify([url, credentials, identity, this.#silent]);
       let isExtended = false;
       try {
         const options = {
@@ -470,6 +471,7 @@
       }
       this.#linger = isExtended ? 5000 : 1000;
       this.#unanswered = 0;
+      this.#isAnswered = false;
       this.#beat = setInterval(() => this.#check(), BEAT);
     }
 
@@ -536,12 +538,15 @@
       }
       this.#port.close();
       clearInterval(this.#beat);
-      if (++this.#generation > 2) this.#goAlone(true);
+      // The name of a worker that died begins another one, for all tabs; that of one that hangs leads to it again.
+      this.#silent = this.#isAnswered ? 0 : this.#silent + 1;
+      if (this.#silent > 2) this.#goAlone(true);
       else this.start();
     }
 
     #hear(word, ...values) {
       this.#unanswered = 0;
+      this.#isAnswered = true;
       if (!this.#port) return;
       if (word === "who") this.#join();
       else if (word === "at") this.#placed(...values);

@@ -1,20 +1,18 @@
-"""The pages about testing and moving: their programs run as they are printed."""
+"""The page about testing, and the first lines of all: their programs run as they are printed."""
 
-import json
 import os
 import sys
 
-import httpx
 from flask import Flask
 
 from flask_sse_push import SSEPush
 from tests.docs.pages import page
-from tests.docs.served import APPLICATION, listening, run
+from tests.docs.served import APPLICATION, run
 
 TESTING = page("docs/testing.md")
 TESTS = TESTING.block("Two whole tests", "python")
+FIXTURE = TESTING.block("Leave nothing behind", "python")
 DECODING = TESTING.block("How it works", "python")
-MOVED = page("docs/flask-sse.md").block("A whole application", "python")
 FIRST_LINES = page("docs/index.md").block("", "python")
 
 
@@ -29,20 +27,13 @@ def test_tests_of_the_application_pass(tmp_path):
     """The tests that the page shows pass against the application of the first page."""
     (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
     (tmp_path / "test_app.py").write_text(TESTS, encoding="utf-8")
+    (tmp_path / "test_fixture.py").write_text(FIXTURE, encoding="utf-8")
     options = ["-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", os.devnull]
-    assert "2 passed" in run([sys.executable, "-m", "pytest", *options, "test_app.py"], tmp_path)
+    files = ["test_fixture.py", "test_app.py"]
+    assert "4 passed" in run([sys.executable, "-m", "pytest", *options, *files], tmp_path)
 
 
 def test_decoder_reads_and_refuses(capsys):
     """The lines about the decoder run, and print what the comment says."""
     exec(DECODING, {})
     assert DECODING.splitlines()[-1].partition("# ")[2].removesuffix(" ...") in capsys.readouterr().out
-
-
-def test_app_moved_from_flask_sse_rings(serve):
-    """With the import changed, the page's address and channel stay, and the event arrives."""
-    served = serve(MOVED)
-    with listening(f"{served.url}/stream") as (_, read):
-        assert httpx.post(f"{served.url}/bell").status_code == 204
-        [event] = read(1)
-    assert (event.type, json.loads(event.data)) == ("bell", {"door": "front"})
