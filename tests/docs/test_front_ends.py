@@ -1,7 +1,7 @@
 """The page about front ends: each recipe runs in Chromium, with the real library from npm."""
 
 import json
-import shutil
+import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,7 @@ PACKAGES = {
     "react": "19.3.1",
     "react-dom": "19.3.1",
     "svelte": "5.57.3",
+    "typescript": "5.9.3",
     "vue": "3.5.45",
 }
 
@@ -37,7 +38,13 @@ class Recipe(NamedTuple):
     script: str = ""
     view: str = ""
     order: str = ""
-    is_push_source: bool = True
+    reader: str = "PushSource"
+    """What reads the stream: ``replaced`` is a PushSource that the library makes for an EventSource."""
+
+    @property
+    def proof(self):
+        """Whose page it is, as the stream says: only a PushSource says it."""
+        return "nobody" if self.reader in ("PushSource", "replaced") else None
 
 
 DOCTYPE = "<!doctype html>"
@@ -45,7 +52,8 @@ HTMX = (PAGE.block("htmx 2", "python"), PAGE.block("htmx 2", "html", "<li>"))
 HTMX_4 = "<!doctype html>\n<title>Orders</title>\n"
 TURBO = (PAGE.block("Turbo 8", "python"), PAGE.block("Turbo 8", "html", "<turbo-stream "))
 DATASTAR = (PAGE.block("Datastar 1", "python"), PAGE.block("Datastar 1", "html", "<li>"))
-DATASTAR_PAGE = PAGE.block("Datastar 1", "html", DOCTYPE)
+TURBO_PAGE = PAGE.block("Turbo 8", "html", DOCTYPE)
+TURBO_ELEMENT_PAGE = TURBO_PAGE + PAGE.block("Turbo 8", "html", "<turbo-stream-source")
 INSTALL, BUNDLE = PAGE.block("React", "sh").splitlines()
 JSX = PAGE.block("React", "jsx")
 SVELTE = PAGE.block("Svelte 5", "html", "<script>")
@@ -67,14 +75,22 @@ RECIPES = {
         {"htmx.min.js": "htmx4/dist/htmx.min.js", "hx-sse.min.js": "htmx4/dist/ext/hx-sse.min.js"},
         PAGE.block("htmx 4", "js", "document"),
         *HTMX,
-        is_push_source=False,
+        reader="hx-sse",
     ),
     "turbo": Recipe(
-        PAGE.block("Turbo 8", "html", DOCTYPE),
+        TURBO_PAGE,
         {"turbo.es2017-umd.js": "@hotwired/turbo/dist/turbo.es2017-umd.js"},
         PAGE.block("Turbo 8", "js"),
         *TURBO,
     ),
+    "turbo-element": Recipe(
+        TURBO_ELEMENT_PAGE,
+        {"turbo.es2017-umd.js": "@hotwired/turbo/dist/turbo.es2017-umd.js"},
+        "",
+        *TURBO,
+        reader="EventSource",
+    ),
+    "datastar": Recipe(PAGE.block("Datastar 1", "html", DOCTYPE), {}, "", *DATASTAR, reader="Datastar"),
     "react": Recipe(PAGE.block("React", "html")),
     "vue": Recipe(
         PAGE.block("Vue 3", "html"),
@@ -83,6 +99,12 @@ RECIPES = {
     ),
     "svelte": Recipe(PAGE.block("Svelte 5", "html", DOCTYPE)),
 }
+# The whole migration to PushSource: another word in the library's own code.
+REPLACED = {
+    f"{name}-replaced": RECIPES[name]._replace(script="", reader="replaced")
+    for name in ("htmx-2", "turbo-element")
+}
+ALL = RECIPES | REPLACED
 # What is added to the application: the pages under names of their own, what was asked, what is answered.
 HOOKS = """
 from flask import Response, jsonify
@@ -163,11 +185,14 @@ def project(tmp_path_factory):
 def served(project):
     """One application with all recipes: each under its own name, where the page has the same one for all."""
     source = BASE
-    for name, recipe in RECIPES.items():
+    for name, recipe in ALL.items():
         for folder in ("templates", "static"):
             (project / folder / name).mkdir(parents=True)
         for target, file in recipe.files.items():
-            shutil.copy(project / "node_modules" / file, project / "static" / name / target)
+            code = (project / "node_modules" / file).read_text()
+            if recipe.reader == "replaced":
+                code = code.replace("new EventSource(", "new PushSource(")
+            (project / "static" / name / target).write_text(code)
         (project / f"static/{name}/orders.js").write_text(recipe.script)
         (project / f"templates/{name}/orders.html").write_text(
             recipe.template.replace("/static/", f"/static/{name}/")
@@ -196,22 +221,74 @@ def wait_for_streams(served, count):
     eventually(lambda: told(served)["streams"] == count, 10_000 * MS, f"{count} streams are open")
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipe_shows_orders_and_loads_after_a_reset(name, served, window):
-    """The page loads again after sse.reset, and shows each order once, as text, by the reader that is meant."""
-    recipe = RECIPES[name]
+def open_page(served, window, name, answers=()):
+    """Open the page of a recipe; ``answers`` are what its first requests for the stream get."""
     wait_for_streams(served, 0)
-    httpx.post(f"{served.url}/told", json=["retry: 500\nevent: sse.reset\ndata: {}\n\n"])
+    httpx.post(f"{served.url}/told", json=answers, timeout=5 * FACTOR)
     window.goto(f"{served.url}/page/{name}")
-    eventually(lambda: told(served)["pages"] == [name, name], 10_000 * MS, "the page is asked for again")
+    eventually(
+        lambda: not answers or told(served)["pages"] == [name] * 2, 10_000 * MS, "the page loads again"
+    )
     wait_for_streams(served, 1)
-    assert told(served)["asked"] == ["nobody" if recipe.is_push_source else None] * 2
-    url = f"{served.url}/{name}/orders" if recipe.view else f"{served.url}/orders"
-    for number, item in enumerate(["<b>tea</b>", "coffee"]):
-        httpx.post(url, json={"id": number, "item": item}, timeout=5 * FACTOR).raise_for_status()
+
+
+def order(served, item, name=""):
+    path = f"/{name}/orders" if name and ALL[name].view else "/orders"
+    answer = httpx.post(served.url + path, json={"id": item, "item": item}, timeout=5 * FACTOR)
+    assert answer.status_code == 201
+
+
+def shows_orders(served, window, name):
+    """Order twice, and wait until the page shows both, once, and as text."""
+    for item in ("<b>tea</b>", "coffee"):
+        order(served, item, name)
     lines = window.locator("ul > li")
-    eventually(lambda: lines.all_inner_texts() == ["<b>tea</b>", "coffee"], 10_000 * MS, "the orders are shown")
+    eventually(
+        lambda: lines.all_inner_texts() == ["<b>tea</b>", "coffee"], 10_000 * MS, "the orders are shown"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES.keys() - {"turbo-element", "datastar"}))
+def test_recipe_shows_orders_and_loads_after_a_reset(name, served, window):
+    """The page loads again after sse.reset, and shows each order once, as text, by the right reader."""
+    open_page(served, window, name, ["retry: 500\nevent: sse.reset\ndata: {}\n\n"])
+    assert told(served)["asked"] == [ALL[name].proof] * 2
+    shows_orders(served, window, name)
     assert told(served)["pages"] == [name, name]
+
+
+@pytest.mark.parametrize("name", ["turbo-element", *REPLACED])
+def test_library_reads_by_a_source_of_its_own(name, served, window):
+    """Libraries that make an EventSource show orders by it, and by a PushSource where it says so instead."""
+    open_page(served, window, name)
+    shows_orders(served, window, name)
+    assert told(served)["asked"] == [ALL[name].proof]
+
+
+def test_datastar_gets_the_bytes_of_its_own_helpers(served):
+    """The stream has the very bytes that datastar-py 1 makes, apart from the id of the event."""
+    needs(modules=["datastar_py"])
+    from datastar_py import ServerSentEventGenerator
+
+    html = "<li>&lt;b&gt;tea&lt;/b&gt;</li>"
+    expected = (
+        "event: datastar-patch-elements\n"
+        "data: mode append\n"
+        "data: selector #orders\n"
+        f"data: elements {html}\n\n"
+    )
+    assert ServerSentEventGenerator.patch_elements(html, "#orders", "append") == expected
+    with (
+        httpx.Client(timeout=10 * FACTOR) as client,
+        client.stream("GET", f"{served.url}/events?channel=orders&datastar=%7B%7D") as response,
+    ):
+        chunks = response.iter_raw()
+        received = next(chunks)
+        order(served, "<b>tea</b>", "datastar")
+        while b"</li>\n\n" not in received:
+            received += next(chunks)
+    block = received.decode().split("\n\n")[-2] + "\n\n"
+    assert re.sub(r"^id: .*\n", "", block, flags=re.MULTILINE) == expected
 
 
 # A component in StrictMode, which mounts it twice, as a test renders it.
@@ -250,19 +327,19 @@ def test_react_hook_keeps_one_stream_and_the_newest_handlers(served, window):
     def show(props):
         window.evaluate("props => show(props)", props)
 
-    def order(item, expected):
-        served.order(item)
+    def sees(item, expected):
+        order(served, item)
         eventually(lambda: window.evaluate("seen") == expected, 10_000 * MS, f"the page sees {expected}")
 
     props = {"url": "/events?channel=orders", "name": "first", "type": "created"}
     show(props)
     eventually(lambda: window.inner_text("main") == "open", 10_000 * MS, "the stream is open")
-    order("tea", ["first: tea"])
+    sees("tea", ["first: tea"])
     show({**props, "name": "second"})
-    order("coffee", ["first: tea", "second: coffee"])
+    sees("coffee", ["first: tea", "second: coffee"])
     show({**props, "type": "message"})
     show({**props, "name": "third"})
-    order("milk", ["first: tea", "second: coffee", "third: milk"])
+    sees("milk", ["first: tea", "second: coffee", "third: milk"])
     assert told(served)["asked"] == [None]  # one request, of a page without the tag
     show({**props, "url": "/events?channel=orders&heartbeat=event"})
     eventually(lambda: len(told(served)["asked"]) == 2, 10_000 * MS, "the new URL is asked")
@@ -275,3 +352,34 @@ def test_react_hook_keeps_one_stream_and_the_newest_handlers(served, window):
     show(None)
     wait_for_streams(served, 0)
     assert len(told(served)["asked"]) == 3
+
+
+# What users of TypeScript write; what is marked as an error must be one.
+TYPED = """
+import { PushSource } from "sse-push";
+import { usePushSource } from "sse-push/react";
+
+const source = new PushSource("/events", { share: "auto", retry: (failures, error) => error.status || null });
+source.addEventListener("error", ({ kind, retryIn }) => kind === "signed-out" && retryIn);
+const handlers = {
+  created: (event: MessageEvent) => event.data,
+};
+const { state, source: own } = usePushSource("/events", handlers);
+const isOpen: boolean = state === "open" && own?.readyState === PushSource.OPEN;
+usePushSource(isOpen ? "/events" : null, {
+  created: (event) => event.json.item,
+  error: (event) => event.kind,
+  "sse.reset": (event) => event.json.channels.length,
+  // @ts-expect-error
+  open: (event) => event.kind,
+});
+// @ts-expect-error
+usePushSource("/events", {}, { share: "always" });
+"""
+
+
+def test_types_are_those_of_the_package(project):
+    """TypeScript finds the types of both modules, knows each event, and sees mistakes."""
+    (project / "typed.ts").write_text(TYPED)
+    tsc = ["node_modules/.bin/tsc", "--strict", "--noEmit", "--target", "es2022", "--module", "nodenext"]
+    assert run([*tsc, "typed.ts"], project) == ""
