@@ -44,6 +44,7 @@ _ROWS = {
     "docs": "server",
     "docs/test_browser.py": "browser",
     "docs/test_front_ends.py": "browser",
+    "docs/test_push_source.py": "browser",
     "docs/test_origins.py": "browser",
     "servers": "server",
     "browser": "browser",

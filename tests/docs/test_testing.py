@@ -28,7 +28,19 @@ def test_tests_of_the_application_pass(tmp_path):
     (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
     (tmp_path / "test_app.py").write_text(TESTS, encoding="utf-8")
     (tmp_path / "test_fixture.py").write_text(FIXTURE, encoding="utf-8")
-    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", os.devnull]
+    options = [
+        "-q",
+        "-W",
+        "error",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        "--rootdir",
+        str(tmp_path),
+        "-c",
+        os.devnull,
+    ]
     files = ["test_fixture.py", "test_app.py"]
     assert "4 passed" in run([sys.executable, "-m", "pytest", *options, *files], tmp_path)
 
