@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -178,7 +179,8 @@ def project(tmp_path_factory):
         )
     except subprocess.SubprocessError as error:
         lacking(f"needs npm's registry ({error})")
-    return folder
+    yield folder
+    shutil.rmtree(folder / "node_modules")  # pytest keeps the folders of three runs, and this is large
 
 
 @pytest.fixture(scope="module")
