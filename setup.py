@@ -97,6 +97,7 @@ setup(
             "basedpyright>=1.28",
             "build>=1.0",
             "coverage>=7.4",
+            "datastar-py>=1.0",
             "eventlet>=0.36",
             "flask-cors>=4.0",
             "flask-httpauth>=4.8",

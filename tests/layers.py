@@ -43,6 +43,7 @@ _ROWS = {
     "operations/test_cli.py": "server",
     "docs": "server",
     "docs/test_browser.py": "browser",
+    "docs/test_front_ends.py": "browser",
     "docs/test_push_source.py": "browser",
     "docs/test_origins.py": "browser",
     "servers": "server",

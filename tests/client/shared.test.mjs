@@ -210,3 +210,29 @@ test("the stream ends a second after its last tab", async () => {
   await settle();
   assert.equal(server.last.isLive, false);
 });
+
+test("a page without a proof says so, and the server decides whether its tabs may share", async () => {
+  await openTab();
+  assert.equal(server.last.headers.get("sse-push-identity"), "unknown");
+  await openTab({ identity: "proof" });
+  assert.equal(server.last.headers.get("sse-push-identity"), "proof");
+  await openTab({ share: false });
+  assert.equal(server.last.headers.get("sse-push-identity"), null);
+});
+
+test("a module or a bundle takes the script and the proof of the page's tag", () => {
+  const ofTag = globalThis.PushSource;
+  const before = { script: ofTag.script, identity: ofTag.identity };
+  Object.assign(ofTag, { script: "/events/client/sse-push.js?v=1", identity: "proof" });
+  const load = (currentScript) => {
+    globalThis.document = { currentScript };
+    new Function(SCRIPT)();
+    delete globalThis.document;
+    return [globalThis.PushSource.script, globalThis.PushSource.identity];
+  };
+  assert.deepEqual(load(null), [ofTag.script, "proof"]);
+  assert.deepEqual(load({ src: "/bundle.js", dataset: {} }), [ofTag.script, "proof"]);
+  const ofNextPage = { src: "/events/client/sse-push.js?v=1", dataset: { identity: "of Bob" } };
+  assert.deepEqual(load(ofNextPage), [ofTag.script, "of Bob"]);
+  globalThis.PushSource = Object.assign(ofTag, before);
+});

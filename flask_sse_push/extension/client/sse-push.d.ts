@@ -70,7 +70,7 @@ export interface PushSourceOptions {
   share?: "auto" | false;
   /** Whose page this is, as the server wrote it. The tag of `sse_push_script()` sets it. */
   identity?: string;
-  /** Where sse-push.js is, for the SharedWorker. The script finds it by itself, but in a bundle. */
+  /** Where sse-push.js is, for the SharedWorker. The script finds it by itself, but in a bundle without the tag. */
   script?: string;
   /** Headers, or a function that is asked at each attempt. */
   headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);

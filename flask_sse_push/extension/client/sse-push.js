@@ -747,10 +747,11 @@
   const DEFAULTS = { first: 500, factor: 2, max: 30000, limit: Infinity, resend: false, delay: null };
 
   class PushSource extends EventTarget {
-    /** Where this script is, for a SharedWorker; a module or a bundle sets it. */
-    static script = globalThis.document?.currentScript?.src;
+    // A module or a bundle that comes after the server's tag knows neither: it takes what the tag said.
+    /** Where this script is, for a SharedWorker; without a tag, a module or a bundle sets it. */
+    static script = globalThis.PushSource?.script ?? globalThis.document?.currentScript?.src;
     /** Whose page this is, as the server wrote it into the script's tag. */
-    static identity = globalThis.document?.currentScript?.dataset.identity;
+    static identity = globalThis.document?.currentScript?.dataset.identity ?? globalThis.PushSource?.identity;
 
     #url;
     #connection;
@@ -787,8 +788,9 @@
         retry: { ...DEFAULTS, ...(typeof retry === "function" ? { delay: retry } : retry) },
         stallTimeout: stallTimeout === "auto" ? undefined : stallTimeout || Infinity,
       };
-      const kind = canShare(settings) ? Link : Connection;
-      this.#connection = new kind(settings, this.#sink());
+      const isShared = canShare(settings);
+      if (isShared) settings.identity ??= "unknown"; // the server decides by its cookies whether tabs may share
+      this.#connection = new (isShared ? Link : Connection)(settings, this.#sink());
       if (signal?.aborted) return this.close();
       if (signal) this.#listen(signal, { abort: () => this.close() });
       this.#listen(globalThis, {
