@@ -40,6 +40,7 @@ from flask_sse_push.testing import (
     capture,
     decode,
     open_stream,
+    shutdown_after,
 )
 
 app = Flask(__name__)
@@ -83,6 +84,18 @@ def publish_from_elsewhere() -> str:
     Publisher().close()
     everybody: dict[str, Any] = sse.stats(all_processes=True)
     return first + publish("x", idempotency_key="y") + str(everybody)
+
+
+@sse.identify
+def current_user_id() -> str | None:
+    user: str | None = session.get("user")
+    return user
+
+
+@app.post("/asked")
+@sse.cross_origin
+def asked() -> Response:
+    return sse.response(["x"])
 
 
 @sse.authorize("user.*")
@@ -173,6 +186,9 @@ def on_closed(sender: Flask, stream: StreamInfo, reason: str) -> None:
 
 
 def an_order_is_announced(client: FlaskClient) -> None:
+    with shutdown_after(app) as same:
+        assert same is app
+    sse.shutdown()
     with capture() as published:
         client.post("/orders")
     first: PublishedEvent = published[0]
