@@ -107,13 +107,13 @@ def create_app():
         note(kind, request.get_data(as_text=True))
         return "", 204
 
-    @app.get("/answer/<int:status>")
+    @app.route("/answer/<int:status>", methods=["GET", "POST"])
     def answer(status):
-        return "An answer.", status
-
-    @app.get("/moved")
-    def moved():
-        return redirect("/sign-in")
+        if "after" in request.args and "Last-Event-ID" not in request.headers:
+            return Response("retry: 100\nid: 1\ndata: x\n\n", mimetype="text/event-stream")
+        if status == 302:
+            return redirect("/sign-in")
+        return Response(None if status == 204 else "An answer.", status)
 
     return app
 

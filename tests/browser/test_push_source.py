@@ -51,39 +51,59 @@ def kinds(tab):
     return [error["kind"] for error in tab.seen["errors"]]
 
 
-def test_first_answer_is_named(context, site, channel):
-    """What is no event stream is told by kind and status, and is final where trying again is no use."""
+ANSWERS = {
+    # status: kind, seen as, whether final as the first answer and after a success
+    200: ("protocol", 200, True, False),  # of another type
+    204: ("closed", 204, True, True),
+    302: ("signed-out", 200, True, True),  # to a page of the same site
+    400: ("protocol", 400, True, False),
+    401: ("auth", 401, True, True),
+    403: ("forbidden", 403, True, False),
+    404: ("protocol", 404, True, False),
+    408: ("server", 408, False, False),
+    410: ("protocol", 410, True, False),
+    429: ("server", 429, False, False),
+    500: ("server", 500, False, False),
+    502: ("server", 502, False, False),
+    503: ("server", 503, False, False),
+    504: ("server", 504, False, False),
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("is_after", [False, True], ids=["first", "after success"])
+def test_answer_is_named(context, site, channel, method, is_after):
+    """
+    What is no event stream is told by kind and status, and is final where trying again is no use. A POST that
+    was answered by a stream is over with it, and never sent again.
+    """
     tab = Tab(context, site.page(channel)).opens()
-    asked = {
-        "204": "/answer/204",
-        "401": "/answer/401",
-        "403": "/answer/403",
-        "404": "/answer/404",
-        "502": "/answer/502",
-        "login": "/moved",
-        "page": "/",
-    }
     answers = tab(
-        """async (asked) => {
-            const hear = async ([name, url]) => {
-                const source = new PushSource(url);
-                const { kind, status, final } = await new Promise((take) => (source.onerror = take));
+        """async ([statuses, method, query]) => {
+            const hear = async (status) => {
+                const options = { method, body: method === "POST" ? "x" : undefined, retry: { max: 1 } };
+                const source = new PushSource(`/answer/${status}${query}`, options);
+                const told = await new Promise((take) => {
+                    source.onerror = (error) => (error.kind || error.final) && take(error);
+                });
+                const { kind, status: seen, final } = told;
+                const isClosed = source.readyState === PushSource.CLOSED;
                 source.close();
-                return [name, [kind, status, final]];
+                return [status, [kind, seen, final, isClosed]];
             };
-            return Object.fromEntries(await Promise.all(Object.entries(asked).map(hear)));
+            return Promise.all(statuses.map(hear));
         }""",
-        asked,
+        [list(ANSWERS), method, "?after" if is_after else ""],
     )
-    assert answers == {
-        "204": ["closed", 204, True],
-        "401": ["auth", 401, True],
-        "403": ["forbidden", 403, True],
-        "404": ["protocol", 404, True],
-        "502": ["server", 502, False],
-        "login": ["signed-out", 200, True],
-        "page": ["protocol", 200, True],
-    }
+    for status, told in answers:
+        kind, seen_as, is_final_first, is_final_after = ANSWERS[status]
+        is_final = method == "POST" or (is_final_after if is_after else is_final_first)
+        expected = (
+            ["closed", 200, True, True]
+            if method == "POST" and is_after
+            else [kind, seen_as, is_final, is_final]
+        )
+        assert told == expected, status
     assert tab.has(site.publish(channel))["count"] == 1
 
 
