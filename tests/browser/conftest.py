@@ -4,7 +4,10 @@ import pytest
 
 from tests.browser.chromium import Tab, peoples_chromium
 from tests.browser.running import Site
-from tests.support import FACTOR
+from tests.support import FACTOR, LONG
+
+collect_ignore = [] if LONG else ["test_firefox.py"]
+"""Half a minute and a browser more: it belongs to the long form, ``nox -s browser``."""
 
 
 @pytest.fixture(scope="module")
