@@ -210,3 +210,53 @@ test("the stream ends a second after its last tab", async () => {
   await settle();
   assert.equal(server.last.isLive, false);
 });
+
+test("a page that comes without a proof says so, and its tabs do not count as anybody's", async () => {
+  await openTab();
+  assert.equal(server.last.headers.get("sse-push-identity"), "unknown");
+});
+
+test("tabs with other headers do not share, and an object of Headers is understood", async () => {
+  await openTab({ headers: { "X-API-Key": "ann" } });
+  await openTab({ headers: new Headers({ "X-API-Key": "ann" }) });
+  await openTab({ headers: { "X-API-Key": "bob" } });
+  assert.deepEqual(
+    server.requests.map((request) => request.headers.get("x-api-key")),
+    ["ann", "bob"],
+  );
+});
+
+test("a replacement that is not to be shared is not", async () => {
+  const [a, b] = [await openTab(), await openTab()];
+  server.last.answer(new Answer()).write(`retry: 1000\nid: e-0\n\n${events(1)}`);
+  await settle();
+  a.source.reconnect();
+  await settle();
+  const replacement = server.last;
+  replacement
+    .answer(new Answer({ headers: { "sse-push-sharing": "no" } }))
+    .write("id: e-1\n\ndata: ann's\n\n");
+  await settle();
+  assert.equal(replacement.isLive, false);
+  assert.equal(server.requests.length, 4);
+  assert.deepEqual([a.data(), b.data()], [["1"], ["1"]]);
+});
+
+test("a tab hears the last state of a shared stream", async () => {
+  const tab = await openTab();
+  server.last.answer(new Answer({ headers: { "sse-push-identity": "other" } }));
+  await settle();
+  assert.deepEqual(tab.seen.at(-1), { type: "sse.status", state: "closed", reason: "signed-out" });
+  assert.equal(tab.source.explain().reason, "signed-out");
+});
+
+test("heartbeats take no place in the worker's memory", async () => {
+  await openTab();
+  const answer = server.last.answer(new Answer()).write(`retry: 1000\nid: e-0\n\n${events(1, 2)}`);
+  await settle();
+  answer.write(":\n\n".repeat(600));
+  await settle();
+  const late = await openTab({ lastEventId: "e-1" });
+  assert.deepEqual(late.data(), ["2"]);
+  assert.equal(server.requests.length, 1);
+});

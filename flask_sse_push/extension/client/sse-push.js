@@ -23,7 +23,7 @@
 
   const now = () => Date.now();
   const isOffline = () => globalThis.navigator?.onLine === false;
-  const clamp = (ms) => Math.min(Math.max(ms, LEAST_RETRY), MOST_RETRY);
+  const clamp = (ms) => (ms > LEAST_RETRY ? Math.min(ms, MOST_RETRY) : LEAST_RETRY); // also what is no number
 
   /** Read an event stream (WHATWG HTML 9.2.6), in chunks that may be cut anywhere. */
   class Parser {
@@ -117,10 +117,10 @@
   /** Bytes of UTF-8, as the characters that fetch() takes in a header. */
   const toHeader = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
-  /** End the request of an attempt; the reader as well, since an own fetch() may ignore the signal. */
+  /** End the request of an attempt; its body as well, since an own fetch() may ignore the signal. */
   const drop = (attempt) => {
     attempt.abort.abort();
-    attempt.reader?.cancel().catch(() => {});
+    (attempt.reader ?? attempt.response?.body)?.cancel().catch(() => {});
   };
 
   /**
@@ -154,7 +154,14 @@
       this.#tickedAt = now();
       this.#ticker ||= setInterval(() => this.#tick(), TICK);
       this.#ticker.unref?.();
-      this.#connect();
+      if (!this.facts.attempts || this.#isRepeatable) this.#connect();
+      else this.#ended((this.#attempt = {}), "network"); // a page that comes back from the cache sends no POST again
+    }
+
+    /** Whether the request may be sent again without being told to. */
+    get #isRepeatable() {
+      const { method, retry } = this.#options;
+      return method === "GET" || method === "HEAD" || retry.resend;
     }
 
     /** End without a word: nothing of a running attempt arrives any more. */
@@ -171,19 +178,21 @@
 
     /** Try now, whatever the back-off says; an open stream is replaced. */
     reconnect() {
-      if (this.readyState === CLOSED) return;
+      if (!this.#ticker) return; // it has not begun, or has ended
       this.#failures = 0;
       if (this.readyState === OPEN) this.#replace();
-      else {
-        if (this.#attempt) drop(this.#attempt);
-        this.#connect();
-      }
+      else this.#connect();
     }
 
     /** The page came back, or the network did: end a wait, and replace a stream that is silent. */
     wake() {
       if (this.#timer) this.#connect();
-      else if (this.readyState === OPEN && this.silence > (this.facts.heartbeat || QUIET)) this.#replace();
+      else if (
+        this.#isRepeatable &&
+        this.readyState === OPEN &&
+        this.silence > (this.facts.heartbeat || QUIET)
+      )
+        this.#replace();
     }
 
     /** Milliseconds since the last byte. */
@@ -196,7 +205,8 @@
     }
 
     #tick() {
-      const hasSlept = now() - this.#tickedAt > SLEPT;
+      const passed = now() - this.#tickedAt;
+      const hasSlept = passed > SLEPT;
       this.#tickedAt = now();
       if (this.#timer) {
         if (now() >= this.#dueAt) this.#connect(); // a timer's clock stops while the machine sleeps
@@ -205,28 +215,26 @@
         const stall =
           this.#options.stallTimeout ?? (this.facts.heartbeat && this.facts.heartbeat + STALL_MARGIN);
         const attempt = this.#attempt.replaced ?? this.#attempt;
+        if (passed < 0) attempt.heardAt = now(); // the clock was put back
         if (stall && !hasSlept && this.silence > stall) this.#giveUp(attempt, "stalled");
         else if (!attempt.bytes && this.silence > BUFFERED) this.facts.buffered = true;
       }
     }
 
     #giveUp(attempt, kind) {
-      attempt.kind = kind;
       drop(attempt);
+      this.#ended(attempt, kind); // an own fetch(), or headers(), may never settle
     }
 
     #isHeard(attempt) {
-      return (
-        !attempt.isOver &&
-        !!this.#attempt &&
-        (attempt === this.#attempt || attempt === this.#attempt.replaced)
-      );
+      return attempt === this.#attempt || attempt === this.#attempt?.replaced;
     }
 
     #connect(replaced = null) {
       clearTimeout(this.#timer);
       this.#timer = 0;
       this.facts.attempts++;
+      if (this.#attempt && this.#attempt !== replaced) drop(this.#attempt);
       const attempt = {
         abort: new AbortController(),
         replaced,
@@ -243,11 +251,10 @@
     async #run(attempt) {
       const { connectTimeout } = this.#options;
       const timeout = connectTimeout && setTimeout(() => this.#giveUp(attempt, "timeout"), connectTimeout);
-      let response;
       try {
-        response = await this.#request(attempt);
+        const response = (attempt.response = await this.#request(attempt));
         clearTimeout(timeout);
-        if (!this.#isHeard(attempt)) return;
+        if (!this.#isHeard(attempt)) return drop(attempt);
         const kind = judge(response, this.#options.url);
         if (kind) return await this.#refused(attempt, kind, response);
         this.#opened(attempt, response);
@@ -258,13 +265,11 @@
           attempt.bytes += chunk.value.length;
           attempt.parser.feed(chunk.value);
         }
-        this.#ended(attempt, attempt.kind ?? null, response);
+        this.#ended(attempt, null);
       } catch (error) {
         clearTimeout(timeout);
-        const kind =
-          attempt.kind ?? (error instanceof RangeError ? "protocol" : isOffline() ? "offline" : "network");
         drop(attempt);
-        this.#ended(attempt, kind, response);
+        this.#ended(attempt, error instanceof RangeError ? "protocol" : isOffline() ? "offline" : "network");
       }
     }
 
@@ -309,19 +314,19 @@
       this.facts.heartbeat = +response.headers.get("sse-push-heartbeat") || undefined;
       this.facts.buffered = false;
       this.readyState = OPEN;
-      if (replaced) return; // to the page nothing has happened
       if (response.headers.get("sse-push-sharing") === "no") this.#sink.unshare?.();
-      if (this.#attempt !== attempt) return;
+      if (replaced || this.#attempt !== attempt) return; // to the page nothing has happened
       this.#sink.open(response);
       if (this.#attempt === attempt) this.#tell("open");
     }
 
     #event(attempt, id, type, data) {
-      if (!this.#isHeard(attempt)) return;
       const previous = this.lastEventId;
+      if (!this.#isHeard(attempt) || (data === null && id === previous)) return;
       const successor = this.#attempt !== attempt && this.#attempt;
-      if (successor) successor.seen.add(id);
-      else if (attempt.seen.size && (attempt.seen.delete(id) || id === attempt.lastEventId)) {
+      if (successor) {
+        if (id !== previous) successor.seen.add(id); // one without an id of its own cannot be told from others
+      } else if (attempt.seen.size && (attempt.seen.delete(id) || id === attempt.lastEventId)) {
         this.facts.doubles += +(data !== null); // the stream that was replaced had brought it
         return;
       }
@@ -347,13 +352,12 @@
         if (!this.#isHeard(attempt)) return;
         if (isRenewed) return this.#connect(attempt.replaced);
       }
-      this.#ended(attempt, kind, response);
+      this.#ended(attempt, kind);
     }
 
-    #ended(attempt, kind, response) {
+    #ended(attempt, kind) {
       const newest = this.#attempt;
       if (!this.#isHeard(attempt)) return;
-      attempt.isOver = true;
       if (attempt !== newest) {
         newest.replaced = null; // the one that takes over is on its way
         return;
@@ -365,16 +369,21 @@
         }
         drop(attempt.replaced);
       }
-      const { retry, method } = this.#options;
-      const isSoft = kind === null && !attempt.events && this.lastEventId === attempt.lastEventId;
-      const floor = Math.max(this.reconnectionTime, response ? retryAfter(response.headers) : 0);
+      this.#attempt = null;
+      this.readyState = CONNECTING;
+      const { response } = attempt;
+      // Who begins in the handler may read what a refusal says; nobody else keeps its connection.
+      queueMicrotask(() => response && !response.bodyUsed && drop(attempt));
+      const { retry } = this.#options;
       const next = Math.min(retry.max, retry.first * retry.factor ** this.#failures);
-      const isUseful = attempt.events > 0 || now() - attempt.openedAt > floor + next;
+      const isUseful = attempt.events > 0 || now() - attempt.openedAt > this.reconnectionTime + next;
+      const isSoft = kind === null && !isUseful && this.lastEventId === attempt.lastEventId;
+      const floor = Math.max(this.reconnectionTime, response && !isUseful ? retryAfter(response.headers) : 0);
       this.#failures = isUseful ? +(kind !== null) : this.#failures + 1;
       const detail = {
         kind,
         status: response?.status ?? 0,
-        response,
+        response: response ?? null,
         retryIn: null,
         final: true,
         reason: isSoft ? "full" : kind,
@@ -382,7 +391,7 @@
       const isLasting =
         (VERDICTS.has(kind) && kind !== "forbidden") ||
         ((kind === "forbidden" || kind === "protocol") && !this.#wasOpen) ||
-        (method !== "GET" && method !== "HEAD" && !retry.resend);
+        !this.#isRepeatable;
       if (isLasting) return this.#finish({ ...detail, kind: kind ?? "closed" });
       if (this.#failures > retry.limit) return this.#finish({ ...detail, kind: "gave-up" });
       let wait;
@@ -391,14 +400,14 @@
       } catch (error) {
         globalThis.reportError?.(error);
       }
+      if (this.#attempt || this.readyState === CLOSED) return; // the function said reconnect() or close()
       if (wait === null) return this.#finish({ ...detail, kind: "gave-up" });
-      if (typeof wait !== "number") {
+      if (!(wait >= 0)) {
         const most =
           this.#failures && Math.min(retry.max, retry.first * retry.factor ** (this.#failures - 1));
         wait = floor + (kind === "offline" ? retry.max : Math.random() * most);
       }
       wait = clamp(wait);
-      this.readyState = CONNECTING;
       this.#dueAt = now() + wait;
       this.#timer = setTimeout(() => this.#connect(), wait);
       const timer = this.#timer;
@@ -413,9 +422,9 @@
     }
 
     #tell(state, more) {
-      this.facts.state = state;
-      this.facts.since = now();
-      this.#sink.status({ state, since: this.facts.since, reason: null, retryIn: null, ...more });
+      const detail = { state, since: now(), reason: null, retryIn: null, ...more };
+      Object.assign(this.facts, detail);
+      this.#sink.status(detail);
     }
   }
 
@@ -452,8 +461,8 @@
     }
 
     start() {
-      const { url, credentials, identity, script } = this.#options;
-      const name = JSON.stringify([url, credentials, identity, this.#silent]);
+      const { url, credentials, identity, headers, script } = this.#options;
+      const name = JSON.stringify([url, credentials, identity, [...new Headers(headers)], this.#silent]);
       let isExtended = false;
       try {
         const options = {
@@ -469,6 +478,7 @@
       } catch {
         return this.#goAlone(true);
       }
+      this.facts.shared = true; // also when the page comes back
       this.#linger = isExtended ? 5000 : 1000;
       this.#unanswered = 0;
       this.#isAnswered = false;
@@ -518,12 +528,12 @@
       const options = {
         url,
         credentials,
-        identity,
+        identity: identity ?? "unknown", // the server lets nobody share it who is somebody
         method,
         connectTimeout,
         stallTimeout,
         maxEventBytes,
-        headers,
+        headers: [...new Headers(headers)], // an object of the class cannot be sent
         retry: plain,
         linger: this.#linger,
       };
@@ -561,11 +571,13 @@
         if (detail.final) this.stop();
         else this.readyState = CONNECTING;
         this.#sink.error({ ...detail, response: null });
+        // What the worker says next is for those who have not left.
+        if (detail.final) this.#status({ state: "closed", since: now(), reason: detail.kind, retryIn: null });
       } else if (word === "status") this.#status(values[0]);
     }
 
     #status(detail) {
-      Object.assign(this.facts, { state: detail.state, since: detail.since });
+      Object.assign(this.facts, detail);
       this.#sink.status(detail);
     }
 
@@ -746,6 +758,10 @@
 
   const DEFAULTS = { first: 500, factor: 2, max: 30000, limit: Infinity, resend: false, delay: null };
 
+  /** The options that have a value: the others are as usual. */
+  const given = (options) =>
+    Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value != null));
+
   class PushSource extends EventTarget {
     /** Where this script is, for a SharedWorker; a module or a bundle sets it. */
     static script = globalThis.document?.currentScript?.src;
@@ -764,8 +780,9 @@
      * @param {string | URL} url
      * @param {object} [options] `withCredentials`, and what sse-push.d.ts lists
      */
-    constructor(url, options = {}) {
+    constructor(url, options) {
       super();
+      options = given(options);
       try {
         this.#url = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
       } catch {
@@ -784,7 +801,7 @@
         url: this.#url,
         method: method.toUpperCase(),
         credentials: withCredentials ? "include" : "same-origin",
-        retry: { ...DEFAULTS, ...(typeof retry === "function" ? { delay: retry } : retry) },
+        retry: { ...DEFAULTS, ...(typeof retry === "function" ? { delay: retry } : given(retry)) },
         stallTimeout: stallTimeout === "auto" ? undefined : stallTimeout || Infinity,
       };
       const kind = canShare(settings) ? Link : Connection;
@@ -860,7 +877,7 @@
       let failure;
       const reader = {
         push: (event) => (events.push(event), wake()),
-        end: (error) => ((failure = error ?? null), wake()),
+        end: (error) => ((failure ??= error ?? null), wake()),
       };
       if (this.readyState === CLOSED) return;
       this.#readers.add(reader);
@@ -965,5 +982,5 @@
     }
   }
 
-  globalThis.PushSource = PushSource;
+  globalThis.PushSource ??= PushSource; // the first copy has the identity of the tag
 })();
