@@ -154,8 +154,9 @@
       this.#tickedAt = now();
       this.#ticker ||= setInterval(() => this.#tick(), TICK);
       this.#ticker.unref?.();
+      // A page that comes back from the back/forward cache sends no POST again.
       if (!this.facts.attempts || this.#isRepeatable) this.#connect();
-      else this.#ended((this.#attempt = {}), "network"); // a page that comes back from the cache sends no POST again
+      else this.#ended((this.#attempt = {}), "network");
     }
 
     /** Whether the request may be sent again without being told to. */
@@ -325,7 +326,7 @@
       if (!this.#isHeard(attempt) || (data === null && id === previous)) return;
       const successor = this.#attempt !== attempt && this.#attempt;
       if (successor) {
-        if (id !== previous) successor.seen.add(id); // one without an id of its own cannot be told from others
+        if (id !== previous) successor.seen.add(id); // without an id of its own it has no double
       } else if (attempt.seen.size && (attempt.seen.delete(id) || id === attempt.lastEventId)) {
         this.facts.doubles += +(data !== null); // the stream that was replaced had brought it
         return;
