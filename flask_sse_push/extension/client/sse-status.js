@@ -31,7 +31,6 @@
 [part=dot][data-state=open] { background: #15803d; }
 [part=dot][data-state=closed] { background: #b91c1c; }
 [part=button] { font: inherit; }
-[hidden] { display: none; }
 @media (prefers-color-scheme: dark) {
   [part=dot] { background: #fbbf24; }
   [part=dot][data-state=open] { background: #4ade80; }
