@@ -362,7 +362,29 @@ test("answers that are no streams at all are told, and never hang", async () => 
   }
 });
 
-test("a second copy of the script on a page leaves the first in its place", async () => {
-  await import("../../flask_sse_push/extension/client/sse-push.mjs?copy");
-  assert.equal(globalThis.PushSource, PushSource);
+test("a copy that a module loads keeps what the tag said, and a later tag is believed", async () => {
+  const run = async (identity, copy) => {
+    globalThis.document = { currentScript: identity && { src: `/${identity}.js`, dataset: { identity } } };
+    await import(`../../flask_sse_push/extension/client/sse-push.js?${copy}`);
+    delete globalThis.document;
+    return [globalThis.PushSource.identity, globalThis.PushSource.script];
+  };
+  try {
+    assert.deepEqual(await run("nobody", 1), ["nobody", "/nobody.js"]);
+    assert.deepEqual(await run(null, 2), ["nobody", "/nobody.js"]);
+    assert.deepEqual(await run("ann", 3), ["ann", "/ann.js"]);
+  } finally {
+    globalThis.PushSource = PushSource;
+  }
+});
+
+test("a server that renders pages may import the module", async () => {
+  delete globalThis.PushSource;
+  try {
+    const module = await import("../../flask_sse_push/extension/client/sse-push.mjs");
+    assert.match(module.PushSource.script, /sse-push\.js$/);
+    assert.equal(module.PushSource.identity, undefined);
+  } finally {
+    globalThis.PushSource = PushSource;
+  }
 });

@@ -216,6 +216,16 @@ test("a page that comes without a proof says so, and its tabs do not count as an
   assert.equal(server.last.headers.get("sse-push-identity"), "unknown");
 });
 
+test("tabs of other visitors do not share", async () => {
+  await openTab({ identity: "ann" });
+  await openTab({ identity: "ann" });
+  await openTab({ identity: "bob" });
+  assert.deepEqual(
+    server.requests.map((request) => request.headers.get("sse-push-identity")),
+    ["ann", "bob"],
+  );
+});
+
 test("tabs with other headers do not share, and an object of Headers is understood", async () => {
   await openTab({ headers: { "X-API-Key": "ann" } });
   await openTab({ headers: new Headers({ "X-API-Key": "ann" }) });

@@ -765,9 +765,9 @@
 
   class PushSource extends EventTarget {
     /** Where this script is, for a SharedWorker; a module or a bundle sets it. */
-    static script = globalThis.document?.currentScript?.src;
-    /** Whose page this is, as the server wrote it into the script's tag. */
-    static identity = globalThis.document?.currentScript?.dataset.identity;
+    static script = globalThis.document?.currentScript?.src ?? globalThis.PushSource?.script;
+    /** Whose page this is, as the server wrote it into the script's tag; a module loads a copy without one. */
+    static identity = globalThis.document?.currentScript?.dataset.identity ?? globalThis.PushSource?.identity;
 
     #url;
     #connection;
@@ -983,5 +983,5 @@
     }
   }
 
-  globalThis.PushSource ??= PushSource; // the first copy has the identity of the tag
+  globalThis.PushSource = PushSource;
 })();
