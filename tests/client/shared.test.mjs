@@ -270,3 +270,36 @@ test("heartbeats take no place in the worker's memory", async () => {
   assert.deepEqual(late.data(), ["2"]);
   assert.equal(server.requests.length, 1);
 });
+
+test("a tab that reads alone, and hears that it is over, does not hold the shared stream", async () => {
+  const a = await openTab();
+  const shared = server.last;
+  shared.answer(new Answer()).write("retry: 1000\nid: e-900\n\n");
+  await settle();
+  const late = await openTab({ lastEventId: "e-1" });
+  server.last.answer(new Answer({ status: 204 }));
+  await settle();
+  assert.deepEqual([late.source.readyState, late.seen.at(-1).state], [2, "closed"]);
+  a.source.close();
+  for (let beat = 0; beat < 3; beat++) {
+    mock.timers.tick(5000);
+    await settle();
+  }
+  assert.equal(shared.isLive, false);
+});
+
+test("close() in the open event of a tab that joins an open stream is final", async () => {
+  await openTab();
+  server.last.answer(new Answer()).write(`retry: 1000\nid: e-0\n\n${events(1, 2)}`);
+  await settle();
+  const source = new globalThis.PushSource("http://localhost/events", {
+    share: "auto",
+    script: "/sse-push.js",
+    lastEventId: "e-1",
+  });
+  const seen = record(source, TYPES);
+  source.addEventListener("open", () => source.close());
+  tabs.push({ source, seen });
+  await settle();
+  assert.deepEqual(seen.at(-1), { type: "open" });
+});

@@ -597,6 +597,7 @@
       this.reconnectionTime = state.reconnectionTime;
       if (state.readyState === OPEN) this.#opened(state.heartbeat);
       else this.readyState = CONNECTING;
+      if (this.readyState === CLOSED) return;
       this.#status(state.status);
       for (const event of events) this.#event(...event);
     }
@@ -624,6 +625,7 @@
         (value, ...more) => {
           const { lastEventId, reconnectionTime, readyState } = this.#own ?? this;
           Object.assign(this, { lastEventId, reconnectionTime, readyState });
+          if (value.final) this.stop();
           this.#sink[name](value, ...more);
         };
       const sink = { open: take("open"), event: take("event"), error: take("error"), status: take("status") };
