@@ -772,6 +772,7 @@
     static identity = globalThis.document?.currentScript?.dataset.identity ?? globalThis.PushSource?.identity;
 
     #url;
+    #withCredentials;
     #connection;
     #origin = "";
     #handlers = {};
@@ -792,8 +793,7 @@
         throw new DOMException(`PushSource: "url" must be a URL, got "${url}".`, "SyntaxError");
       }
       const { withCredentials = false, retry, method = "GET", stallTimeout = "auto", signal } = options;
-      this.withCredentials = !!withCredentials;
-      Object.defineProperty(this, "withCredentials", { writable: false });
+      this.#withCredentials = !!withCredentials;
       const settings = {
         connectTimeout: 20000,
         maxEventBytes: 4e6,
@@ -825,6 +825,10 @@
 
     get url() {
       return this.#url;
+    }
+
+    get withCredentials() {
+      return this.#withCredentials;
     }
 
     get readyState() {
