@@ -39,7 +39,7 @@ def test_node_tests_pass(name):
     )
     assert done.returncode == 0, done.stdout[-8000:]
     passed = re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)
-    assert passed and int(passed[1]) > 5, done.stdout[-2000:]
+    assert passed and int(passed[1]) > 3, done.stdout[-2000:]
     assert "# skipped 0" in done.stdout
 
 

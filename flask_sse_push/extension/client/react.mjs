@@ -2,6 +2,8 @@ import { useEffect, useRef, useState } from "react";
 
 import { PushSource } from "./sse-push.mjs";
 
+const NOTHING = { state: "connecting", reason: null, retryIn: null, source: null };
+
 /**
  * Read an event stream while a component is mounted.
  *
@@ -15,7 +17,7 @@ import { PushSource } from "./sse-push.mjs";
 export function usePushSource(url, on, options) {
   const latest = useRef({ on, options });
   latest.current = { on, options };
-  const [status, setStatus] = useState({ state: "connecting", reason: null, retryIn: null, source: null });
+  const [status, setStatus] = useState(NOTHING);
   const types = Object.keys(on).sort().join("\n");
 
   useEffect(() => {
@@ -27,7 +29,10 @@ export function usePushSource(url, on, options) {
     source.addEventListener("sse.status", ({ state, reason, retryIn }) =>
       setStatus({ state, reason, retryIn, source }),
     );
-    return () => source.close();
+    return () => {
+      source.close();
+      setStatus(NOTHING);
+    };
   }, [url, types]);
 
   return status;
