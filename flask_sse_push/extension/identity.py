@@ -13,7 +13,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from flask import Flask, Request
+from flask import Flask, has_request_context, request
 from itsdangerous import Signer
 
 from ..core.values import number_of, shown, text_of
@@ -28,6 +28,9 @@ IDENTITY_KEY = "HTTP_SSE_PUSH_IDENTITY"
 
 NOBODY = "nobody"
 """The proof of a page that was rendered for nobody."""
+
+UNNAMED = "unnamed"
+"""The same, where the request might be from somebody all the same: such pages are kept apart."""
 
 UNKNOWN = "unknown"
 """What a stream sends whose page carries no proof, and that would be shared."""
@@ -52,10 +55,7 @@ class Identities:
             TypeError: The function returned something else than a str, an int or None.
         """
         if self.identify is None:
-            login = sys.modules.get("flask_login")
-            if login is None or not hasattr(app, "login_manager"):
-                return None
-            return text_of(login.current_user.get_id())
+            return text_of(sys.modules["flask_login"].current_user.get_id()) if _has_login(app) else None
         found = self.identify()
         number = number_of(found)
         text = text_of(found) if number is None else str(number)
@@ -70,12 +70,15 @@ class Identities:
         """Return what a page carries: a proof of who it is for; ``None`` without a SECRET_KEY."""
         who = self.find(app)
         if who is None:
-            return NOBODY
+            return UNNAMED if has_request_context() and self._may_be_somebody(app) else NOBODY
         signer = _signer(app)
         return None if signer is None else signer.get_signature(who).decode()
 
-    def judge(self, app: Flask, request: Request) -> tuple[tuple[str, str], ...]:
-        """Return headers that say whether a stream is the visitor's of its page, and may be shared."""
+    def judge(self, app: Flask) -> tuple[tuple[str, str], ...]:
+        """
+        Return headers that say whether the stream of the current request, which carries a proof, is the
+        visitor's of its page, and may be shared.
+        """
         try:
             who = self.find(app)
         except Exception:
@@ -85,20 +88,28 @@ class Identities:
             return _NOT_SHARED
         proof, signer = request.environ[IDENTITY_KEY], _signer(app)
         if who is None:
-            if proof not in (NOBODY, UNKNOWN):
+            if proof not in (NOBODY, UNNAMED, UNKNOWN):
                 return _OTHER
-            return _NOT_SHARED if _may_be_somebody(app, request) else ()
+            return _NOT_SHARED if self._may_be_somebody(app) else ()
         if proof == UNKNOWN or signer is None:
             return _NOT_SHARED
         return () if proof.isascii() and signer.verify_signature(who, proof) else _OTHER
+
+    def _may_be_somebody(self, app: Flask) -> bool:
+        """Return whether the current request, if from nobody known, carries what may say who it is from."""
+        cookies = request.cookies
+        if "HTTP_AUTHORIZATION" in request.environ or app.config["SESSION_COOKIE_NAME"] in cookies:
+            return True
+        # Where the app has no way of saying who it is, any cookie may be a login, such as one with a token.
+        return bool(cookies) and self.identify is None and not _has_login(app)
 
 
 _OTHER = (("SSE-Push-Identity", "other"),)
 _NOT_SHARED = (("SSE-Push-Sharing", "no"),)
 
 
-def _may_be_somebody(app: Flask, request: Request) -> bool:
-    return "HTTP_AUTHORIZATION" in request.environ or app.config["SESSION_COOKIE_NAME"] in request.cookies
+def _has_login(app: Flask) -> bool:
+    return "flask_login" in sys.modules and hasattr(app, "login_manager")
 
 
 def _signer(app: Flask) -> Signer | None:

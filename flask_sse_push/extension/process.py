@@ -337,7 +337,7 @@ class Process:
         stream = kind(source, self._stream_options, info, self, self._max_streams, place)
         headers = self._headers
         if IDENTITY_KEY in request.environ:
-            headers += self._identities.judge(self._app, request)
+            headers += self._identities.judge(self._app)
         if self._counts.streams >= self._max_streams or (place is not None and place.why_not()):
             headers += _COME_BACK  # it will be refused when it begins, unless a place is free by then
         return EventStreamResponse(stream, self._server, headers)

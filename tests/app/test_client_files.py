@@ -4,9 +4,10 @@ import gzip
 import re
 
 import pytest
-from flask import Blueprint, render_template_string
+from flask import Blueprint, render_template_string, session
 
 from flask_sse_push import SSEPush
+from flask_sse_push.extension.client import assets
 
 from .helpers import make_app
 
@@ -98,6 +99,44 @@ def test_tag_keeps_the_variables_of_the_prefix():
     src = re.search(r'src="([^"]*)"', page)[1]
     assert src.startswith("/acme/events/client/sse-push.js?v=")
     assert app.test_client().get(src).status_code == 200
+
+
+@pytest.mark.parametrize("variable", ["name", "v", "nonce", "channel"])
+def test_prefix_may_have_any_variable(variable):
+    """A variable of the app's own collides with none of the blueprint's."""
+    app = make_app(url_prefix=f"/<{variable}>/events")
+    app.add_url_rule(
+        f"/<{variable}>/", view_func=lambda **_: render_template_string("{{ sse_push_script() }}")
+    )
+    client = app.test_client()
+    src = re.search(r'src="([^"]*)"', client.get("/acme/").text)[1]
+    assert src.startswith("/acme/events/client/sse-push.js?v=")
+    assert "immutable" in client.get(src).headers["Cache-Control"]
+
+
+def test_file_that_caches_keep_carries_no_cookie():
+    """An app that renews its session with each request does not give it away by a shared cache."""
+    app = make_app()
+
+    @app.before_request
+    def renew():
+        session.permanent = True
+        session["user"] = "ann"
+
+    response = app.test_client().get(tag_of(app)["src"])
+    assert response.headers["Cache-Control"].startswith("public")
+    assert "Set-Cookie" not in response.headers
+
+
+def test_names_that_are_none_are_not_remembered():
+    """Whoever asks for a million names fills no memory."""
+    client = make_app().test_client()
+    client.get("/events/client/sse-push.js")  # what a request leaves behind anyway
+    remembered = [value for value in vars(assets).values() if hasattr(value, "cache_info")]
+    before = [each.cache_info().currsize for each in remembered]
+    for number in range(20):
+        assert client.get(f"/events/client/{number}.js").status_code == 404
+    assert [each.cache_info().currsize for each in remembered] == before
 
 
 def test_tag_has_the_nonce_and_escapes_it():

@@ -115,6 +115,26 @@ def test_nobody_with_a_session_or_authorization_does_not_share(app, proof):
     assert verdict(visitor(app), proof, Authorization="Bearer x") == NOT_SHARED
 
 
+def test_nobody_with_a_session_is_kept_apart_from_nobody(app):
+    """A page of whom the app may know does not join the stream that a page of nobody has opened."""
+    client = visitor(app)
+    client.set_cookie(app.config["SESSION_COOKIE_NAME"], "x")
+    proof = proof_of(client)
+    assert proof not in (proof_of(visitor(app)), proof_of(visitor(app, "/login/ann")))
+    assert verdict(client, proof) == NOT_SHARED
+    assert verdict(visitor(app), proof) == {}
+    assert verdict(visitor(app, "/login/ann"), proof) == OTHER
+
+
+def test_any_cookie_may_be_a_login_where_nobody_says_who_it_is(app):
+    """Without @sse.identify and Flask-Login, a cookie with a token may be a login; with them it is not."""
+    for each, expected in ((app, {}), (make_app(), NOT_SHARED)):
+        client = visitor(each)
+        assert verdict(client, "nobody") == {}
+        client.set_cookie("access_token_cookie", "a token of Ann's")
+        assert verdict(client, "nobody") == expected
+
+
 def test_page_without_the_tag_does_not_share_somebodys_stream(app):
     """A page that carries no proof cannot tell whose it is."""
     assert verdict(visitor(app, "/login/ann"), "unknown") == NOT_SHARED

@@ -236,3 +236,91 @@ test("a module or a bundle takes the script and the proof of the page's tag", ()
   assert.deepEqual(load(ofNextPage), [ofTag.script, "of Bob"]);
   globalThis.PushSource = Object.assign(ofTag, before);
 });
+
+test("tabs of other visitors do not share", async () => {
+  await openTab({ identity: "ann" });
+  await openTab({ identity: "ann" });
+  await openTab({ identity: "bob" });
+  assert.deepEqual(
+    server.requests.map((request) => request.headers.get("sse-push-identity")),
+    ["ann", "bob"],
+  );
+});
+
+test("tabs with other headers do not share, and an object of Headers is understood", async () => {
+  await openTab({ headers: { "X-API-Key": "ann" } });
+  await openTab({ headers: new Headers({ "X-API-Key": "ann" }) });
+  await openTab({ headers: { "X-API-Key": "bob" } });
+  assert.deepEqual(
+    server.requests.map((request) => request.headers.get("x-api-key")),
+    ["ann", "bob"],
+  );
+});
+
+test("a replacement that is not to be shared is not", async () => {
+  const [a, b] = [await openTab(), await openTab()];
+  server.last.answer(new Answer()).write(`retry: 1000\nid: e-0\n\n${events(1)}`);
+  await settle();
+  a.source.reconnect();
+  await settle();
+  const replacement = server.last;
+  replacement
+    .answer(new Answer({ headers: { "sse-push-sharing": "no" } }))
+    .write("id: e-1\n\ndata: ann's\n\n");
+  await settle();
+  assert.equal(replacement.isLive, false);
+  assert.equal(server.requests.length, 4);
+  assert.deepEqual([a.data(), b.data()], [["1"], ["1"]]);
+});
+
+test("a tab hears the last state of a shared stream", async () => {
+  const tab = await openTab();
+  server.last.answer(new Answer({ headers: { "sse-push-identity": "other" } }));
+  await settle();
+  assert.deepEqual(tab.seen.at(-1), { type: "sse.status", state: "closed", reason: "signed-out" });
+  assert.equal(tab.source.explain().reason, "signed-out");
+});
+
+test("heartbeats take no place in the worker's memory", async () => {
+  await openTab();
+  const answer = server.last.answer(new Answer()).write(`retry: 1000\nid: e-0\n\n${events(1, 2)}`);
+  await settle();
+  answer.write(":\n\n".repeat(600));
+  await settle();
+  const late = await openTab({ lastEventId: "e-1" });
+  assert.deepEqual(late.data(), ["2"]);
+  assert.equal(server.requests.length, 1);
+});
+
+test("a tab that reads alone, and hears that it is over, does not hold the shared stream", async () => {
+  const a = await openTab();
+  const shared = server.last;
+  shared.answer(new Answer()).write("retry: 1000\nid: e-900\n\n");
+  await settle();
+  const late = await openTab({ lastEventId: "e-1" });
+  server.last.answer(new Answer({ status: 204 }));
+  await settle();
+  assert.deepEqual([late.source.readyState, late.seen.at(-1).state], [2, "closed"]);
+  a.source.close();
+  for (let beat = 0; beat < 3; beat++) {
+    mock.timers.tick(5000);
+    await settle();
+  }
+  assert.equal(shared.isLive, false);
+});
+
+test("close() in the open event of a tab that joins an open stream is final", async () => {
+  await openTab();
+  server.last.answer(new Answer()).write(`retry: 1000\nid: e-0\n\n${events(1, 2)}`);
+  await settle();
+  const source = new globalThis.PushSource("http://localhost/events", {
+    share: "auto",
+    script: "/sse-push.js",
+    lastEventId: "e-1",
+  });
+  const seen = record(source, TYPES);
+  source.addEventListener("open", () => source.close());
+  tabs.push({ source, seen });
+  await settle();
+  assert.deepEqual(seen.at(-1), { type: "open" });
+});

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask import Request, Response
 from markupsafe import Markup, escape
@@ -37,7 +37,6 @@ class Asset(NamedTuple):
     """Of the bytes: other ones have another version, and so another URL."""
 
 
-@cache
 def find_asset(name: str, is_source: bool) -> Asset | None:
     """
     Return a file, or ``None`` for a name that is none of ours.
@@ -46,8 +45,12 @@ def find_asset(name: str, is_source: bool) -> Asset | None:
         name (str): Such as ``sse-push.js``.
         is_source (bool): As it is written, and not minified; for debug mode.
     """
-    if name not in _NAMES:
-        return None
+    # Anybody may ask for any name, so only ours are remembered.
+    return _read_asset(name, is_source) if name in _NAMES else None
+
+
+@cache
+def _read_asset(name: str, is_source: bool) -> Asset:
     path = _FOLDER / name
     minified = path.with_suffix(f".min{path.suffix}")
     body = (path if is_source or not minified.exists() else minified).read_bytes()
@@ -57,11 +60,21 @@ def find_asset(name: str, is_source: bool) -> Asset | None:
     return Asset(body, gzip.compress(body, mtime=0), content_type, version)
 
 
+class _CookielessResponse(Response):
+    """An answer that caches may keep for everybody, and that therefore gives nobody a cookie."""
+
+    def set_cookie(self, *_: Any, **__: Any) -> None:
+        """
+        Do nothing: an app that renews its session with each request would give it to all, by a cache.
+        """
+
+
 def send_asset(asset: Asset, request: Request) -> Response:
     """Return the answer that sends a file: for ever where the URL names its version, else asked again."""
     is_versioned = request.args.get("v") == asset.version
     accepts_gzip = request.accept_encodings["gzip"] > 0
-    response = Response(asset.compressed if accepts_gzip else asset.body, content_type=asset.content_type)
+    body = asset.compressed if accepts_gzip else asset.body
+    response = _CookielessResponse(body, content_type=asset.content_type)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Vary"] = "Accept-Encoding"
     response.headers["Cache-Control"] = (

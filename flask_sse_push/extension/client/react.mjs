@@ -2,6 +2,8 @@ import { useEffect, useLayoutEffect, useRef, useState } from "react";
 
 import { PushSource } from "./sse-push.mjs";
 
+const NOTHING = { state: "connecting", reason: null, retryIn: null, source: null };
+
 /**
  * Read an event stream while a component is mounted.
  *

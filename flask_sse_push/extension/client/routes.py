@@ -24,8 +24,8 @@ def add_client(blueprint: Blueprint, identities: Identities) -> None:
         identities (Identities): Say whose page a tag is written for.
     """
 
-    def serve(name: str, **_: Any) -> Response:
-        return send_asset(_find(name) or abort(404), request)
+    def serve(sse_push_file: str, **_: Any) -> Response:
+        return send_asset(_find(sse_push_file) or abort(404), request)
 
     def sse_push_script(name: str = _SOURCE, nonce: str | None = None) -> Markup:
         asset = _find(name)
@@ -39,9 +39,11 @@ def add_client(blueprint: Blueprint, identities: Identities) -> None:
         given = (request.view_args or {}) if has_request_context() else {}
         values = {name: value for name, value in given.items() if name in rule.arguments}  # of a prefix
         identity = identities.prove(current_app) if name == _SOURCE else None
-        return script_tag(url_for(endpoint, **{**values, "name": name}, v=asset.version), identity, nonce)
+        url = url_for(endpoint, **values, sse_push_file=name)
+        return script_tag(f"{url}{'&' if '?' in url else '?'}v={asset.version}", identity, nonce)
 
-    blueprint.add_url_rule("/client/<name>", endpoint="client", view_func=serve)
+    # A variable of the app's own prefix may have any shorter name.
+    blueprint.add_url_rule("/client/<sse_push_file>", endpoint="client", view_func=serve)
     blueprint.add_app_template_global(sse_push_script)
 
 

@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" />
+
 /** Why a stream is not open. */
 export type PushErrorKind =
   | "offline"
@@ -65,7 +67,7 @@ export interface PushSourceOptions {
   /** Send cookies to other origins. */
   withCredentials?: boolean;
   /** Begin behind the event with this id. */
-  lastEventId?: string;
+  lastEventId?: string | null;
   /** "auto": one stream for all tabs that ask for the same. False unless given. */
   share?: "auto" | false;
   /** Whose page this is, as the server wrote it. The tag of `sse_push_script()` sets it. */
@@ -97,6 +99,8 @@ export interface PushSourceEventMap {
   "sse.reset": PushEvent<{ reason: string; channels: string[] }>;
 }
 
+type Handler<Handled> = ((this: PushSource, event: Handled) => unknown) | null;
+
 /** The EventSource interface (WHATWG HTML 9.2) on fetch. */
 export declare class PushSource extends EventTarget implements AsyncIterable<PushEvent> {
   static readonly CONNECTING: 0;
@@ -119,10 +123,13 @@ export declare class PushSource extends EventTarget implements AsyncIterable<Pus
   readonly lastEventId: string;
   /** Milliseconds between attempts, as the server said last. */
   readonly reconnectionTime: number;
-  onopen: ((this: PushSource, event: PushSourceEventMap["open"]) => unknown) | null;
-  onmessage: ((this: PushSource, event: PushEvent) => unknown) | null;
-  onerror: ((this: PushSource, event: PushErrorEvent) => unknown) | null;
-
+  // What is read has the types of an EventSource, so that a PushSource goes where one is asked for.
+  get onopen(): EventSource["onopen"];
+  set onopen(handler: Handler<PushSourceEventMap["open"]>);
+  get onmessage(): EventSource["onmessage"];
+  set onmessage(handler: Handler<PushEvent>);
+  get onerror(): EventSource["onerror"];
+  set onerror(handler: Handler<PushErrorEvent>);
   /** End for good. No event is dispatched after it. */
   close(): void;
   /** Try now; an open stream is replaced by a new one. */
@@ -130,6 +137,7 @@ export declare class PushSource extends EventTarget implements AsyncIterable<Pus
   /** What is known about the stream, as plain data. */
   explain(): Record<string, unknown>;
   [Symbol.asyncIterator](): AsyncIterator<PushEvent>;
+  [Symbol.dispose](): void;
 
   addEventListener<Type extends keyof PushSourceEventMap>(
     type: Type,
@@ -141,9 +149,14 @@ export declare class PushSource extends EventTarget implements AsyncIterable<Pus
     listener: (this: PushSource, event: PushEvent) => unknown,
     options?: boolean | AddEventListenerOptions,
   ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
   removeEventListener(
     type: string,
-    listener: (event: any) => unknown,
+    listener: ((event: any) => unknown) | EventListenerObject | null,
     options?: boolean | EventListenerOptions,
   ): void;
 }

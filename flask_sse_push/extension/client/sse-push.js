@@ -22,8 +22,7 @@
   const BUFFERED = 3000; // headers without a byte for so long: something on the way holds the bytes back
 
   const now = () => Date.now();
-  const isOffline = () => globalThis.navigator?.onLine === false;
-  const clamp = (ms) => Math.min(Math.max(ms, LEAST_RETRY), MOST_RETRY);
+  const clamp = (ms) => (ms > LEAST_RETRY ? Math.min(ms, MOST_RETRY) : LEAST_RETRY); // also what is no number
 
   /** Read an event stream (WHATWG HTML 9.2.6), in chunks that may be cut anywhere. */
   class Parser {
@@ -68,7 +67,7 @@
         }
       }
       if (from < text.length) this.#line.push(text.slice(from));
-      if (this.#size > this.maxBytes) throw new RangeError(`an event has more than ${this.maxBytes} bytes`);
+      if (this.#size > this.maxBytes) throw new RangeError();
     }
 
     #field(line) {
@@ -92,10 +91,9 @@
 
   /** Say what an answer means that is no event stream, or null for one. */
   const judge = (response, url) => {
-    const type = (response.headers.get("content-type") ?? "").split(";")[0].trim().toLowerCase();
-    const { status } = response;
-    const isStream = status === 200 && type === "text/event-stream";
-    if (isStream) return response.headers.get("sse-push-identity") === "other" ? "signed-out" : null;
+    const { status, headers } = response;
+    const isStream = status === 200 && /^text\/event-stream\s*(;|$)/i.test(headers.get("content-type"));
+    if (isStream) return headers.get("sse-push-identity") === "other" ? "signed-out" : null;
     if (status === 204) return "closed";
     if (status === 401) return "auth";
     if (status === 403) return "forbidden";
@@ -107,7 +105,7 @@
   /** Return the milliseconds of a Retry-After header (RFC 9110 10.2.3), 0 without one. */
   const retryAfter = (headers) => {
     const value = headers.get("retry-after");
-    const ms = /^\d+$/.test(value ?? "") ? value * 1000 : Date.parse(value) - now();
+    const ms = /^\d+$/.test(value) ? value * 1000 : Date.parse(value) - now();
     return ms > 0 ? clamp(ms) : 0;
   };
 
@@ -117,10 +115,10 @@
   /** Bytes of UTF-8, as the characters that fetch() takes in a header. */
   const toHeader = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
-  /** End the request of an attempt; the reader as well, since an own fetch() may ignore the signal. */
+  /** End the request of an attempt; its body as well, since an own fetch() may ignore the signal. */
   const drop = (attempt) => {
     attempt.abort.abort();
-    attempt.reader?.cancel().catch(() => {});
+    (attempt.reader ?? attempt.response?.body)?.cancel().catch(() => {});
   };
 
   /**
@@ -154,7 +152,15 @@
       this.#tickedAt = now();
       this.#ticker ||= setInterval(() => this.#tick(), TICK);
       this.#ticker.unref?.();
-      this.#connect();
+      // A page that comes back from the back/forward cache sends no POST again.
+      if (!this.facts.attempts || this.#isRepeatable) this.#connect();
+      else this.#ended((this.#attempt = {}), "network");
+    }
+
+    /** Whether the request may be sent again without being told to. */
+    get #isRepeatable() {
+      const { method, retry } = this.#options;
+      return method === "GET" || method === "HEAD" || retry.resend;
     }
 
     /** End without a word: nothing of a running attempt arrives any more. */
@@ -171,19 +177,21 @@
 
     /** Try now, whatever the back-off says; an open stream is replaced. */
     reconnect() {
-      if (this.readyState === CLOSED) return;
+      if (!this.#ticker) return; // it has not begun, or has ended
       this.#failures = 0;
       if (this.readyState === OPEN) this.#replace();
-      else {
-        if (this.#attempt) drop(this.#attempt);
-        this.#connect();
-      }
+      else this.#connect();
     }
 
     /** The page came back, or the network did: end a wait, and replace a stream that is silent. */
     wake() {
       if (this.#timer) this.#connect();
-      else if (this.readyState === OPEN && this.silence > (this.facts.heartbeat || QUIET)) this.#replace();
+      else if (
+        this.#isRepeatable &&
+        this.readyState === OPEN &&
+        this.silence > (this.facts.heartbeat || QUIET)
+      )
+        this.#replace();
     }
 
     /** Milliseconds since the last byte. */
@@ -196,7 +204,8 @@
     }
 
     #tick() {
-      const hasSlept = now() - this.#tickedAt > SLEPT;
+      const passed = now() - this.#tickedAt;
+      const hasSlept = passed > SLEPT;
       this.#tickedAt = now();
       if (this.#timer) {
         if (now() >= this.#dueAt) this.#connect(); // a timer's clock stops while the machine sleeps
@@ -205,28 +214,26 @@
         const stall =
           this.#options.stallTimeout ?? (this.facts.heartbeat && this.facts.heartbeat + STALL_MARGIN);
         const attempt = this.#attempt.replaced ?? this.#attempt;
+        if (passed < 0) attempt.heardAt = now(); // the clock was put back
         if (stall && !hasSlept && this.silence > stall) this.#giveUp(attempt, "stalled");
         else if (!attempt.bytes && this.silence > BUFFERED) this.facts.buffered = true;
       }
     }
 
     #giveUp(attempt, kind) {
-      attempt.kind = kind;
       drop(attempt);
+      this.#ended(attempt, kind); // an own fetch(), or headers(), may never settle
     }
 
     #isHeard(attempt) {
-      return (
-        !attempt.isOver &&
-        !!this.#attempt &&
-        (attempt === this.#attempt || attempt === this.#attempt.replaced)
-      );
+      return attempt === this.#attempt || attempt === this.#attempt?.replaced;
     }
 
     #connect(replaced = null) {
       clearTimeout(this.#timer);
       this.#timer = 0;
       this.facts.attempts++;
+      if (this.#attempt && this.#attempt !== replaced) drop(this.#attempt);
       const attempt = {
         abort: new AbortController(),
         replaced,
@@ -243,11 +250,10 @@
     async #run(attempt) {
       const { connectTimeout } = this.#options;
       const timeout = connectTimeout && setTimeout(() => this.#giveUp(attempt, "timeout"), connectTimeout);
-      let response;
       try {
-        response = await this.#request(attempt);
+        const response = (attempt.response = await this.#request(attempt));
         clearTimeout(timeout);
-        if (!this.#isHeard(attempt)) return;
+        if (!this.#isHeard(attempt)) return drop(attempt);
         const kind = judge(response, this.#options.url);
         if (kind) return await this.#refused(attempt, kind, response);
         this.#opened(attempt, response);
@@ -258,13 +264,18 @@
           attempt.bytes += chunk.value.length;
           attempt.parser.feed(chunk.value);
         }
-        this.#ended(attempt, attempt.kind ?? null, response);
+        this.#ended(attempt, null);
       } catch (error) {
         clearTimeout(timeout);
-        const kind =
-          attempt.kind ?? (error instanceof RangeError ? "protocol" : isOffline() ? "offline" : "network");
         drop(attempt);
-        this.#ended(attempt, kind, response);
+        this.#ended(
+          attempt,
+          error instanceof RangeError
+            ? "protocol"
+            : globalThis.navigator?.onLine === false
+              ? "offline"
+              : "network",
+        );
       }
     }
 
@@ -273,8 +284,7 @@
       const sent = new Headers(typeof headers === "function" ? await headers() : headers);
       if (!sent.has("accept")) sent.set("accept", "text/event-stream");
       const target = new URL(url);
-      if (!fetch && !/^https?:$/.test(target.protocol))
-        throw new RangeError(`no stream comes by ${target.protocol}`);
+      if (!fetch && !/^https?:$/.test(target.protocol)) throw new RangeError();
       attempt.lastEventId = this.lastEventId;
       const isOwnOrigin = target.origin === globalThis.location?.origin || !globalThis.location;
       if (this.lastEventId) {
@@ -309,19 +319,19 @@
       this.facts.heartbeat = +response.headers.get("sse-push-heartbeat") || undefined;
       this.facts.buffered = false;
       this.readyState = OPEN;
-      if (replaced) return; // to the page nothing has happened
       if (response.headers.get("sse-push-sharing") === "no") this.#sink.unshare?.();
-      if (this.#attempt !== attempt) return;
+      if (replaced || this.#attempt !== attempt) return; // to the page nothing has happened
       this.#sink.open(response);
       if (this.#attempt === attempt) this.#tell("open");
     }
 
     #event(attempt, id, type, data) {
-      if (!this.#isHeard(attempt)) return;
       const previous = this.lastEventId;
+      if (!this.#isHeard(attempt) || (data === null && id === previous)) return;
       const successor = this.#attempt !== attempt && this.#attempt;
-      if (successor) successor.seen.add(id);
-      else if (attempt.seen.size && (attempt.seen.delete(id) || id === attempt.lastEventId)) {
+      if (successor) {
+        if (id !== previous) successor.seen.add(id); // without an id of its own it has no double
+      } else if (attempt.seen.size && (attempt.seen.delete(id) || id === attempt.lastEventId)) {
         this.facts.doubles += +(data !== null); // the stream that was replaced had brought it
         return;
       }
@@ -347,13 +357,12 @@
         if (!this.#isHeard(attempt)) return;
         if (isRenewed) return this.#connect(attempt.replaced);
       }
-      this.#ended(attempt, kind, response);
+      this.#ended(attempt, kind);
     }
 
-    #ended(attempt, kind, response) {
+    #ended(attempt, kind) {
       const newest = this.#attempt;
       if (!this.#isHeard(attempt)) return;
-      attempt.isOver = true;
       if (attempt !== newest) {
         newest.replaced = null; // the one that takes over is on its way
         return;
@@ -365,16 +374,21 @@
         }
         drop(attempt.replaced);
       }
-      const { retry, method } = this.#options;
-      const isSoft = kind === null && !attempt.events && this.lastEventId === attempt.lastEventId;
-      const floor = Math.max(this.reconnectionTime, response ? retryAfter(response.headers) : 0);
+      this.#attempt = null;
+      this.readyState = CONNECTING;
+      const { response } = attempt;
+      // Who begins in the handler may read what a refusal says; nobody else keeps its connection.
+      queueMicrotask(() => response && !response.bodyUsed && drop(attempt));
+      const { retry } = this.#options;
       const next = Math.min(retry.max, retry.first * retry.factor ** this.#failures);
-      const isUseful = attempt.events > 0 || now() - attempt.openedAt > floor + next;
+      const isUseful = attempt.events > 0 || now() - attempt.openedAt > this.reconnectionTime + next;
+      const isSoft = kind === null && !isUseful && this.lastEventId === attempt.lastEventId;
+      const floor = Math.max(this.reconnectionTime, response && !isUseful ? retryAfter(response.headers) : 0);
       this.#failures = isUseful ? +(kind !== null) : this.#failures + 1;
       const detail = {
         kind,
         status: response?.status ?? 0,
-        response,
+        response: response ?? null,
         retryIn: null,
         final: true,
         reason: isSoft ? "full" : kind,
@@ -382,7 +396,7 @@
       const isLasting =
         (VERDICTS.has(kind) && kind !== "forbidden") ||
         ((kind === "forbidden" || kind === "protocol") && !this.#wasOpen) ||
-        (method !== "GET" && method !== "HEAD" && !retry.resend);
+        !this.#isRepeatable;
       if (isLasting) return this.#finish({ ...detail, kind: kind ?? "closed" });
       if (this.#failures > retry.limit) return this.#finish({ ...detail, kind: "gave-up" });
       let wait;
@@ -391,14 +405,14 @@
       } catch (error) {
         globalThis.reportError?.(error);
       }
+      if (this.#attempt || this.readyState === CLOSED) return; // the function said reconnect() or close()
       if (wait === null) return this.#finish({ ...detail, kind: "gave-up" });
-      if (typeof wait !== "number") {
+      if (!(wait >= 0)) {
         const most =
           this.#failures && Math.min(retry.max, retry.first * retry.factor ** (this.#failures - 1));
         wait = floor + (kind === "offline" ? retry.max : Math.random() * most);
       }
       wait = clamp(wait);
-      this.readyState = CONNECTING;
       this.#dueAt = now() + wait;
       this.#timer = setTimeout(() => this.#connect(), wait);
       const timer = this.#timer;
@@ -413,14 +427,15 @@
     }
 
     #tell(state, more) {
-      this.facts.state = state;
-      this.facts.since = now();
-      this.#sink.status({ state, since: this.facts.since, reason: null, retryIn: null, ...more });
+      const detail = { state, since: now(), reason: null, retryIn: null, ...more };
+      Object.assign(this.facts, detail);
+      this.#sink.status(detail);
     }
   }
 
   const BEAT = 5000;
   const MOST_UNANSWERED = 2; // beats, after which a worker counts as dead
+  const SENT = ["url", "credentials", "method", "connectTimeout", "stallTimeout", "maxEventBytes"];
   const RING_EVENTS = 500;
   const RING_CHARACTERS = 256 * 1024;
 
@@ -452,8 +467,8 @@
     }
 
     start() {
-      const { url, credentials, identity, script } = this.#options;
-      const name = JSON.stringify([url, credentials, identity, this.#silent]);
+      const { url, credentials, identity, headers, script } = this.#options;
+      const name = JSON.stringify([url, credentials, identity, [...new Headers(headers)], this.#silent]);
       let isExtended = false;
       try {
         const options = {
@@ -469,6 +484,7 @@
       } catch {
         return this.#goAlone(true);
       }
+      this.facts.shared = true; // also when the page comes back
       this.#linger = isExtended ? 5000 : 1000;
       this.#unanswered = 0;
       this.#isAnswered = false;
@@ -495,7 +511,7 @@
     }
 
     get silence() {
-      return this.#own?.silence ?? null;
+      return (this.#own ?? this.facts).silence;
     }
 
     #say(...words) {
@@ -503,30 +519,12 @@
     }
 
     #join() {
-      const {
-        url,
-        credentials,
-        identity,
-        method,
-        retry,
-        connectTimeout,
-        stallTimeout,
-        maxEventBytes,
-        headers,
-      } = this.#options;
-      const { delay, ...plain } = retry; // a function cannot be sent: such a source is not shared
-      const options = {
-        url,
-        credentials,
-        identity,
-        method,
-        connectTimeout,
-        stallTimeout,
-        maxEventBytes,
-        headers,
-        retry: plain,
-        linger: this.#linger,
-      };
+      const { identity, headers, retry } = this.#options;
+      const options = Object.fromEntries(SENT.map((name) => [name, this.#options[name]]));
+      options.identity = identity ?? "unknown"; // the server lets nobody share it who is somebody
+      options.headers = [...new Headers(headers)]; // an object of the class cannot be sent
+      options.retry = { ...retry, delay: null }; // nor a function, so a source with one is not shared
+      options.linger = this.#linger;
       this.#say("join", options, this.lastEventId);
     }
 
@@ -552,39 +550,41 @@
       else if (word === "at") this.#placed(...values);
       else if (word === "behind") this.#goAlone(false);
       else if (word === "unshared") this.#goAlone(true);
-      else if (word === "tabs") this.facts.tabs = values[0];
       else if (this.#own) return;
+      else if (word === "facts") Object.assign(this.facts, values[0]);
       else if (word === "event") this.#event(...values);
-      else if (word === "open") this.#opened(values[0]);
+      else if (word === "open") this.#opened();
       else if (word === "error") {
         const [detail] = values;
         if (detail.final) this.stop();
         else this.readyState = CONNECTING;
         this.#sink.error({ ...detail, response: null });
+        // What the worker says next is for those who have not left.
+        if (detail.final) this.#status({ state: "closed", since: now(), reason: detail.kind, retryIn: null });
       } else if (word === "status") this.#status(values[0]);
     }
 
     #status(detail) {
-      Object.assign(this.facts, { state: detail.state, since: detail.since });
+      Object.assign(this.facts, detail);
       this.#sink.status(detail);
     }
 
-    #opened(heartbeat) {
-      this.facts.heartbeat = heartbeat;
+    #opened() {
       if (this.readyState === OPEN) return;
       this.readyState = OPEN;
       this.#sink.open({ url: this.#options.url });
     }
 
-    #placed(asked, from, events, state) {
+    #placed(asked, from, events, readyState, reconnectionTime, status) {
       if (asked !== this.lastEventId) return this.#join(); // events came meanwhile, by the connection of our own
       this.#own?.stop();
       this.#own = null;
       this.lastEventId = from;
-      this.reconnectionTime = state.reconnectionTime;
-      if (state.readyState === OPEN) this.#opened(state.heartbeat);
+      this.reconnectionTime = reconnectionTime;
+      if (readyState === OPEN) this.#opened();
       else this.readyState = CONNECTING;
-      this.#status(state.status);
+      if (this.readyState === CLOSED) return;
+      this.#status(status);
       for (const event of events) this.#event(...event);
     }
 
@@ -606,14 +606,15 @@
         this.facts.shared = false;
       }
       if (this.#own || this.readyState === CLOSED) return;
-      const take =
-        (name) =>
-        (value, ...more) => {
+      const sink = {};
+      for (const name of ["open", "event", "error", "status"]) {
+        sink[name] = (value, ...more) => {
           const { lastEventId, reconnectionTime, readyState } = this.#own ?? this;
           Object.assign(this, { lastEventId, reconnectionTime, readyState });
+          if (value.final) this.stop();
           this.#sink[name](value, ...more);
         };
-      const sink = { open: take("open"), event: take("event"), error: take("error"), status: take("status") };
+      }
       this.#own = new Connection({ ...this.#options, lastEventId: this.lastEventId }, sink);
       this.#own.facts = Object.assign(this.#own.facts, this.facts);
       this.facts = this.#own.facts;
@@ -647,7 +648,8 @@
       else if (word === "reconnect") this.#connection?.reconnect();
       else if (word === "wake") this.#connection?.wake();
       this.#tabs.set(port, now());
-      port.postMessage(["tabs", this.#tabs.size]);
+      const { events, resets, ...facts } = this.#connection?.facts ?? {}; // those are each tab's own
+      port.postMessage(["facts", { ...facts, tabs: this.#tabs.size, silence: this.#connection?.silence }]);
     }
 
     #join(port, options, cursor) {
@@ -660,17 +662,17 @@
         this.#connection = new Connection({ ...options, lastEventId: cursor }, this.#sink());
         this.#connection.start();
       }
-      const { lastEventId, readyState, reconnectionTime, facts } = this.#connection;
-      const state = { readyState, reconnectionTime, heartbeat: facts.heartbeat, status: this.#status };
-      const index = this.#ring.findIndex(([previous]) => previous === cursor);
-      if (!cursor || cursor === lastEventId) port.postMessage(["at", cursor, lastEventId, [], state]);
-      else if (index < 0) port.postMessage(["behind"]);
-      else port.postMessage(["at", cursor, cursor, this.#ring.slice(index), state]);
+      const { lastEventId, readyState, reconnectionTime } = this.#connection;
+      const isHere = !cursor || cursor === lastEventId;
+      const index = isHere ? RING_EVENTS : this.#ring.findIndex(([previous]) => previous === cursor);
+      if (index < 0) return port.postMessage(["behind"]);
+      const [from, events] = [isHere ? lastEventId : cursor, this.#ring.slice(index)];
+      port.postMessage(["at", cursor, from, events, readyState, reconnectionTime, this.#status]);
     }
 
     #sink() {
       return {
-        open: () => this.#tell("open", this.#connection.facts.heartbeat),
+        open: () => this.#tell("open"),
         event: (...event) => {
           this.#ring.push(event);
           this.#characters += size(event);
@@ -737,14 +739,18 @@
   /** Whether several tabs may read one stream: the same request, of the same origin, without functions. */
   const canShare = ({ share, url, method, headers, fetch, onAuthError, retry, script }) =>
     share === "auto" &&
-    !!globalThis.SharedWorker &&
-    !!script &&
+    globalThis.SharedWorker &&
+    script &&
     method === "GET" &&
     new URL(url).origin === location.origin &&
     ![headers, fetch, onAuthError, retry.delay].some((value) => typeof value === "function") &&
     !new Headers(headers).has("authorization");
 
   const DEFAULTS = { first: 500, factor: 2, max: 30000, limit: Infinity, resend: false, delay: null };
+
+  /** The options that have a value: the others are as usual. */
+  const given = (options) =>
+    Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value != null));
 
   class PushSource extends EventTarget {
     // A module or a bundle that comes after the server's tag knows neither: it takes what the tag said.
@@ -754,6 +760,7 @@
     static identity = globalThis.document?.currentScript?.dataset.identity ?? globalThis.PushSource?.identity;
 
     #url;
+    #withCredentials;
     #connection;
     #origin = "";
     #handlers = {};
@@ -765,16 +772,16 @@
      * @param {string | URL} url
      * @param {object} [options] `withCredentials`, and what sse-push.d.ts lists
      */
-    constructor(url, options = {}) {
+    constructor(url, options) {
       super();
+      options = given(options);
       try {
         this.#url = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
       } catch {
         throw new DOMException(`PushSource: "url" must be a URL, got "${url}".`, "SyntaxError");
       }
       const { withCredentials = false, retry, method = "GET", stallTimeout = "auto", signal } = options;
-      this.withCredentials = !!withCredentials;
-      Object.defineProperty(this, "withCredentials", { writable: false });
+      this.#withCredentials = !!withCredentials;
       const settings = {
         connectTimeout: 20000,
         maxEventBytes: 4e6,
@@ -785,12 +792,11 @@
         url: this.#url,
         method: method.toUpperCase(),
         credentials: withCredentials ? "include" : "same-origin",
-        retry: { ...DEFAULTS, ...(typeof retry === "function" ? { delay: retry } : retry) },
+        retry: { ...DEFAULTS, ...(typeof retry === "function" ? { delay: retry } : given(retry)) },
         stallTimeout: stallTimeout === "auto" ? undefined : stallTimeout || Infinity,
       };
-      const isShared = canShare(settings);
-      if (isShared) settings.identity ??= "unknown"; // the server decides by its cookies whether tabs may share
-      this.#connection = new (isShared ? Link : Connection)(settings, this.#sink());
+      const kind = canShare(settings) ? Link : Connection;
+      this.#connection = new kind(settings, this.#sink());
       if (signal?.aborted) return this.close();
       if (signal) this.#listen(signal, { abort: () => this.close() });
       this.#listen(globalThis, {
@@ -807,6 +813,10 @@
 
     get url() {
       return this.#url;
+    }
+
+    get withCredentials() {
+      return this.#withCredentials;
     }
 
     get readyState() {
@@ -847,7 +857,6 @@
         silence: readyState === OPEN ? this.#connection.silence : null,
         protocol: globalThis.performance?.getEntriesByType?.("navigation")[0]?.nextHopProtocol ?? null,
         serviceWorker: !!globalThis.navigator?.serviceWorker?.controller,
-        online: !isOffline(),
       };
     }
 
@@ -862,7 +871,7 @@
       let failure;
       const reader = {
         push: (event) => (events.push(event), wake()),
-        end: (error) => ((failure = error ?? null), wake()),
+        end: (error) => ((failure ??= error ?? null), wake()),
       };
       if (this.readyState === CLOSED) return;
       this.#readers.add(reader);

@@ -8,6 +8,8 @@
 (() => {
   "use strict";
 
+  if (!globalThis.customElements || customElements.get("sse-status")) return; // on a server, or a second copy
+
   const WORDS = {
     connecting: "Connecting",
     open: "Live",
@@ -24,43 +26,49 @@
   };
 
   const STYLE = `
-    :host { display: inline-flex; align-items: center; gap: .5em; font-size: .875em; }
-    [part=dot] { inline-size: .65em; block-size: .65em; border-radius: 50%; background: #b45309; flex: none; }
-    [part=dot][data-state=open] { background: #15803d; }
-    [part=dot][data-state=closed] { background: #b91c1c; }
-    [part=button] { font: inherit; }
-    [hidden] { display: none; }
-    @media (prefers-color-scheme: dark) {
-      [part=dot] { background: #fbbf24; }
-      [part=dot][data-state=open] { background: #4ade80; }
-      [part=dot][data-state=closed] { background: #f87171; }
-    }
-    @media (prefers-reduced-motion: no-preference) {
-      [part=dot]:not([data-state=open], [data-state=closed]) { animation: wait 1s infinite alternate; }
-      @keyframes wait { to { opacity: .3; } }
-    }`;
+:host { display: inline-flex; align-items: center; gap: .5em; font-size: .875em; }
+[part=dot] { inline-size: .65em; block-size: .65em; border-radius: 50%; background: #b45309; flex: none; }
+[part=dot][data-state=open] { background: #15803d; }
+[part=dot][data-state=closed] { background: #b91c1c; }
+[part=button] { font: inherit; }
+@media (prefers-color-scheme: dark) {
+  [part=dot] { background: #fbbf24; }
+  [part=dot][data-state=open] { background: #4ade80; }
+  [part=dot][data-state=closed] { background: #f87171; }
+}
+@media (prefers-reduced-motion: no-preference) {
+  [part=dot]:not([data-state=open], [data-state=closed]) { animation: wait 1s infinite alternate; }
+  @keyframes wait { to { opacity: .3; } }
+}`;
 
   class SSEStatus extends HTMLElement {
     #source = null;
     #parts = {};
     #timer = 0;
-    #dueAt = 0;
     #words = WORDS;
-    #show = (event) => this.#render(event);
 
     connectedCallback() {
-      if (this.shadowRoot) return;
+      if (!this.shadowRoot) this.#build();
+      // What was set before this script ran hides the setter; and an element that was moved listens again.
+      for (const name of ["source", "texts"]) {
+        const value = this[name];
+        delete this[name];
+        this[name] = value;
+      }
+    }
+
+    disconnectedCallback() {
+      clearInterval(this.#timer);
+      this.#source?.removeEventListener("sse.status", this.#render);
+    }
+
+    #build() {
       const root = this.attachShadow({ mode: "open" });
       const sheet = new CSSStyleSheet(); // an element <style> would need a nonce under a strict policy
       sheet.replaceSync(STYLE);
       root.adoptedStyleSheets = [sheet];
-      for (const [name, tag] of Object.entries({
-        dot: "span",
-        text: "span",
-        count: "span",
-        button: "button",
-      })) {
-        const part = (this.#parts[name] = document.createElement(tag));
+      for (const name of ["dot", "text", "count", "button"]) {
+        const part = (this.#parts[name] = document.createElement(name === "button" ? name : "span"));
         part.setAttribute("part", name);
         root.append(part);
       }
@@ -69,11 +77,6 @@
       text.setAttribute("role", "status");
       button.type = "button";
       button.addEventListener("click", () => this.#source?.reconnect());
-      this.#render();
-    }
-
-    disconnectedCallback() {
-      clearInterval(this.#timer);
     }
 
     /** The PushSource that is shown. */
@@ -82,37 +85,38 @@
     }
 
     set source(source) {
-      this.#source?.removeEventListener("sse.status", this.#show);
+      this.#source?.removeEventListener("sse.status", this.#render);
       this.#source = source;
-      source?.addEventListener("sse.status", this.#show);
+      if (this.isConnected) source?.addEventListener("sse.status", this.#render);
       this.#render();
     }
 
     /** Other words, by the names in WORDS: `{ open: "Verbunden" }`. */
+    get texts() {
+      return this.#words;
+    }
+
     set texts(texts) {
       this.#words = { ...WORDS, ...texts };
       this.#render();
     }
 
-    #render(event) {
-      const { dot, text, button } = this.#parts;
-      if (!dot) return;
-      const { state = "connecting", reason } = event ?? this.#source?.explain() ?? {};
-      const isWaiting = state === "waiting";
+    #render = () => {
+      const { dot, text, count, button } = this.#parts;
+      if (!this.isConnected) return;
+      const { state = "connecting", reason, since, retryIn } = this.#source?.explain() ?? {};
       dot.dataset.state = state;
       text.textContent = this.#words[reason] ?? this.#words[state];
       button.textContent = this.#words.retry;
-      button.hidden = !isWaiting;
-      this.#dueAt = Date.now() + (event?.retryIn ?? 0);
+      button.hidden = !retryIn;
+      const tick = () => {
+        const seconds = Math.ceil((since + retryIn - Date.now()) / 1000);
+        count.textContent = seconds > 0 ? this.#words.seconds(seconds) : "";
+      };
       clearInterval(this.#timer);
-      this.#timer = isWaiting ? setInterval(() => this.#count(), 1000) : 0;
-      this.#count();
-    }
-
-    #count() {
-      const seconds = Math.ceil((this.#dueAt - Date.now()) / 1000);
-      this.#parts.count.textContent = this.#timer && seconds > 0 ? this.#words.seconds(seconds) : "";
-    }
+      if (retryIn) this.#timer = setInterval(tick, 1000);
+      tick();
+    };
   }
 
   customElements.define("sse-status", SSEStatus);
