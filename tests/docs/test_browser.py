@@ -137,4 +137,4 @@ def test_answer_is_written_on_the_page(shop, window):
     window.add_script_tag(content=ANSWER_SCRIPT)
     wait_for(window, "document.title === '5 tokens'")
     assert window.evaluate("document.body.innerText").split() == ["You", "asked:", "tea", "or", "coffee?"]
-    assert window.evaluate("answer.readyState === EventSource.CLOSED")
+    assert window.evaluate("answer.readyState === PushSource.CLOSED")
