@@ -1039,10 +1039,17 @@ EXTENSION = [
         ("client/test_client.py::test_node_tests_pass[source.test.mjs]",),
     ),
     Mutation(
+        "process: the second request goes on unchecked",
+        "extension/process.py",
+        "        with self._check_lock:  # two requests",
+        "        if True:  # two requests",
+        ("app/test_refusals.py",),
+    ),
+    Mutation(
         "client: a page without a proof does not say so",
         "extension/client/sse-push.js",
-        'identity: identity ?? "unknown",',
-        "identity,",
+        'options.identity = identity ?? "unknown";',
+        "options.identity = identity;",
         ("client/test_client.py::test_node_tests_pass[shared.test.mjs]",),
     ),
     Mutation(

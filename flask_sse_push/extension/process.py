@@ -20,6 +20,7 @@ from ..core.channels import DEFAULT_CHANNEL
 from ..core.event import Event
 from ..core.messages import prepare, to_json
 from ..errors import UnsupportedServer
+from ..platform.locks import ReentrantLock
 from ..platform.server import Server, inspect_server
 from ..platform.worker_log import use_gunicorn_log
 from ..streams.hub import Hub
@@ -138,6 +139,7 @@ class Process:
         self._server: Server | None = None
         self._max_streams = 0  # found out with the server, once
         self._channel_stream: type[Stream] = Stream
+        self._check_lock = ReentrantLock()
         self._checked: Server | None = None
         self._findings: list[checks.Finding] = []
         most = settings.max_streams_per_client
@@ -222,35 +224,39 @@ class Process:
         Raises:
             UnsupportedServer: One sentence and the cure for each reason.
         """
-        settings = self._settings
-        # The first request may show a server that gunicorn's worker alone did not.
-        if self._checked != server:
-            self._checked = server
-            self._max_streams = self._find_max_streams(server)
-            found = checks.find_problems(
-                server,
-                settings,
-                self._app.config,
-                imported_unpatched=self._imported_unpatched,
-                bus_is_shared=self.bus.shared,
-            )
-            self._findings = list(found)
-            for finding in self._findings:
-                if not (finding.is_error and settings.strict):
-                    logger.warning("%s", finding)
-            if not (settings.strict and any(finding.is_error for finding in self._findings)):
-                logger.info(
-                    "flask_sse_push %s on %s: bus %s, at most %d streams%s, a heartbeat every %g s.",
-                    __version__,
-                    server.name,
-                    self.bus.name,
-                    self._max_streams,
-                    f" of {server.stream_seconds:g} s" if server.stream_seconds is not None else "",
-                    settings.heartbeat_seconds,
-                )
-        if settings.strict and (errors := [finding for finding in self._findings if finding.is_error]):
+        with self._check_lock:  # two requests may be the first at once, and neither may go on unchecked
+            # The first request may show a server that gunicorn's worker alone did not.
+            if self._checked != server:
+                self._check(server)
+                self._checked = server
+        if self._settings.strict and (errors := [finding for finding in self._findings if finding.is_error]):
             raise UnsupportedServer(
                 " ".join(map(str, errors)) + " (SSE_PUSH_STRICT=False makes this a warning.)"
+            )
+
+    def _check(self, server: Server) -> None:
+        settings = self._settings
+        self._max_streams = self._find_max_streams(server)
+        found = checks.find_problems(
+            server,
+            settings,
+            self._app.config,
+            imported_unpatched=self._imported_unpatched,
+            bus_is_shared=self.bus.shared,
+        )
+        self._findings = list(found)
+        for finding in self._findings:
+            if not (finding.is_error and settings.strict):
+                logger.warning("%s", finding)
+        if not (settings.strict and any(finding.is_error for finding in self._findings)):
+            logger.info(
+                "flask_sse_push %s on %s: bus %s, at most %d streams%s, a heartbeat every %g s.",
+                __version__,
+                server.name,
+                self.bus.name,
+                self._max_streams,
+                f" of {server.stream_seconds:g} s" if server.stream_seconds is not None else "",
+                settings.heartbeat_seconds,
             )
 
     def why_not(self, request: Request) -> str | None:

@@ -1,6 +1,7 @@
 """What is said of a refusal: to the client the same always, to the log and in debug backend why."""
 
 import logging
+import threading
 
 import pytest
 
@@ -282,3 +283,32 @@ def test_full_server_says_when_to_come_back_in_a_header_too():
             assert b"\nretry: " in first_bytes(second)
     with app.test_client().get("/events") as third:
         assert "Retry-After" not in third.headers
+
+
+def test_streams_that_are_the_first_at_once_are_not_refused(monkeypatch):
+    """A request that comes while the first one looks at the server waits for that, and gets its stream."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def most(server):
+        looks.append(server)
+        asked.set()
+        answered.wait(5)
+        return 10
+
+    monkeypatch.setattr("flask_sse_push.platform.server.Server.default_max_streams", most)
+    app, bodies, looks = make_app(), [], []
+
+    def open_stream():
+        with app.test_client().get("/events") as response:
+            bodies.append(first_bytes(response))
+
+    threads = [threading.Thread(target=open_stream) for _ in range(2)]
+    threads[0].start()
+    assert asked.wait(5)
+    threads[1].start()
+    threads[1].join(0.2)  # a stream that does not wait is refused at once
+    answered.set()
+    for thread in threads:
+        thread.join(5)
+    assert [b"\nid: " in body for body in bodies] == [True, True], bodies
+    assert len(looks) == 1
