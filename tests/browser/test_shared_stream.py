@@ -169,7 +169,7 @@ def test_login_of_another_user_shows_nothing_of_theirs(context, site):
     for tab in (ann, also_ann):
         tab.until("events.readyState === PushSource.CLOSED")
         assert [(error["kind"], error["final"]) for error in tab.seen["errors"]] == [("signed-out", True)]
-    assert site.streams("user.ann") == 0
+    eventually(lambda: site.streams("user.ann") == 0, 10, "the stream of Ann's tabs ends")
     site.publish("user.bob")
     assert bob.has(4)["count"] == 4
     assert bob.seen["errors"] == []
