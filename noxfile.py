@@ -137,9 +137,10 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Run the chaos of tabs, the frozen pages and the memory of a page at full length."""
+    """Run the chaos of tabs, the frozen pages and the memory of a page at full length, and Firefox."""
     session.install("-e", ".[test]")
-    tests = ["tests/browser/test_push_source.py", "tests/browser/test_shared_stream.py"]
+    names = ("push_source", "shared_stream", "firefox")
+    tests = [f"tests/browser/test_{name}.py" for name in names]
     session.run("pytest", "-s", "--timeout=600", *tests, *session.posargs, env={"SSE_PUSH_TEST_LONG": "1"})
 
 

@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 from flask_sse_push import SSEPush
 from tests.browser.chromium import CHROMIUM_OPTIONS, find_chromium
 from tests.layers import LAYERS, group_of, layer_of, order_of
+from tests.needs import needs
 from tests.support import MS, eventually, own_threads
 
 # No deadline: the machines of CI are noisy, and a slow example is no failure. The fixtures used with @given
@@ -122,6 +123,16 @@ def app(sse):
 def client(app):
     """A client of the app."""
     return app.test_client()
+
+
+@pytest.fixture(scope="module")
+def redis_server():
+    """A Redis that the tests of a module share."""
+    needs("redis-server", modules=["redis"])
+    from tests.bus.redis_server import RedisServer
+
+    with RedisServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

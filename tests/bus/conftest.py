@@ -65,14 +65,6 @@ def make(path):
         bus.close()
 
 
-@pytest.fixture(scope="module")
-def redis_server():
-    """A Redis that the tests of a module share, each with a prefix of its own."""
-    needs("redis-server", modules=["redis"])
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
 def store(request, tmp_path):
     """An empty store of each kind that the test names."""

@@ -12,20 +12,13 @@ from flask import Flask
 from flask_sse_push import ConfigurationError, Publisher, SSEPush
 from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
 from flask_sse_push.testing import StreamTimeout, open_stream
-from tests.bus.redis_server import LOG, META, RedisServer
+from tests.bus.redis_server import LOG, META
 from tests.bus.stores import Follower, block
 from tests.needs import needs
 from tests.servers.harness import ROOT, Server
 from tests.support import FACTOR, MS, eventually
 
 CURE = "?prefix=shop"
-
-
-@pytest.fixture(scope="module")
-def redis_server():
-    needs("redis-server", modules=["redis"])
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture

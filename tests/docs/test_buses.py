@@ -9,7 +9,6 @@ from flask import Flask
 from flask_sse_push import SSEPush
 from tests.docs.pages import page
 from tests.docs.served import APPLICATION, SERVE, listening, run
-from tests.needs import needs
 
 PAGE = page("docs/buses.md")
 TWO_MACHINES = PAGE.block("A whole deployment", "sh")
@@ -22,15 +21,6 @@ def replaced(text, old, new):
     """Replace what belongs to the machine of the reader; it must be there exactly once."""
     assert text.count(old) == 1, old
     return text.replace(old, new)
-
-
-@pytest.fixture(scope="module")
-def redis_server():
-    needs("redis-server", modules=["redis"])
-    from tests.bus.redis_server import RedisServer
-
-    with RedisServer() as server:
-        yield server
 
 
 def test_two_machines_share_a_redis(serve, redis_server):

@@ -26,15 +26,6 @@ def side(sign):
     return "".join(line[1:] or "\n" for line in MOVE.splitlines(keepends=True) if line[0] in f" \n{sign}")
 
 
-@pytest.fixture(scope="module")
-def redis_server():
-    needs("redis-server", modules=["redis"])
-    from tests.bus.redis_server import RedisServer
-
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
 def serve_side(serve, redis_server):
     """Serve one side of the move, on the test's Redis."""
