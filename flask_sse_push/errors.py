@@ -7,6 +7,8 @@ The errors of this package, named for who can mend them.
     ├── ConfigurationError  (RuntimeError)  the developer: a setting, or how the blueprint is used
     │   ├── NotRegistered                   the blueprint is on no app, or on several
     │   └── UnsupportedServer               the server cannot stream, or not with these settings
+    ├── ChannelClosed       (RuntimeError)  the caller: the channel was closed, and takes no event
+    ├── TooManyKept         (RuntimeError)  the caller: a channel, or the bus, keeps as many values as it may
     ├── BusUnavailable      (RuntimeError)  the world: the bus could not take the event
     └── InvalidStream       (ValueError)    the server: bytes that are no event stream
 
@@ -17,12 +19,14 @@ from __future__ import annotations
 
 __all__ = [
     "BusUnavailable",
+    "ChannelClosed",
     "ConfigurationError",
     "InvalidChannel",
     "InvalidEvent",
     "InvalidStream",
     "NotRegistered",
     "SSEPushError",
+    "TooManyKept",
     "UnsupportedServer",
 ]
 
@@ -53,6 +57,14 @@ class UnsupportedServer(ConfigurationError):
 
 class BusUnavailable(SSEPushError, RuntimeError):
     """The bus did not take the event. It was not stored, unless the message says so."""
+
+
+class ChannelClosed(SSEPushError, RuntimeError):
+    """The channel was closed. Nothing was stored."""
+
+
+class TooManyKept(SSEPushError, RuntimeError):
+    """There are as many kept values as there may be. Nothing was stored."""
 
 
 class InvalidStream(SSEPushError, ValueError):

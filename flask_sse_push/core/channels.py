@@ -11,6 +11,7 @@ from ..errors import InvalidChannel
 from .values import shown, text_of
 
 __all__ = [
+    "CONTROL_CHANNEL",
     "DEFAULT_CHANNEL",
     "MAX_CHANNELS_PER_EVENT",
     "Pattern",
@@ -22,6 +23,12 @@ __all__ = [
 
 DEFAULT_CHANNEL = "sse"
 """The channel of events and streams that name none (as in Flask-SSE)."""
+
+CONTROL_CHANNEL = "*control"
+"""
+What carries commands from process to process, in the order of the log. No stream and no caller can name it,
+because no name of a channel holds ``*``.
+"""
 
 MAX_CHANNELS_PER_EVENT = 1_000
 """An event has a place in the history of each of its channels. More readers had better share a channel."""

@@ -43,5 +43,11 @@ class Start(NamedTuple):
     position: int
     """The stream reads what comes after this number."""
 
-    reason: str | None
+    reason: str | None = None
     """Why continuity cannot be proved; ``None`` when it can, or when the first read will tell."""
+
+    is_new: bool = False
+    """Whether the client has nothing yet: it gets the kept values first."""
+
+    reported: Mapping[str, int] = NONE_REPORTED
+    """Per channel: what was lost before the stream began, and is none of its client's business."""

@@ -35,6 +35,9 @@ class Batch:
     has_more: bool = False
     """Whether the read stopped at the size of a batch, before the end of the log."""
 
+    has_kept: bool = False
+    """Whether an entry of ``wire`` has a key, by which its channels keep it."""
+
 
 NOTHING = Batch(b"", 0, (), None)
 """What a cursor at the end of the log reads."""

@@ -73,4 +73,5 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "channels": _is_channels,
     "more_channels": _is_count,
     "history": _is_counts,
+    "entries_read": _is_count,
 }

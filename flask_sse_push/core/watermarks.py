@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 __all__ = ["MAX_WATERMARKS", "Watermarks"]
 
-MAX_WATERMARKS = 10_000
+MAX_WATERMARKS = 100_000
 """How many channels without entries have a watermark of their own."""
 
 

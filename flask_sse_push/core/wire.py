@@ -20,6 +20,7 @@ __all__ = [
     "COMMENT",
     "HEARTBEAT_EVENT",
     "ID_BLOCK",
+    "KEPT",
     "RESET_TYPE",
     "RETRY_LINE",
     "come_back",
@@ -36,6 +37,12 @@ HEARTBEAT_EVENT = b"event: sse.heartbeat\ndata:\n\n"
 
 ID_BLOCK = b"id: %b\n\n"
 """A block of an ``id:`` alone: a client keeps it as its last event id, and dispatches nothing."""
+
+KEPT = b":kept\n"
+"""
+A comment before values that a channel keeps by their keys. Tabs that share a stream learn by it that a new
+tab must get such values by a stream of its own.
+"""
 
 RETRY_LINE = b"retry: %d\n"
 """Says after how many milliseconds a client comes back. It begins a block, or stands alone."""
@@ -99,7 +106,9 @@ def reset(reason: str, channels: tuple[str, ...], id: str) -> bytes:
     Args:
         reason (str): ``"evicted"``, ``"epoch"``, ``"future"``, ``"malformed"`` or ``"unavailable"``.
         channels (tuple[str, ...]): Where the client may have missed events.
-        id (str): The client's position now: before the events that follow at once, if there are any.
+        id (str): The client's position now: before the events that follow at once, if there are any. Where
+            kept values or a snapshot follow, it is one that makes the same gap known again: a client that is
+            cut off in between must not come back as one that has them.
     """
     data = json.dumps({"reason": reason, "channels": channels})
     return f"id: {id}\nevent: {RESET_TYPE}\ndata: {data}\n\n".encode()

@@ -8,6 +8,7 @@ import pytest
 
 import flask_sse_push.core.log as log_module
 from flask_sse_push.core import watermarks
+from flask_sse_push.core.channels import Pattern
 from flask_sse_push.core.cursor import Cursor
 from flask_sse_push.core.entry import (
     CHANNEL_OVERHEAD_BYTES,
@@ -17,12 +18,23 @@ from flask_sse_push.core.entry import (
 )
 from flask_sse_push.core.log import MAX_BATCH_BYTES, Log
 from flask_sse_push.core.log_cache import NOTHING, Batch
+from flask_sse_push.core.retention import ChannelRetention, RetentionRules
 
 FOREVER = float("inf")
 
 
-def make_log(length=1000, seconds=1000.0, max_bytes=1 << 30, **options):
-    return Log("e", length=length, seconds=seconds, max_bytes=max_bytes, **options)
+def make_log(length=1000, seconds=1000.0, max_bytes=1 << 30, patterns=(), epoch="e", **options):
+    patterns = [(Pattern(pattern), ChannelRetention(*retention)) for pattern, retention in patterns]
+    rules = RetentionRules(ChannelRetention(length, seconds), max_bytes, patterns=patterns)
+    return Log(epoch, rules, **options)
+
+
+def events(log):
+    return log.count()["events"]
+
+
+def channels(log):
+    return log.count()["channels"]
 
 
 def append(log, *channels, at=0.0, wire=None, skip=0):
@@ -98,8 +110,8 @@ def test_entry_on_several_channels_is_read_once():
     append(log, "b")
     assert numbers(log.read(Cursor(("a", "b", "c"), 0, "e"))) == [1, 2]
     assert numbers(log.read(Cursor(("c",), 0, "e"))) == [1]
-    assert len(log) == 2
-    assert log.channels == 3
+    assert events(log) == 2
+    assert channels(log) == 3
 
 
 def test_entry_on_several_channels_stays_while_one_holds_it():
@@ -111,9 +123,9 @@ def test_entry_on_several_channels_stays_while_one_holds_it():
     append(log, "a", "b")
     append(log, "a")
     assert numbers(log.read(Cursor(("b",), 0, "e"))) == [1]
-    assert len(log) == 2
+    assert events(log) == 2
     append(log, "b")
-    assert len(log) == 2
+    assert events(log) == 2
     assert log.size_bytes == 2 * (
         2 + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 1 + CHANNEL_OVERHEAD_BYTES
     )
@@ -125,11 +137,11 @@ def test_oldest_entry_goes_from_the_rings_that_still_hold_it():
     log = make_log(length=1, seconds=10)
     append(log, "a", "b", at=0.0)
     append(log, "a", at=5.0)
-    log.expire(11.0)
-    assert len(log) == 1
+    log.sweep(11.0)
+    assert events(log) == 1
     assert read_all(log, Cursor(("b",), 0, "e")) == ["b"]
-    log.expire(FOREVER)
-    assert (len(log), log.channels, log.size_bytes) == (0, 0, 0)
+    log.sweep(FOREVER)
+    assert (events(log), channels(log), log.size_bytes) == (0, 0, 0)
 
 
 def test_entry_with_a_number_that_was_given_is_refused():
@@ -138,7 +150,7 @@ def test_entry_with_a_number_that_was_given_is_refused():
     for sequence in (5, 4, 0):
         with pytest.raises(ValueError, match=rf"entry {sequence} comes after 5: numbers must rise"):
             log.append(Entry(sequence, ("a",), b"x", 0.0))
-    assert (log.head, len(log), log.size_bytes) == (5, 0, 0)
+    assert (log.head, events(log), log.size_bytes) == (5, 0, 0)
 
 
 def test_retention_by_count_is_per_channel():
@@ -149,7 +161,7 @@ def test_retention_by_count_is_per_channel():
     append(log, "quiet")
     assert read_all(log, Cursor(("busy",), 0, "e")) == ["busy", 8, 9, 10]
     assert read_all(log, Cursor(("quiet",), 0, "e")) == [11]
-    assert len(log) == 4
+    assert events(log) == 4
 
 
 @pytest.mark.parametrize(
@@ -161,7 +173,7 @@ def test_retention_by_age_drops_what_is_older(now, kept):
     log = make_log(seconds=10)
     for at in (0.0, 1.0, 1.5):
         append(log, at=at)
-    log.expire(now)
+    log.sweep(now)
     assert [number for number in read_all(log, Cursor(("a",), 0, "e")) if number != "a"] == kept
 
 
@@ -170,7 +182,7 @@ def test_retention_by_age_works_while_appending():
     log = make_log(seconds=10)
     append(log, "old", at=0.0)
     append(log, "new", at=11.0)
-    assert log.channels == 1
+    assert channels(log) == 1
     assert log.watermark("old") == 1
 
 
@@ -189,10 +201,10 @@ def test_newest_entry_stays_whatever_it_weighs():
     log = make_log(max_bytes=4096)
     append(log, "a")
     append(log, "b", wire=b"." * 10_000)
-    assert len(log) == 1
+    assert events(log) == 1
     assert log.read(Cursor(("b",), 0, "e")).last == 2
     append(log, "a")
-    assert (len(log), log.channels) == (1, 1)
+    assert (events(log), channels(log)) == (1, 1)
 
 
 def test_quiet_channel_beside_a_busy_one_shows_no_gap():
@@ -244,7 +256,7 @@ def test_floor_stands_for_the_marks_that_are_forgotten(monkeypatch):
     log = make_log(seconds=10)
     for at, channel in enumerate("abcde"):
         append(log, channel, at=float(at))
-    log.expire(FOREVER)
+    log.sweep(FOREVER)
     assert [log.watermark(channel) for channel in "abcde"] == [2, 2, 3, 4, 5]
     assert log.watermark("never used") == 2
     assert read_all(log, Cursor(("a",), 0, "e")) == ["a"]
@@ -260,7 +272,7 @@ def test_floor_never_falls(monkeypatch):
     log = make_log(length=1, head=100)
     append(log, "a", at=0.0)
     append(log, "b", at=0.0)
-    log.expire(FOREVER)
+    log.sweep(FOREVER)
     assert log.watermark("nobody") == 101
     assert log.watermark("b") == 102
 
@@ -283,7 +295,7 @@ def test_hole_in_the_numbers_is_a_loss_in_every_channel():
     assert read_all(log, Cursor(("a", "c"), 1, "e")) == ["a", "c"]
     assert read_all(log, Cursor(("b",), 1, "e")) == ["b", 4]
     assert read_all(log, Cursor(("b",), 3, "e")) == [4]
-    assert (len(log), log.channels) == (1, 1)
+    assert (events(log), channels(log)) == (1, 1)
     assert log.size_bytes == 2 + ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES + 1 + CHANNEL_OVERHEAD_BYTES
 
 
@@ -293,8 +305,8 @@ def test_hole_reaches_a_shared_entry():
     append(log, "a", "b")
     append(log, "a", "b", skip=1)
     append(log, "a", "b")
-    assert len(log) == 1
-    log.expire(FOREVER)
+    assert events(log) == 1
+    log.sweep(FOREVER)
     assert log.size_bytes == 0
 
 
@@ -309,7 +321,7 @@ def test_holes_leave_nothing_behind():
         kept = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert len(log) == 1
+    assert events(log) == 1
     assert kept < 50_000
 
 
@@ -324,7 +336,7 @@ def test_dropped_entries_leave_nothing_behind():
         kept = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert len(log) == 1
+    assert events(log) == 1
     assert kept < 50_000
 
 
@@ -396,7 +408,7 @@ def test_loss_of_everything_is_told_without_an_entry():
     """When nothing is left to read, the loss is told alone, once."""
     log = make_log(seconds=10)
     append(log, at=0.0)
-    log.expire(FOREVER)
+    log.sweep(FOREVER)
     cursor = Cursor(("a",), 0, "e")
     assert log.read(cursor) == Batch(b"", 0, ("a",), "evicted")
     assert log.read(cursor) is NOTHING
@@ -463,7 +475,7 @@ def test_shared_batch_is_not_older_than_the_log():
     append(log, at=0.0)
     append(log, at=5.0)
     assert numbers(log.read(Cursor(("a",), 0, "e"))) == [1, 2]
-    log.expire(11.0)
+    log.sweep(11.0)
     assert log.read(Cursor(("a",), 0, "e")) == Batch(b"2;", 2, ("a",), "evicted")
 
 
@@ -519,9 +531,9 @@ def test_accounts_return_to_zero():
     for sequence in range(50):
         append(log, *sorted({f"c{sequence % 3}", f"d{sequence % 7}", "e"}), at=float(sequence))
     assert log.size_bytes > 0
-    log.expire(FOREVER)
-    assert (len(log), log.channels, log.size_bytes) == (0, 0, 0)
-    log.expire(FOREVER)
+    log.sweep(FOREVER)
+    assert (events(log), channels(log), log.size_bytes) == (0, 0, 0)
+    log.sweep(FOREVER)
 
 
 def _fresh(*names):
@@ -557,7 +569,7 @@ def test_accounted_bytes_are_the_real_ones(entries, channels, wire_bytes):
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        log = make_log(length=1_000_000)
+        log = make_log(length=1_000_000, seconds=FOREVER)
         for sequence in range(1, entries + 1):
             log.append(
                 Entry(sequence, channels(sequence), b"." * wire_bytes + b"%d" % sequence, sequence + 0.5)
@@ -577,7 +589,7 @@ def test_real_memory_is_given_back():
         for sequence in range(10_000):
             append(log, f"c{sequence % 10}", wire=b"." * 1000)
         full = tracemalloc.get_traced_memory()[0] - before
-        log.expire(FOREVER)
+        log.sweep(FOREVER)
         left = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
@@ -613,7 +625,7 @@ def test_cursor_of_another_log_is_not_told_twice_of_what_this_one_lost():
 
 def test_cursor_of_another_log_hears_of_all_that_this_one_loses():
     """What was reported of the other log, under higher numbers, hides no loss of this one."""
-    other = Log("gone", length=2, seconds=1000.0, max_bytes=1 << 30, batch_bytes=2, head=100)
+    other = make_log(length=2, batch_bytes=2, head=100, epoch="gone")
     for _ in range(5):
         append(other, "a")
     cursor = Cursor(("a",), 0, "gone")
@@ -682,7 +694,7 @@ def test_append_that_was_cut_short_shows_as_a_hole():
         cursor = Cursor(("a", "b"), log.head, "e")
         if not is_interrupted(lambda log=log: append(log, "c", "b", "a", wire=b"5;"), lines):
             break
-        log.expire(FOREVER)
+        log.sweep(FOREVER)
         log.append(Entry(6, ("a",), b"6;", 0.0))
         batch = log.read(cursor)
         assert (numbers(batch), batch.lost) == ([6], ("a", "b"))

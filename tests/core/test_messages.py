@@ -5,45 +5,85 @@ import json
 import pytest
 from markupsafe import Markup
 
-from flask_sse_push.core.messages import MAX_KEY_BYTES, check_stored, prepare, to_json
+from flask_sse_push.core.channels import CONTROL_CHANNEL
+from flask_sse_push.core.messages import (
+    MAX_KEY_BYTES,
+    Message,
+    check_stored,
+    closing,
+    forgetting,
+    prepare,
+    scope_of,
+    to_json,
+)
 from flask_sse_push.core.wire import encode_fields
 from flask_sse_push.errors import InvalidChannel, InvalidEvent
 
 GOOD = b"data: x\n\n"
 
 
-def prepared(data="x", *, type=None, id=None, retry=None, channel="news", key=None, max_bytes=100):
-    return prepare(data, type, id, retry, channel, key, json.dumps, max_bytes)
+class Unanswered:
+    """Has neither a truth nor a repr."""
+
+    def __bool__(self):
+        raise RuntimeError
+
+    __repr__ = __bool__
+
+
+def prepared(data="x", *, type=None, id=None, retry=None, channel="news", once=None, max_bytes=100, **more):
+    return prepare(data, type, id, retry, channel, once, json.dumps, max_bytes, **more)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("arguments", "text", "message"),
     [
-        ({}, ("x", ("news",), GOOD, None)),
-        ({"data": Markup("x"), "channel": Markup("news")}, ("x", ("news",), GOOD, None)),
-        ({"data": {"id": 7}}, ('{"id": 7}', ("news",), b'data: {"id": 7}\n\n', None)),
-        ({"channel": ["a", "b", "a"]}, ("x", ("a", "b"), GOOD, None)),
-        ({"type": "created"}, ("x", ("news",), b"event: created\n" + GOOD, None)),
-        ({"retry": 500}, ("x", ("news",), b"retry: 500\n" + GOOD, None)),
-        ({"key": Markup("row 7")}, ("x", ("news",), GOOD, "row 7")),
+        ({}, "x", Message(("news",), GOOD)),
+        ({"data": Markup("x"), "channel": Markup("news")}, "x", Message(("news",), GOOD)),
+        ({"data": {"id": 7}}, '{"id": 7}', Message(("news",), b'data: {"id": 7}\n\n')),
+        ({"channel": ["a", "b", "a"]}, "x", Message(("a", "b"), GOOD)),
+        ({"type": "created"}, "x", Message(("news",), b"event: created\n" + GOOD)),
+        ({"retry": 500}, "x", Message(("news",), b"retry: 500\n" + GOOD)),
+        ({"once": Markup("row 7")}, "x", Message(("news",), GOOD, once="news row 7")),
+        ({"key": Markup("AAPL"), "keep": True}, "x", Message(("news",), GOOD, "AAPL")),
+        ({"close": True}, "x", Message(("news",), GOOD, closes=True)),
+        (
+            {"close": True, "key": "x", "keep": True, "once": "7"},
+            "x",
+            Message(("news",), GOOD, "x", closes=True, once="news 7"),
+        ),
     ],
 )
-def test_message_is_checked_and_encoded(arguments, expected):
-    """The text, the channels, the block and the key come back, all of them plain values."""
-    message = prepared(**arguments)
-    assert message == expected
-    assert all(value is None or type(value) in (str, tuple, bytes) for value in message)
+def test_message_is_checked_and_encoded(arguments, text, message):
+    """The text, the channels, the block and the keys come back, all of them plain values."""
+    assert prepared(**arguments) == (text, message)
+    plain = (str, tuple, bytes, bool)
+    assert all(value is None or type(value) in plain for value in prepared(**arguments)[1])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"id": "7"}, '"id" is given by the bus'),
-        ({"key": ""}, '"idempotency_key" must be 1 to 200 bytes of printable text'),
-        ({"key": 7}, '"idempotency_key" must be'),
-        ({"key": "a\nb"}, '"idempotency_key" must be'),
-        ({"key": "ü" * (MAX_KEY_BYTES // 2 + 1)}, '"idempotency_key" must be'),
+        ({"once": ""}, '"idempotency_key" must be 1 to 200 bytes of printable text'),
+        ({"once": 7}, '"idempotency_key" must be'),
+        ({"once": "a\nb"}, '"idempotency_key" must be'),
+        ({"once": "ü" * (MAX_KEY_BYTES // 2 + 1)}, '"idempotency_key" must be'),
+        (
+            {"key": "", "keep": True},
+            "\"key\" must be 1 to 200 bytes of printable text, got ''. Use what names",
+        ),
+        ({"key": 7, "keep": True}, '"key" must be'),
+        ({"key": "a\nb", "keep": True}, '"key" must be'),
+        ({"close": "no"}, "\"close\" must be True or False, got 'no'. Leave it out for False."),
+        ({"close": None}, '"close" must be True or False, got None'),
+        ({"close": Unanswered()}, '"close" must be True or False, got a value that cannot be shown'),
+        ({"key": "x", "keep": "false"}, "\"keep\" must be True or False, got 'false'"),
+        ({"key": "x", "keep": 1}, '"keep" must be True or False, got 1'),
+        ({"key": "x"}, '"key" and "keep" belong together, got key=\'x\' and keep=False. Give both'),
+        ({"keep": True}, '"key" and "keep" belong together, got key=None and keep=True'),
         ({"channel": "a b"}, '"channel" is not a name'),
+        ({"channel": "*control"}, '"channel" is not a name'),
         ({"channel": []}, '"channel" names no channel at all'),
         ({"type": "sse.reset"}, '"type" must not begin with'),
         ({"retry": 1}, '"retry" must be whole milliseconds'),
@@ -58,8 +98,21 @@ def test_message_that_cannot_be_sent_is_refused(arguments, message):
 
 def test_message_may_be_as_large_as_the_limit():
     """The limit counts the bytes of the block, blank line included."""
-    _, _, block, _ = prepared("x" * 92)
-    assert len(block) == 100
+    _, message = prepared("x" * 92)
+    assert len(message.block) == 100
+
+
+def test_idempotency_key_counts_for_a_set_of_channels():
+    """The order does not matter, and no key of one set is that of another, whatever its text."""
+    assert scope_of(("a", "b"), "7") == scope_of(("b", "a"), "7")
+    sets = [("a",), ("b",), ("a", "b"), ("a", "b", "c"), ("ab",), ("a.b",)]
+    keys = ["7", " 7", "a 7", "b 7", "  a 7"]
+    scopes = {scope_of(channels, key) for channels in sets for key in keys}
+    assert len(scopes) == len(sets) * len(keys)
+    longest = scope_of(tuple("x" * 120 + f"{number:08}" for number in range(1_000)), "k" * MAX_KEY_BYTES)
+    assert len(longest) <= 330
+    assert all(scope.isprintable() for scope in [*scopes, longest])
+    assert len(scope_of(("x" * 128,), "k" * MAX_KEY_BYTES)) <= 330
 
 
 def test_value_that_is_no_json_is_refused():
@@ -96,7 +149,6 @@ def test_stored_event_of_ours_is_taken(fields):
 @pytest.mark.parametrize(
     "block",
     [
-        b"",
         b"\n",
         b"\n\n",
         b"\n\n\n\n",
@@ -169,6 +221,28 @@ def test_stored_channels_are_split_alike_at_every_length(size):
     names = tuple(f"c{number}" for number in range(size))
     for text in ("\n".join(names), "\n".join(names).encode()):
         assert check_stored(text, GOOD, 100) == check_stored(text, GOOD, 100) == names
+
+
+def test_stored_event_may_send_nothing():
+    """What forgets a value or closes a channel has no block; and commands have a channel of their own."""
+    assert check_stored("news", b"", 100) == ("news",)
+    assert check_stored(CONTROL_CHANNEL, GOOD, 100) == (CONTROL_CHANNEL,)
+    with pytest.raises(InvalidChannel):
+        check_stored(f"news\n{CONTROL_CHANNEL}", GOOD, 100)
+
+
+def test_message_that_closes_has_no_block():
+    """It names its channels, each once, and nothing else; no channel is closed by leaving the name out."""
+    assert closing(("a", "b", "a")) == Message(("a", "b"), b"", None, True)
+    with pytest.raises(InvalidChannel):
+        closing(())
+
+
+def test_message_that_forgets_has_a_key_and_no_block():
+    """The key is checked as that of a value is."""
+    assert forgetting("prices", "AAPL") == Message(("prices",), b"", "AAPL")
+    with pytest.raises(InvalidEvent, match='"key" must be 1 to 200 bytes'):
+        forgetting("prices", "")
 
 
 def test_stored_channels_in_use_are_checked_once():

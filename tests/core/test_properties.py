@@ -20,6 +20,7 @@ from flask_sse_push.core.entry import (
 from flask_sse_push.core.event import RESERVED_PREFIX, RESERVED_TYPES, Event
 from flask_sse_push.core.log import Log
 from flask_sse_push.core.positions import EventId, parse
+from flask_sse_push.core.retention import ChannelRetention, RetentionRules
 from flask_sse_push.core.wire import encode
 from flask_sse_push.errors import InvalidEvent
 
@@ -130,8 +131,8 @@ def test_any_start_is_within_the_log(text, head):
     Wherever a client says it stopped, the stream begins between 0 and the head, and says why when it cannot
     prove it.
     """
-    log = Log("now", length=5, seconds=10, max_bytes=1 << 20, head=head)
-    start = log.place(text)
+    log = Log("now", RetentionRules(ChannelRetention(5, 10.0), 1 << 20), head=head)
+    start = log.place(("a",), text)
     assert 0 <= start.position <= head
     assert (start.reason is None) == (
         text == "" or (text.startswith("now-") and str(parse(text)) == text and parse(text).sequence <= head)
@@ -163,9 +164,8 @@ class LogModel(RuleBasedStateMachine):
     @initialize(length=st.integers(1, 6), entries=st.integers(1, 12), batch=st.integers(1, 5))
     def begin(self, length, entries, batch):
         self.max_bytes = entries * (WIRE_BYTES + ENTRY_OVERHEAD_BYTES) + 2 * CHANNEL_OVERHEAD_BYTES
-        self.log = Log(
-            "e", length=length, seconds=10, max_bytes=self.max_bytes, batch_bytes=batch * WIRE_BYTES
-        )
+        rules = RetentionRules(ChannelRetention(length, 10.0), self.max_bytes)
+        self.log = Log("e", rules, batch_bytes=batch * WIRE_BYTES)
         self.now = 0.0
         self.published = {}
         self.holes = []
@@ -189,7 +189,7 @@ class LogModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 3.0, 9.0, 20.0]))
     def expire(self, seconds):
         self.now += seconds
-        self.log.expire(self.now)
+        self.log.sweep(self.now)
 
     @rule(channels=channel_sets, back=st.integers(0, 20))
     def listen(self, channels, back):
@@ -239,14 +239,17 @@ class LogModel(RuleBasedStateMachine):
     @invariant()
     def accounts_are_right(self):
         if hasattr(self, "log"):
-            places = [name for entry in self.log._entries.values() for name in entry.channels]
-            held = (
-                len(self.log) * (WIRE_BYTES + ENTRY_OVERHEAD_BYTES)
-                + self.log.channels * CHANNEL_OVERHEAD_BYTES
-            )
-            held += len(places) * PLACE_OVERHEAD_BYTES + sum(map(len, places))
+            logs = self.log._channels.values()
+            places = [(log.name, entry) for log in logs for entry in log.history]
+            count = self.log.count()
+            assert count["events"] == len({entry.sequence for _, entry in places})
+            assert count["channels"] == len({name for name, _ in places})
+            held = count["events"] * (WIRE_BYTES + ENTRY_OVERHEAD_BYTES)
+            held += count["channels"] * CHANNEL_OVERHEAD_BYTES
+            held += sum(PLACE_OVERHEAD_BYTES + len(name) for name, _ in places)
             assert self.log.size_bytes == held
-            assert self.log.size_bytes <= self.max_bytes or len(self.log) == 1
+            assert self.log.size_bytes <= self.max_bytes or count["events"] == 1
+            assert len(self.log._channels._oldest) <= 2 * len(logs) + 64 + 3
 
     def teardown(self):
         if not hasattr(self, "log"):
@@ -256,8 +259,8 @@ class LogModel(RuleBasedStateMachine):
                 before = reader.cursor.position
                 self.read_once(reader)
                 assert reader.cursor.position > before, "no progress"
-        self.log.expire(float("inf"))
-        assert (len(self.log), self.log.channels, self.log.size_bytes) == (0, 0, 0)
+        self.log.sweep(float("inf"))
+        assert set(self.log.count().values()) == {0}
         for reader in self.readers:
             self.read_once(reader)
 
@@ -272,7 +275,7 @@ def test_resumed_cursor_reads_the_suffix_or_is_told(length, published, position,
     """
     Who resumes reads exactly what came after, or is told first in which of its channels something is gone.
     """
-    log = Log("e", length=length, seconds=10, max_bytes=1 << 20)
+    log = Log("e", RetentionRules(ChannelRetention(length, 10.0), 1 << 20))
     for sequence, names in enumerate(published, 1):
         log.append(Entry(sequence, names, b"%d;" % sequence, 0.0))
     batch = log.read(Cursor(channels, min(position, log.head), "e"))
