@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import gevent
 import gevent.monkey
-import gevent.socket
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Waiter
 
@@ -158,11 +157,17 @@ class _Greenlets:
                 self.give_way()
                 until = time.monotonic() + TURN_SECONDS
 
-    def wait_readable(self, fileno: int, timeout: float) -> None:
+    def wait_readable(self, filenos: Sequence[int], timeout: float) -> None:
+        loop = (hub := gevent.get_hub()).loop
+        watchers = [*(loop.io(fileno, 1) for fileno in filenos), loop.timer(timeout)]
+        waiter = Waiter(hub)
         try:
-            gevent.socket.wait_read(fileno, timeout=timeout)
-        except TimeoutError:
-            pass
+            for watcher in watchers:
+                watcher.start(waiter.switch, waiter)  # with the waiter, so that _stop_watching() finds it
+            waiter.get()
+        finally:
+            for watcher in watchers:
+                watcher.close()
 
 
 GREENLETS: Backend = _Greenlets()

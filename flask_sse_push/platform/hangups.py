@@ -111,7 +111,7 @@ class Hangups(Generic[T]):
             for sock, _ in found:
                 _forget_error(sock)
             return [owner for _, owner in found]
-        backend.wait_readable(self._epoll.fileno(), timeout)
+        backend.wait_readable((self._epoll.fileno(),), timeout)
         most = len(self._watched) + 1
         owners = [self._watched.get(fileno) for fileno, _ in self._epoll.poll(0, most)]
         # A number may have become that of another socket in between: only those in the second answer hung up.

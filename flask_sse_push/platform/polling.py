@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["HANG_UP", "READABLE", "is_ready", "kernel", "wait_readable"]
@@ -56,17 +57,19 @@ def is_ready(fileno: int, event: int) -> bool:
     return bool(poll.poll(0))
 
 
-def wait_readable(fileno: int, seconds: float) -> None:
+def wait_readable(filenos: Sequence[int], seconds: float) -> None:
     """
-    Wait until a file is readable, at most so long, as a thread does; under eventlet as its greenlet does.
+    Wait until one of some files is readable, at most so long, as a thread does; under eventlet as its
+    greenlet does.
 
     Args:
-        fileno (int): The file's number.
+        filenos (Sequence[int]): The numbers of the files.
         seconds (float): 0 or more.
     """
     if hasattr(select, "poll"):
         poll = select.poll()
-        poll.register(fileno, READABLE)
+        for fileno in filenos:
+            poll.register(fileno, READABLE)
         poll.poll(seconds * 1000)
     else:  # eventlet's select() waits in its loop, for files of any number
-        select.select([fileno], [], [], seconds)
+        select.select(filenos, [], [], seconds)

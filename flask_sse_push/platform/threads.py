@@ -62,8 +62,8 @@ class _Threads:
     def in_turns(self, items: Sequence[T]) -> Iterator[T]:
         return iter(items)
 
-    def wait_readable(self, fileno: int, timeout: float) -> None:
-        wait_readable(fileno, timeout)
+    def wait_readable(self, filenos: Sequence[int], timeout: float) -> None:
+        wait_readable(filenos, timeout)
 
 
 THREADS: Backend = _Threads()

@@ -78,5 +78,5 @@ class Backend(Protocol):
         Threads just iterate: the interpreter itself makes a long loop give way.
         """
 
-    def wait_readable(self, fileno: int, timeout: float) -> None:
-        """Wait until a file is readable, at most ``timeout`` seconds."""
+    def wait_readable(self, filenos: Sequence[int], timeout: float) -> None:
+        """Wait until one of some files is readable, at most ``timeout`` seconds."""

@@ -55,11 +55,20 @@ assert wakeup.wait(30)
 # A file that becomes readable ends the wait for it; and none lasts longer than it was told.
 ours, theirs = socket.socketpair()
 began = time.monotonic()
-backend.wait_readable(ours.fileno(), 0.02)
+backend.wait_readable((ours.fileno(),), 0.02)
 assert time.monotonic() - began >= 0.015
 native(lambda: (sleep(0.02), theirs.send(b"x")))
-backend.wait_readable(ours.fileno(), 30)
+backend.wait_readable((ours.fileno(),), 30)
 assert ours.recv(1) == b"x"
+
+# So does each of several.
+others = socket.socketpair()
+for pair in [(theirs, ours), others]:
+    native(lambda: (sleep(0.02), pair[0].send(b"x")))
+    backend.wait_readable((ours.fileno(), others[1].fileno()), 30)
+    assert pair[1].recv(1) == b"x"
+for sock in others:
+    sock.close()
 ours.close()
 theirs.close()
 
@@ -170,5 +179,5 @@ def test_wait_for_a_file_above_the_limit_of_select():
     with ours, theirs, socket.socket(fileno=fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, 1_500)) as high:
         theirs.send(b"x")
         began = time.monotonic()
-        THREADS.wait_readable(high.fileno(), 30)
+        THREADS.wait_readable((high.fileno(),), 30)
         assert time.monotonic() - began < 3000 * MS

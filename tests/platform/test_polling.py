@@ -29,12 +29,12 @@ for number in (reading, 1050):
     assert not is_ready(number, READABLE)
 assert not is_ready(1051, HANG_UP)
 begun = time.monotonic()
-wait_readable(1050, 0.05)
+wait_readable((1050,), 0.05)
 assert time.monotonic() - begun >= 0.04
 os.write(writing, b"x")
 for number in (reading, 1050):
     assert is_ready(number, READABLE)
-wait_readable(1050, 60)
+wait_readable((1050,), 60)
 reading, writing = os.pipe()
 assert not is_ready(writing, HANG_UP)
 os.close(reading)
@@ -67,7 +67,7 @@ from flask_sse_push.platform.polling import wait_readable
 
 reading, writing = os.pipe()
 eventlet.spawn_after(0.01, os.write, writing, b"x")
-wait_readable(reading, 60)
+wait_readable((reading,), 60)
 print("fine")
 """
     )
