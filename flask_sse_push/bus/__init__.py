@@ -9,7 +9,6 @@ from .base import (
     Listener,
     PublishResult,
     Report,
-    Retention,
     Snapshot,
 )
 from .memory import MemoryBus
@@ -25,7 +24,6 @@ __all__ = [
     "MemoryBus",
     "PublishResult",
     "Report",
-    "Retention",
     "Snapshot",
     "open_bus",
 ]

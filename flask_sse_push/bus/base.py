@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-from ..core.entry import ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES, Entry
+from ..core.entry import Entry
+from ..core.messages import Message
+from ..core.past import Past
+from ..core.positions import EventId
+from ..core.retention import RetentionRules
 
 __all__ = [
     "LEASE_SECONDS",
-    "MAX_STORED_EVENTS",
     "REPORT_SECONDS",
     "Bus",
     "BusFactory",
@@ -20,9 +22,7 @@ __all__ = [
     "Listener",
     "PublishResult",
     "Report",
-    "Retention",
     "Snapshot",
-    "overhead_of",
 ]
 
 REPORT_SECONDS = 2.0
@@ -31,25 +31,8 @@ REPORT_SECONDS = 2.0
 LEASE_SECONDS = 7.0
 """How long a report counts: three may be late before its process counts as gone."""
 
-MAX_STORED_EVENTS = 100_000
-"""
-The most that a shared bus keeps, unless the history of one channel is longer. A process that starts reads all
-of it, in about a second.
-"""
-
 Report = dict[str, Any]
 """What a process says of itself, JSON-able; see :meth:`SSEPush.stats`."""
-
-
-class Retention(NamedTuple):
-    """How much of the past a bus keeps, over all channels."""
-
-    seconds: float
-    """How long."""
-    max_bytes: int
-    """Bytes: of the events, and :func:`overhead_of` for each."""
-    max_events: int = MAX_STORED_EVENTS
-    """Events."""
 
 
 class Identity(NamedTuple):
@@ -64,7 +47,7 @@ class Identity(NamedTuple):
 class BusOptions(NamedTuple):
     """What a bus is told when it is made."""
 
-    retention: Retention
+    retention: RetentionRules
     """
     How much to keep. A shared bus writes it beside its log when it begins to be followed, and publishers obey
     what is written there.
@@ -92,7 +75,10 @@ class PublishResult(NamedTuple):
     sequence: int
     """The number in ``id``."""
     is_repeated: bool = False
-    """Whether an earlier event had the same idempotency key: ``id`` is its id, and nothing was stored now."""
+    """
+    Whether nothing was stored now: an earlier event had the same idempotency key, or what was to be closed or
+    forgotten was that already. ``id`` is then the id of the earlier event.
+    """
 
 
 class Health(NamedTuple):
@@ -124,43 +110,53 @@ class Snapshot(NamedTuple):
     events: int
     """How many events it keeps."""
     size_bytes: int
-    """What they count for: their bytes, and :func:`overhead_of` for each."""
+    """What they count for: their bytes, and an overhead for each and for its place in each channel."""
+    channels: int
+    """How many channels hold an event."""
+    kept: int
+    """How many values are kept by a key."""
     reports: list[Report]
     """The last report of each process that has listeners, younger than :data:`LEASE_SECONDS`."""
-
-
-@lru_cache(maxsize=1024)
-def overhead_of(channels: tuple[str, ...]) -> int:
-    """Return what an event counts for in a store beside its bytes; see :attr:`Retention.max_bytes`."""
-    return ENTRY_OVERHEAD_BYTES + PLACE_OVERHEAD_BYTES * len(channels) + sum(map(len, channels))
 
 
 class Listener(Protocol):
     """
     What a bus hands its entries to; the hub is one. A bus object has one listener.
 
-    The bus calls ``log_begun``, ``entries_came`` and ``caught_up`` one at a time, in the order of the log.
-    None of them raises. Those of a shared bus may wait a tenth of a second, to give streams a turn.
+    The bus calls ``log_begun``, ``past_came``, ``entries_came``, ``channels_left`` and ``caught_up`` one at a
+    time, in the order of the log. None of them raises. Those of a shared bus may wait a tenth of a second, to
+    give streams a turn.
     """
 
-    def log_begun(self, epoch: str, position: int, entries: Sequence[Entry]) -> None:
+    def log_begun(self, epoch: str, head: int) -> None:
         """
-        A log begins. None of its entries was handed on before.
+        A log begins, and no channel of it is followed here yet.
 
         Args:
             epoch (str): Names this life of the log; ``[A-Za-z0-9._~]``, at most 40 characters.
-            position (int): The number before the first of ``entries``.
-            entries (Sequence[Entry]): All that the bus still keeps, in order.
+            head (int): The number that it gave last.
         """
 
-    def entries_came(self, entries: Sequence[Entry]) -> None:
+    def past_came(self, pasts: Sequence[Past]) -> None:
+        """
+        Channels are followed from now on, or more of their past is here, or something in them was lost.
+
+        What comes with a past and lies behind the head of ``entries_came`` is not to be read yet.
+        """
+
+    def entries_came(self, entries: Sequence[Entry], head: int) -> None:
         """
         Entries were added to the log.
 
         Args:
-            entries (Sequence[Entry]): One or more, in the order of their numbers. Where a number is left out,
-                an event was lost.
+            entries (Sequence[Entry]): Any number of them, in the order of their numbers, each of a channel
+                that is followed. One that ``past_came`` has brought may come again.
+            head (int): All entries of the followed channels up to this number are here. It never goes back
+                in an epoch.
         """
+
+    def channels_left(self, channels: Sequence[str]) -> None:
+        """Channels are followed no longer: what is known of them grows old."""
 
     def caught_up(self) -> None:
         """
@@ -170,6 +166,9 @@ class Listener(Protocol):
 
     def report(self) -> Report:
         """Return what this process says of itself to others."""
+
+    def is_heard(self, channel: str) -> bool:
+        """Whether anybody listens to a channel in this process."""
 
     @property
     def is_wanted(self) -> bool:
@@ -187,31 +186,32 @@ class Bus(Protocol):
     To bring a bus of your own, implement this and give ``SSE_PUSH_BUS_URL`` (or :class:`Publisher`) a
     function that takes :class:`BusOptions` and returns it. All of the package rests on these rules:
 
-    - Numbers begin at 1 in each epoch and have no holes. Their order is the order in which events are handed
-      on, in every process.
+    - Numbers begin at 1 in each epoch and rise. Their order is the order in which events are handed on, in
+      every process.
     - An epoch names one life of the log, and no number is given twice in it. A store that may have lost
       events that it had accepted begins a new epoch.
-    - What cannot be proved to be complete shows as a hole in the numbers or as a new epoch. Clients are told
-      of both.
+    - A bus hands on a head only when it has proved that nothing up to it is missing in the channels that it
+      follows. What it cannot prove shows as a loss in a :class:`~flask_sse_push.core.past.Past`, or as a new
+      epoch. Clients are told of both.
     """
 
     name: str
     """How it is called in logs and statistics, such as ``"redis"``."""
 
     shared: bool
-    """Whether other processes can publish and listen too."""
+    """Whether other processes can publish and listen too. One that is not shared follows all channels."""
 
-    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
+    def publish(self, message: Message) -> PublishResult:
         """
         Number an event, store it and hand it on.
 
         Args:
-            channels (tuple[str, ...]): Checked names, each once.
-            block (bytes): The encoded event without its ``id:`` line, blank line included.
-            key (str | None): An idempotency key. When an event that is still kept had the same one, its id is
-                returned and nothing is stored.
+            message (Message): What is published. One that closes channels and has no block closes those of
+                them that are open; where none is, nothing is stored.
 
         Raises:
+            ChannelClosed: One of the channels is closed; nothing was stored.
+            TooManyKept: The value cannot be kept; nothing was stored.
             BusUnavailable: The event was not stored, or the message says that this is not known. Raised
                 within ``publish_timeout_seconds``.
             ConfigurationError: The log belongs to another app; nothing was stored.
@@ -227,6 +227,48 @@ class Bus(Protocol):
         Args:
             listener (Listener): Gets the entries. The same object each time.
         """
+
+    def follow(self, channels: Sequence[str], *, whole: bool) -> None:
+        """
+        Follow some channels soon. Never waits; what is followed already is left alone.
+
+        The bus calls ``past_came`` for each channel that it did not follow, or not as a whole. A channel that
+        nobody listens to (:meth:`Listener.is_heard`) is left after a while. A bus that is not shared follows
+        all channels and does nothing.
+
+        Args:
+            channels (Sequence[str]): Checked names.
+            whole (bool): Whether to bring all that is kept of them, instead of what comes from now on.
+        """
+
+    def head(self) -> EventId:
+        """
+        Return where the log ends now: each event that was published before this call is up to there.
+
+        Raises:
+            BusUnavailable: The bus cannot be reached within ``publish_timeout_seconds``.
+            ConfigurationError: The log belongs to another app.
+        """
+
+    def put_lease(self, name: str, text: str, seconds: float) -> None:
+        """
+        Store a text under a name until its time is over, also if this process is killed. Once more renews it.
+
+        Args:
+            name (str): 1 to 300 bytes of printable text, the same for all processes of the bus.
+            text (str): At most 512 KiB.
+            seconds (float): From now on, by the clock of the store.
+
+        Raises:
+            BusUnavailable: It was not stored.
+            ConfigurationError: The log belongs to another app.
+        """
+
+    def drop_lease(self, name: str) -> None:
+        """Remove a lease before its time; raises as :meth:`put_lease` does."""
+
+    def leases(self, prefix: str) -> dict[str, str]:
+        """Return the living leases of all processes whose names begin so; raises as ``put_lease``."""
 
     def close(self) -> None:
         """

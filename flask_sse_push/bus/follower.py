@@ -1,4 +1,4 @@
-"""How the entries of a shared bus come into a process: one greenlet or thread reads them."""
+"""The life of what follows a shared bus: one greenlet or thread, which starts, stumbles, and ends."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
-from ..core.entry import Entry
 from ..core.values import printable
 from ..errors import ConfigurationError
 from ..platform.backends import current_backend
@@ -17,10 +15,10 @@ from ..platform.backoff import backoff
 from ..platform.locks import ReentrantLock
 from ..platform.threads import THREADS
 from ..platform.waiting import Wakeup
-from .base import REPORT_SECONDS, Health, Listener
-from .reader import MAX_READ_SECONDS, LogChanged, Reader
+from .base import Health, Listener
+from .store import MAX_READ_SECONDS, BrokenLog, Reader
 
-__all__ = ["LINGER_SECONDS", "FollowedBus"]
+__all__ = ["LINGER_SECONDS", "FollowedBus", "FollowerRun"]
 
 LINGER_SECONDS = 30.0
 """
@@ -34,14 +32,15 @@ _LOOK_SECONDS = 0.005
 logger = logging.getLogger("flask_sse_push")
 
 
-class _Run:
+class FollowerRun:
     """One life of the follower: it can be started again while the run before still cleans up."""
 
-    def __init__(self, before: _Run | None) -> None:
+    def __init__(self, before: FollowerRun | None) -> None:
         self.before = before
         self.is_stopping = self.has_ended = False
         self.wakeup: Wakeup | None = None
         self.reader: Reader | None = None
+        """What reads now; ``None`` between two tries."""
         self._pid = os.getpid()
 
     def stop(self) -> None:
@@ -61,10 +60,10 @@ class _Run:
 
 class FollowedBus(ABC):
     """
-    The half of a shared bus that follows its store: the base of each one. Thread-safe.
+    Opens readers of a store, one after the other, and says how that goes. Thread-safe.
 
-    After any fault it opens another reader and reads on from its position. It logs once that the store is
-    away, with what the first failed try to read it again says, and once that it is back.
+    After any fault it opens another reader. It logs once that the store is away, with what the first failed
+    try to read it again says, and once that it is back.
 
     Args:
         address (str): Where the store is, for people, without passwords.
@@ -78,14 +77,16 @@ class FollowedBus(ABC):
     def __init__(self, address: str) -> None:
         self._address = address
         self._lock = ReentrantLock()
-        self._run_now: _Run | None = None
+        self._run_now: FollowerRun | None = None
         self._health = Health("idle", time.monotonic())
         self._is_told = False  # that the store is away; until it was read again, also by a later run
         self._away_since = 0.0
         self._listener: Listener | None = None
         self._idle_since: float | None = None
-        self._epoch = ""
-        self._position = 0
+
+    @abstractmethod
+    def _follow(self, run: FollowerRun, listener: Listener, reader: Reader) -> None:
+        """Read until the run is over, or raise a fault. Call :meth:`_set_up` once everything is read."""
 
     @abstractmethod
     def _open_reader(self) -> Reader:
@@ -114,7 +115,7 @@ class FollowedBus(ABC):
             before = self._run_now
             if before is not None and not before.is_stopping:
                 return
-            run = self._run_now = _Run(before)
+            run = self._run_now = FollowerRun(before)
             self._health = Health("starting", time.monotonic())
         atexit.register(run.stop)
         try:
@@ -138,7 +139,7 @@ class FollowedBus(ABC):
         if wakeup is not None:
             wakeup.wake()
 
-    def _follow_to_the_end(self, run: _Run, listener: Listener) -> None:
+    def _follow_to_the_end(self, run: FollowerRun, listener: Listener) -> None:
         pauses = backoff()
         run.wakeup = wakeup = current_backend().wakeup()
         try:
@@ -157,18 +158,18 @@ class FollowedBus(ABC):
                         reader.close()
                 except ConfigurationError as error:
                     self._set_refused(error)
-                except self.faults as error:
-                    if self._set_down(error):
-                        pauses = backoff()
                 except Exception as error:
-                    logger.exception("Following the bus %s stumbled; it is tried again.", self.name)
-                    self._set_down(error)
+                    is_fault = isinstance(error, (BrokenLog, *self.faults))
+                    if not is_fault:
+                        logger.exception("Following the bus %s stumbled; it is tried again.", self.name)
+                    if self._set_down(error) and is_fault:
+                        pauses = backoff()
                 if not run.is_stopping and wakeup.wait(next(pauses)):
                     _wait_until(run, wakeup, tried_at + _SHORTEST_RETRY_SECONDS)
         finally:
             self._end(run)
 
-    def _is_over(self, run: _Run, listener: Listener) -> bool:
+    def _is_over(self, run: FollowerRun, listener: Listener) -> bool:
         """Say whether this run is to end: it was asked to, or nobody has listened for a while."""
         if self._run_now is not run:
             return True  # listeners that came since have another run
@@ -189,61 +190,16 @@ class FollowedBus(ABC):
             self._forget(run)
             return True
 
-    def _end(self, run: _Run) -> None:
+    def _end(self, run: FollowerRun) -> None:
         atexit.unregister(run.stop)
         with self._lock:
             self._forget(run)
         run.has_ended = True
 
-    def _forget(self, run: _Run) -> None:
+    def _forget(self, run: FollowerRun) -> None:
         if self._run_now is run:
             self._run_now = None
             self._health = Health("idle", time.monotonic())
-
-    def _follow(self, run: _Run, listener: Listener, reader: Reader) -> None:
-        """Read until the run is over, or raise a fault."""
-        if reader.epoch() == self._epoch:
-            self._catch_up(listener, reader)
-        else:
-            self._begin(listener, reader)
-        self._set_up()
-        listener.caught_up()
-        next_report = 0.0
-        while not self._is_over(run, listener):
-            now = time.monotonic()
-            if now >= next_report:
-                next_report = now + REPORT_SECONDS
-                reader.report(listener.report())
-            try:
-                entries = reader.read(self._epoch, self._position, MAX_READ_SECONDS)
-            except LogChanged:
-                self._begin(listener, reader)
-            else:
-                if entries:
-                    self._hand_on(listener, entries)
-        try:
-            reader.withdraw()
-        except self.faults as error:
-            # It expires by itself. The health of the bus stays: another run may have begun.
-            logger.debug("A report could not be removed: %s", error)
-
-    def _catch_up(self, listener: Listener, reader: Reader) -> None:
-        try:
-            while entries := reader.read(self._epoch, self._position, 0):
-                self._hand_on(listener, entries)
-        except LogChanged:
-            self._begin(listener, reader)
-
-    def _begin(self, listener: Listener, reader: Reader) -> None:
-        tail = reader.tail()
-        listener.log_begun(tail.epoch, tail.position, tail.entries)
-        self._epoch = tail.epoch
-        self._position = tail.entries[-1].sequence if tail.entries else tail.position
-
-    def _hand_on(self, listener: Listener, entries: Sequence[Entry]) -> None:
-        # The position first: else an exception of the listener would bring these entries twice.
-        self._position = entries[-1].sequence
-        listener.entries_came(entries)
 
     def _set_up(self) -> None:
         now = time.monotonic()
@@ -294,7 +250,7 @@ class FollowedBus(ABC):
             logger.error("Streams are refused: %s", error)
 
 
-def _wait_until(run: _Run, wakeup: Wakeup, end: float) -> None:
+def _wait_until(run: FollowerRun, wakeup: Wakeup, end: float) -> None:
     """Wait until a moment, however often the wakeup rings, unless the run is to stop."""
     while not run.is_stopping and (left := end - time.monotonic()) > 0:
         wakeup.wait(left)

@@ -39,6 +39,7 @@ class Reporter:
         last_event_id: str | None,
         channels: Mapping[str, int],
         history: Mapping[str, int],
+        entries_read: int,
     ) -> Report:
         """
         Return a report.
@@ -49,6 +50,7 @@ class Reporter:
             last_event_id (str | None): The end of its copy of the log.
             channels (Mapping[str, int]): Listeners of each.
             history (Mapping[str, int]): What its copy holds.
+            entries_read (int): Events that a shared bus brought to it since its start.
         """
         now = time.monotonic()
         end = positions.parse(last_event_id or "")
@@ -75,6 +77,7 @@ class Reporter:
             "channels": dict(most[:MAX_REPORTED_CHANNELS]),
             "more_channels": len(most[MAX_REPORTED_CHANNELS:]),
             "history": dict(history),
+            "entries_read": entries_read,
         }
 
 
@@ -100,8 +103,14 @@ def summarize(bus: str, snapshot: Snapshot) -> dict[str, Any]:
     return {
         "bus": bus,
         "last_event_id": f"{snapshot.epoch}-{snapshot.head}" if snapshot.epoch else None,
-        "history": {"events": snapshot.events, "bytes": snapshot.size_bytes},
+        "history": {
+            "events": snapshot.events,
+            "channels": snapshot.channels,
+            "kept": snapshot.kept,
+            "bytes": snapshot.size_bytes,
+        },
         "streams": sum(report.get("streams", 0) for report in processes),
+        "entries_read": sum(report.get("entries_read", 0) for report in processes),
         # Every process sees all events of the bus, whoever published them: the highest rate is the latest.
         "events_per_second": max((report.get("events_per_second", 0.0) for report in processes), default=0.0),
         "lag": max((report["lag"] for report in processes if report["lag"] is not None), default=0),

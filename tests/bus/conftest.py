@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from flask_sse_push.bus import BusOptions, Retention, open_bus
+from flask_sse_push.bus import BusOptions, open_bus
 from tests.bus.redis_server import OPTIONS, Proxy, RedisServer
-from tests.bus.stores import Store
+from tests.bus.stores import Store, keep
 from tests.needs import needs
 from tests.support import FACTOR
 
@@ -55,7 +55,7 @@ def make(path):
 
     opened = []
 
-    def make(where=None, timeout=5 * FACTOR, retention=Retention(300, 1 << 24), max_event_bytes=64 * 1024):
+    def make(where=None, timeout=5 * FACTOR, retention=keep(), max_event_bytes=64 * 1024):
         bus = SqliteBus(str(where or path), BusOptions(retention, timeout, max_event_bytes))
         opened.append(bus)
         return bus

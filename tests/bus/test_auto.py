@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from flask_sse_push import ConfigurationError
-from flask_sse_push.bus import BusOptions, Retention
+from flask_sse_push.bus import BusOptions
 from flask_sse_push.bus.private_folder import PrivateFolder, private_folder
 from flask_sse_push.bus.sqlite import SqliteBus
+from flask_sse_push.core.messages import Message
+from tests.bus.stores import keep
 from tests.needs import needs
 from tests.support import FACTOR
 
@@ -163,11 +165,11 @@ def test_lock_of_somebody_else_on_the_private_folder_harms_nobody(worker):
         private = private_folder(worker)
         bus = SqliteBus(
             private.database("shop"),
-            BusOptions(Retention(300, 1 << 24), 1),
+            BusOptions(keep(), 1),
             volatile=True,
             make_folder=private.make,
         )
-        assert bus.publish(("a",), b"data: x\n\n").sequence == 1
+        assert bus.publish(Message(("a",), b"data: x\n\n")).sequence == 1
         bus.close()
     finally:
         os.close(descriptor)
@@ -179,11 +181,11 @@ def test_private_folder_survives_systemd_tmpfiles(worker, tmp_path):
     private = private_folder(worker)
     bus = SqliteBus(
         private.database("shop"),
-        BusOptions(Retention(300, 1 << 24), 1),
+        BusOptions(keep(), 1),
         volatile=True,
         make_folder=private.make,
     )
-    bus.publish(("a",), b"data: x\n\n")
+    bus.publish(Message(("a",), b"data: x\n\n"))
     old = tmp_path / "old"
     old.mkdir()
     (old / "file").write_text("x")
@@ -193,7 +195,7 @@ def test_private_folder_survives_systemd_tmpfiles(worker, tmp_path):
         subprocess.run(["systemd-tmpfiles", "--clean", str(rules)], check=True, timeout=30 * FACTOR)
         assert not (old / "file").exists()
         assert Path(private.database("shop")).exists()
-        assert bus.publish(("a",), b"data: x\n\n").sequence == 2
+        assert bus.publish(Message(("a",), b"data: x\n\n")).sequence == 2
     finally:
         rules.unlink()
         bus.close()

@@ -2,20 +2,20 @@
 
 import pytest
 
-from flask_sse_push.bus import BusOptions, Retention
+from flask_sse_push.bus import BusOptions
 from flask_sse_push.bus.sqlite import SqliteBus
 from flask_sse_push.core.decoder import Decoder
 from flask_sse_push.core.positions import parse
-from flask_sse_push.streams.subscription import Subscription
-from tests.bus.stores import block
-from tests.bus.test_streams import events, make_hub
+from flask_sse_push.streams.hub import Hub
+from tests.bus.stores import RETENTION, send
+from tests.bus.test_streams import events, subscribe, wait_for
 from tests.support import MS, eventually
 
 
 @pytest.fixture
 def bus(tmp_path):
     """A bus whose folder is not there yet."""
-    bus = SqliteBus(str(tmp_path / "later" / "events.db"), BusOptions(Retention(300, 1 << 24), 1))
+    bus = SqliteBus(str(tmp_path / "later" / "events.db"), BusOptions(RETENTION, 1))
     yield bus
     bus.close()
 
@@ -27,17 +27,15 @@ def come_back(bus, tmp_path):
 
 def test_new_client_is_told_that_nobody_knows_what_it_missed(bus, tmp_path):
     """It gets a reset when the bus is there, and then what is published, and nothing from before."""
-    hub = make_hub(bus)
-    subscription = Subscription(hub, ("a",), None)
+    hub = Hub(bus, RETENTION, dict)
+    subscription = subscribe(hub, wait_seconds=0.1)
     assert subscription.prelude() == b"\n"
     assert subscription.read() == b""
     assert subscription.heartbeat() == b":\n"
     come_back(bus, tmp_path)
-    assert eventually(lambda: events(subscription), 5000 * MS) == [
-        ("sse.reset", '{"reason": "unavailable", "channels": ["a"]}')
-    ]
-    bus.publish(("a",), block("x"))
-    assert eventually(lambda: events(subscription), 5000 * MS) == [("message", "x")]
+    assert wait_for(subscription, 1) == [("sse.reset", '{"reason": "unavailable", "channels": ["a"]}')]
+    send(bus, "a", "x")
+    assert wait_for(subscription, 1) == [("message", "x")]
 
 
 def test_client_that_resumes_keeps_its_id_meanwhile(bus, tmp_path):
@@ -45,11 +43,11 @@ def test_client_that_resumes_keeps_its_id_meanwhile(bus, tmp_path):
     Its id is repeated, so that it does not forget it at the first blank line; a made-up one is not, and no
     blank line comes before it is told of the gap.
     """
-    hub = make_hub(bus)
+    hub = Hub(bus, RETENTION, dict)
     decoder = Decoder()
-    decoder.feed(b"retry: 500\n" + Subscription(hub, ("a",), "0badcafe-7").prelude())
+    decoder.feed(b"retry: 500\n" + subscribe(hub, id="0badcafe-7", wait_seconds=0.1).prelude())
     assert decoder.last_event_id == "0badcafe-7"
-    subscription = Subscription(hub, ("a",), "no id\n")
+    subscription = subscribe(hub, id="no id\n", wait_seconds=0.1)
     assert (
         b"\n\n"
         not in b"retry: 500\n" + subscription.prelude() + subscription.read() + subscription.heartbeat()
@@ -58,13 +56,13 @@ def test_client_that_resumes_keeps_its_id_meanwhile(bus, tmp_path):
 
 def test_client_that_resumes_gets_what_it_missed(bus, tmp_path):
     """When the bus is there, it reads on behind its id as if the bus had never been away."""
-    come_back_bus = SqliteBus(str(tmp_path / "later" / "events.db"), BusOptions(Retention(300, 1 << 24), 1))
+    come_back_bus = SqliteBus(str(tmp_path / "later" / "events.db"), BusOptions(RETENTION, 1))
     (tmp_path / "later").mkdir()
-    first = parse(come_back_bus.publish(("a",), block("first")).id)
-    come_back_bus.publish(("a",), block("second"))
+    first = parse(send(come_back_bus, "a", "first").id)
+    send(come_back_bus, "a", "second")
     (tmp_path / "later").rename(tmp_path / "away")
-    hub = make_hub(bus)
-    subscription = Subscription(hub, ("a",), str(first))
+    hub = Hub(bus, RETENTION, dict)
+    subscription = subscribe(hub, id=str(first), wait_seconds=0.1)
     assert subscription.read() == b""
     (tmp_path / "away").rename(tmp_path / "later")
     assert eventually(lambda: events(subscription), 20_000 * MS) == [("message", "second")]

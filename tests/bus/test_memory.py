@@ -10,22 +10,25 @@ import threading
 import pytest
 from blinker import Signal
 
-from flask_sse_push.bus import BusOptions, MemoryBus, Retention, memory
+from flask_sse_push.bus import BusOptions, MemoryBus, channel_states, memory
+from flask_sse_push.core.messages import Message
+from flask_sse_push.errors import ChannelClosed, TooManyKept
 from flask_sse_push.platform import locks
-from tests.bus.stores import Follower, block
+from flask_sse_push.streams.hub import Hub
+from tests.bus.stores import RETENTION, Follower, block, keep
 from tests.needs import needs
 from tests.support import FACTOR, alarms
 
-OURS = {memory.__file__, locks.__file__}
+OURS = {memory.__file__, locks.__file__, channel_states.__file__}
 
 
 @pytest.fixture
 def bus():
-    return MemoryBus(BusOptions(Retention(300, 1 << 24), 5))
+    return MemoryBus(BusOptions(RETENTION, 5))
 
 
 def publish(bus, text="x"):
-    return bus.publish(("a",), block(text)).sequence
+    return bus.publish(Message(("a",), block(text))).sequence
 
 
 def at_line(number, act, call):
@@ -102,11 +105,11 @@ def test_listener_that_publishes_gets_its_event_afterwards(bus):
     calls = []
 
     class Echo(Follower):
-        def entries_came(self, entries):
+        def entries_came(self, entries, head):
             calls.append("begin")
             if entries[0].sequence == 1:
                 assert publish(bus, "echo") == 2
-            super().entries_came(entries)
+            super().entries_came(entries, head)
             calls.append("end")
 
     listener = Echo(bus)
@@ -122,15 +125,15 @@ def test_greenlet_that_publishes_within_the_publish_of_another_one_does_not_wait
     needs(modules=["gevent"])
     code = """
         import gevent
-        from tests.bus.test_memory import Follower, MemoryBus, BusOptions, Retention, publish
+        from tests.bus.test_memory import RETENTION, Follower, MemoryBus, BusOptions, publish
 
         class Switching(Follower):
-            def entries_came(self, entries):
+            def entries_came(self, entries, head):
                 if entries[0].sequence == 1:
                     gevent.sleep(0.01)
-                super().entries_came(entries)
+                super().entries_came(entries, head)
 
-        bus = MemoryBus(BusOptions(Retention(300, 1 << 24), 5))
+        bus = MemoryBus(BusOptions(RETENTION, 5))
         listener = Switching(bus)
         with gevent.Timeout(10):
             first = gevent.spawn(publish, bus)
@@ -225,3 +228,97 @@ def test_nothing_is_sent_when_nobody_observes(bus):
     publish(bus)
     assert listener.numbers() == [1]
     assert not bus._unobserved
+
+
+class Interrupted(Exception):
+    """What a signal handler raises."""
+
+
+def interrupt():
+    raise Interrupted
+
+
+def each_interruption(message):
+    """
+    Publish a message on a new bus, interrupted before each line in turn, and once more behind that.
+
+    Yields the bus and its hub, when an event of another channel has come behind.
+    """
+    for line in itertools.count(1):
+        bus = MemoryBus(BusOptions(RETENTION, 5))
+        hub = Hub(bus, RETENTION, dict)
+        try:
+            happened = at_line(line, interrupt, lambda bus=bus: bus.publish(message))
+        except Interrupted:
+            happened = True
+        bus.publish(message)
+        bus.publish(Message(("other",), block("x")))
+        yield bus, hub
+        if not happened:
+            assert line > 20
+            return
+
+
+def test_interrupted_closing_can_be_repeated():
+    """Wherever an exception comes out of it, closing once more ends streams and refuses publishers."""
+    for bus, hub in each_interruption(Message(("a",), b"", closes=True)):
+        assert hub.log.closed_behind(("a",)) is not None
+        with pytest.raises(ChannelClosed):
+            publish(bus)
+
+
+def test_interrupted_keeping_can_be_repeated():
+    """Wherever an exception comes out of it, publishing once more keeps the value, until it is forgotten."""
+    for bus, hub in each_interruption(Message(("a",), block("x"), "key")):
+        assert hub.log.kept(("a",), hub.log.head) == block("x")
+        assert not bus.publish(Message(("a",), b"", "key")).is_repeated
+        assert hub.log.kept(("a",), hub.log.head) == b""
+        assert bus.publish(Message(("a",), b"", "key")).is_repeated
+
+
+def test_closing_within_a_publish_keeps_the_order(bus):
+    """Wherever a finalizer closes a channel within a publish, the mark is the last of the channel."""
+    for line in itertools.count(1):
+        channels = (f"c{line}",)
+        listener = bus._listener or Follower(bus, channels=channels)
+        listener.heard.update(channels)
+        before = len(listener.entries)
+
+        def close(channels=channels):
+            bus.publish(Message(channels, b"", closes=True))
+
+        try:
+            happened = at_line(
+                line, close, lambda channels=channels: bus.publish(Message(channels, block("x")))
+            )
+        except ChannelClosed:
+            happened = True
+        numbers = [entry.sequence for entry in listener.entries[before:]]
+        assert numbers == sorted(numbers), line
+        if not happened:
+            break
+    assert line > 20
+
+
+def test_value_weighs_nothing_when_it_is_replaced_or_forgotten():
+    """The bound in bytes counts what is kept now."""
+    bus = MemoryBus(BusOptions(keep(max_kept_bytes=2_000), 5))
+    large, small = block("." * 600), block(".")
+    for _ in range(10):
+        bus.publish(Message(("a",), large, "x"))
+        bus.publish(Message(("a",), small, "x"))
+    bus.publish(Message(("a",), large, "y"))
+    with pytest.raises(TooManyKept, match="SSE_PUSH_KEPT_BYTES"):
+        bus.publish(Message(("b", "a"), large, "z"))
+    bus.publish(Message(("a",), b"", "y"))
+    bus.publish(Message(("a",), large, "z"))
+    bus.publish(Message(("a",), small, "z"))
+
+
+def test_states_of_closed_channels_do_not_pile_up():
+    """What is forgotten is removed, also where nobody asks for that channel again."""
+    bus = MemoryBus(BusOptions(keep(seconds=0.0), 5))
+    for number in range(10_000):
+        bus.publish(Message((f"run.{number}",), block("x"), "x", closes=True))
+    assert len(bus._states._closed) < 3_000
+    assert bus._states._kept_bytes < 3_000 * 1_000

@@ -16,6 +16,7 @@ def make(reporter, **changes):
             "last_event_id": "e-10",
             "channels": {"a": 2},
             "history": {"events": 1},
+            "entries_read": 7,
             **changes,
         }
     )
@@ -28,6 +29,7 @@ def test_report_names_its_process():
     assert one["process"] != other["process"]
     assert one["streams"] == 2
     assert one["published"] == 3
+    assert one["entries_read"] == 7
 
 
 def test_report_counts_what_came_since_the_last():
@@ -79,6 +81,7 @@ def test_summary_adds_up():
             "streams": 3,
             "channels": {"x": 3, "y": 1},
             "last_event_id": "e-90",
+            "entries_read": 10,
             "events_per_second": 4.0,
             "more_channels": 0,
         },
@@ -87,18 +90,20 @@ def test_summary_adds_up():
             "streams": 2,
             "channels": {"x": 2},
             "last_event_id": "e-100",
+            "entries_read": 20,
             "events_per_second": 5.0,
             "more_channels": 2,
         },
     ]
-    told = summarize("redis", Snapshot("e", 100, 50, 5000, reports))
+    told = summarize("redis", Snapshot("e", 100, 50, 5000, 20, 3, reports))
     assert told["streams"] == 5
     assert told["channels"] == {"x": 5, "y": 1}
     assert told["lag"] == 10
     assert told["events_per_second"] == 5.0
     assert told["more_channels"] == 2
     assert told["last_event_id"] == "e-100"
-    assert told["history"] == {"events": 50, "bytes": 5000}
+    assert told["entries_read"] == 30
+    assert told["history"] == {"events": 50, "bytes": 5000, "channels": 20, "kept": 3}
     assert [(process["process"], process["lag"]) for process in told["processes"]] == [("a", 0), ("b", 10)]
 
 
@@ -112,7 +117,7 @@ def test_summary_counts_a_process_once():
         {"process": "b", "uptime_seconds": 5.0, "streams": 1, "channels": {"x": 1}, "last_event_id": "e-9"},
         {"process": "a", "uptime_seconds": 12.0, "streams": 4, "channels": {"x": 4}, "last_event_id": "e-7"},
     ]
-    told = summarize("redis", Snapshot("e", 9, 9, 900, reports))
+    told = summarize("redis", Snapshot("e", 9, 9, 900, 1, 0, reports))
     assert told["streams"] == 4
     assert told["channels"] == {"x": 4}
     assert told["lag"] == 0
@@ -121,14 +126,14 @@ def test_summary_counts_a_process_once():
 
 def test_summary_of_a_process_in_another_log():
     """Who still follows a log that is gone has no lag that could be told."""
-    told = summarize("redis", Snapshot("new", 3, 3, 300, [{"process": "a", "last_event_id": "old-90"}]))
+    told = summarize("redis", Snapshot("new", 3, 3, 300, 1, 0, [{"process": "a", "last_event_id": "old-90"}]))
     assert told["processes"][0]["lag"] is None
     assert told["lag"] == 0
 
 
 def test_summary_of_nobody():
     """Without a process and without a log there are noughts."""
-    told = summarize("sqlite", Snapshot("", 0, 0, 0, []))
+    told = summarize("sqlite", Snapshot("", 0, 0, 0, 0, 0, []))
     assert (told["streams"], told["channels"], told["lag"], told["last_event_id"], told["processes"]) == (
         0,
         {},
