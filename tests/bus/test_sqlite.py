@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from flask_sse_push import BusUnavailable
-from flask_sse_push.bus.sqlite.doorbell import doorbell_folder
+from flask_sse_push.bus.sqlite.doorbells import doorbell_folder
+from flask_sse_push.core.messages import Message
 from flask_sse_push.core.positions import parse
 from tests.bus.stores import Follower, block
 from tests.needs import needs
@@ -31,7 +32,7 @@ def run(code, *arguments, **options):
 
 
 def publish(bus, text="x"):
-    return parse(bus.publish(("a",), block(text)).id)
+    return parse(bus.publish(Message(("a",), block(text))).id)
 
 
 def test_publish_gives_up_when_another_process_holds_the_lock(make, path):
@@ -77,10 +78,12 @@ def test_publish_keeps_its_time_on_a_busy_machine(path, patched):
             from gevent import monkey; monkey.patch_all()
         import sqlite3, threading
         from flask_sse_push import BusUnavailable
-        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus import BusOptions
         from flask_sse_push.bus.sqlite import SqliteBus
-        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 0.5))
-        bus.publish(("a",), b"data: 1\\n\\n")
+        from flask_sse_push.core.messages import Message
+        from tests.bus.stores import Follower, keep
+        bus = SqliteBus(sys.argv[1], BusOptions(keep(), 0.5))
+        bus.publish(Message(("a",), b"data: 1\\n\\n"))
         holder = sqlite3.connect(sys.argv[1], isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         print("ready", flush=True)
@@ -89,7 +92,7 @@ def test_publish_keeps_its_time_on_a_busy_machine(path, patched):
         def publish():
             begun = time.monotonic()
             try:
-                bus.publish(("a",), b"data: 2\\n\\n")
+                bus.publish(Message(("a",), b"data: 2\\n\\n"))
             except BusUnavailable:
                 took.append(time.monotonic() - begun)
         threads = [threading.Thread(target=publish) for _ in range(20)]
@@ -157,10 +160,12 @@ def test_publish_that_waits_for_the_lock_holds_up_no_greenlet(path):
         from gevent import monkey; monkey.patch_all()
         import gevent, sqlite3, sys
         from flask_sse_push import BusUnavailable
-        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus import BusOptions
         from flask_sse_push.bus.sqlite import SqliteBus
-        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 0.5))
-        bus.publish(("a",), b"data: 1\\n\\n")
+        from flask_sse_push.core.messages import Message
+        from tests.bus.stores import Follower, keep
+        bus = SqliteBus(sys.argv[1], BusOptions(keep(), 0.5))
+        bus.publish(Message(("a",), b"data: 1\\n\\n"))
         holder = sqlite3.connect(sys.argv[1], isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         ticks = 0
@@ -171,7 +176,7 @@ def test_publish_that_waits_for_the_lock_holds_up_no_greenlet(path):
                 ticks += 1
         gevent.spawn(tick)
         try:
-            bus.publish(("a",), b"data: 2\\n\\n")
+            bus.publish(Message(("a",), b"data: 2\\n\\n"))
         except BusUnavailable:
             print(ticks)
         bus.close()
@@ -383,13 +388,15 @@ def test_file_deleted_alone_is_replaced_in_all_processes(make, path):
     """
     code = """
         import sys
-        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus import BusOptions
         from flask_sse_push.bus.sqlite import SqliteBus
-        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 5))
-        bus.publish(("a",), b"data: 1\\n\\n")
+        from flask_sse_push.core.messages import Message
+        from tests.bus.stores import Follower, keep
+        bus = SqliteBus(sys.argv[1], BusOptions(keep(), 5))
+        bus.publish(Message(("a",), b"data: 1\\n\\n"))
         print("open", flush=True)
         for line in sys.stdin:
-            print(bus.publish(("a",), b"data: 2\\n\\n").id, flush=True)
+            print(bus.publish(Message(("a",), b"data: 2\\n\\n")).id, flush=True)
         bus.close()
     """
     bus = make()
@@ -420,12 +427,14 @@ def test_new_file_is_opened_by_many_at_once(tmp_path):
     """
     code = """
         import sys
-        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus import BusOptions
         from flask_sse_push.bus.sqlite import SqliteBus
+        from flask_sse_push.core.messages import Message
+        from tests.bus.stores import Follower, keep
         for line in sys.stdin:
-            bus = SqliteBus(line.strip(), BusOptions(Retention(300, 1 << 24), 5))
+            bus = SqliteBus(line.strip(), BusOptions(keep(), 5))
             try:
-                bus.publish(("a",), b"data: 1\\n\\n")
+                bus.publish(Message(("a",), b"data: 1\\n\\n"))
                 print("fine", flush=True)
             except Exception as error:
                 print(error, flush=True)
@@ -448,13 +457,15 @@ def test_signal_handlers_never_meet_a_lock_of_their_own_stack(path):
     code = """
         import faulthandler, random, signal, sys, time
         from flask_sse_push import BusUnavailable
-        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus import BusOptions
         from flask_sse_push.bus.sqlite import SqliteBus
+        from flask_sse_push.core.messages import Message
+        from tests.bus.stores import Follower, keep
         faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
-        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 2))
+        bus = SqliteBus(sys.argv[1], BusOptions(keep(), 2))
         def handle(*_):
             try:
-                bus.publish(("a",), b"data: 1\\n\\n")
+                bus.publish(Message(("a",), b"data: 1\\n\\n"))
             except BusUnavailable:
                 pass
             if random.random() < 0.1:
@@ -463,7 +474,7 @@ def test_signal_handlers_never_meet_a_lock_of_their_own_stack(path):
         end = time.monotonic() + 4
         while time.monotonic() < end:
             signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-4))
-            bus.publish(("a",), b"data: 2\\n\\n")
+            bus.publish(Message(("a",), b"data: 2\\n\\n"))
         signal.setitimer(signal.ITIMER_REAL, 0)
         bus.close()
         print("fine")
@@ -498,24 +509,25 @@ def test_interrupted_publish_lets_go_before_the_exception_is_handled(make):
                 publish(other)
 
 
-def test_publish_in_the_middle_of_a_report_is_refused_at_once(make):
+def test_publish_in_the_middle_of_a_lease_is_refused_at_once(make):
     """
-    A finalizer on the follower's own stack is told so, instead of waiting for the transaction that it
-    interrupts.
+    A finalizer that publishes while its own stack writes a lease is told so, instead of waiting for the
+    transaction that it interrupts; the lease is stored.
     """
     bus, seen = make(), []
 
-    class Report(dict):
-        def items(self):
+    class Seconds(float):
+        def __gt__(self, other):
             begun = time.monotonic()
             with pytest.raises(BusUnavailable, match="from within itself"):
                 publish(bus)
             seen.append(time.monotonic() - begun)
-            return {"streams": 1}.items()
+            return False
 
-    Follower(bus, lambda: Report(streams=1))
-    eventually(lambda: seen)
+    bus.put_lease("run/1", "text", Seconds(5))
     assert seen[0] < 0.5 * FACTOR
+    assert bus.leases("run/") == {"run/1": "text"}
+    assert publish(bus).sequence == 1
 
 
 def test_callback_of_the_loop_is_told_that_it_cannot_wait(path):
@@ -528,15 +540,17 @@ def test_callback_of_the_loop_is_told_that_it_cannot_wait(path):
         from gevent import monkey; monkey.patch_all()
         import gevent, sqlite3, sys
         from flask_sse_push import BusUnavailable
-        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus import BusOptions
         from flask_sse_push.bus.sqlite import SqliteBus
-        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 5))
-        bus.publish(("a",), b"data: 1\\n\\n")
+        from flask_sse_push.core.messages import Message
+        from tests.bus.stores import Follower, keep
+        bus = SqliteBus(sys.argv[1], BusOptions(keep(), 5))
+        bus.publish(Message(("a",), b"data: 1\\n\\n"))
         holder = sqlite3.connect(sys.argv[1], isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         def callback():
             try:
-                bus.publish(("a",), b"data: 2\\n\\n")
+                bus.publish(Message(("a",), b"data: 2\\n\\n"))
             except BusUnavailable:
                 print("fine")
         gevent.get_hub().loop.run_callback(callback)
@@ -553,12 +567,13 @@ def test_long_history_is_read_in_turns(path):
     code = """
         from gevent import monkey; monkey.patch_all()
         import gevent, sys, time
-        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus import BusOptions
         from flask_sse_push.bus.sqlite import SqliteBus
-        from tests.bus.stores import Follower
-        bus = SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 30), 5))
+        from flask_sse_push.core.messages import Message
+        from tests.bus.stores import Follower, keep
+        bus = SqliteBus(sys.argv[1], BusOptions(keep(max_bytes=1 << 30, length=30_000), 5))
         for _ in range(20_000):
-            bus.publish(("a",), b"data: 1\\n\\n")
+            bus.publish(Message(("a",), b"data: 1\\n\\n"))
         ticks, kept = 0, []
         def tick():
             global ticks
@@ -566,8 +581,9 @@ def test_long_history_is_read_in_turns(path):
                 gevent.sleep(0)
                 ticks += 1
         class Listener(Follower):
-            def log_begun(self, epoch, position, entries):
-                kept.append((len(entries), ticks))
+            def past_came(self, pasts):
+                if pasts[0].channel == "a":
+                    kept.append((len(pasts[0].entries), ticks))
         gevent.spawn(tick)
         Listener(bus)
         before = ticks
@@ -600,7 +616,7 @@ def test_publish_ends_the_pause_of_a_follower(make, tmp_path, monkeypatch):
 def test_doorbell_wakes_without_the_poll(make, monkeypatch):
     """An event of another process arrives though the next look is far away."""
     monkeypatch.setattr("flask_sse_push.bus.sqlite.reader.MAX_READ_SECONDS", 3600)
-    monkeypatch.setattr("flask_sse_push.bus.follower.MAX_READ_SECONDS", 3600)
+    monkeypatch.setattr("flask_sse_push.bus.stored.MAX_READ_SECONDS", 3600)
     follower = Follower(make()).up()
     publisher = make()
     for number in range(20):
@@ -615,7 +631,7 @@ def test_doorbell_folder_is_private_and_goes_with_the_last(make, path):
     assert not doorbell_folder(path).exists()
     Follower(bus).up()
     assert doorbell_folder(path).stat().st_mode & 0o777 == 0o700
-    assert len(list(doorbell_folder(path).iterdir())) == 1
+    assert len(list(doorbell_folder(path).iterdir())) == 2
     bus.close()
     assert not doorbell_folder(path).exists()
 
@@ -624,10 +640,11 @@ def test_socket_of_a_killed_process_is_removed(make, path):
     """Who rings finds that nobody is there, and takes the socket away."""
     code = """
         import sys, time
-        from flask_sse_push.bus import BusOptions, Retention
+        from flask_sse_push.bus import BusOptions
         from flask_sse_push.bus.sqlite import SqliteBus
-        from tests.bus.stores import Follower
-        Follower(SqliteBus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 2))).up()
+        from flask_sse_push.core.messages import Message
+        from tests.bus.stores import Follower, keep
+        Follower(SqliteBus(sys.argv[1], BusOptions(keep(), 2))).up()
         print("up", flush=True)
         time.sleep(60)
     """
@@ -636,7 +653,7 @@ def test_socket_of_a_killed_process_is_removed(make, path):
     with run(code, path, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         process.kill()
-    assert len(list(doorbell_folder(path).iterdir())) == 1
+    assert len(list(doorbell_folder(path).iterdir())) == 2
     publish(bus)
     assert list(doorbell_folder(path).iterdir()) == []
 
@@ -644,7 +661,7 @@ def test_socket_of_a_killed_process_is_removed(make, path):
 def test_doorbell_works_under_a_long_path(make, tmp_path, monkeypatch):
     """A path that is longer than the address of a socket may be is gone to all the same."""
     monkeypatch.setattr("flask_sse_push.bus.sqlite.reader.MAX_READ_SECONDS", 3600)
-    monkeypatch.setattr("flask_sse_push.bus.follower.MAX_READ_SECONDS", 3600)
+    monkeypatch.setattr("flask_sse_push.bus.stored.MAX_READ_SECONDS", 3600)
     folder = tmp_path / ("long" * 20) / ("longer" * 10)
     folder.mkdir(parents=True)
     follower = Follower(make(where=folder / "events.db")).up()
@@ -684,8 +701,8 @@ def test_ringing_removes_nothing_but_dead_sockets(make, path, tmp_path, kind):
 def test_lost_socket_is_hung_again(make, path):
     """When somebody has tidied the sockets away, the process that listens makes its own anew."""
     follower = Follower(make()).up()
-    [lost] = doorbell_folder(path).iterdir()
-    lost.unlink()
-    eventually(lambda: list(doorbell_folder(path).glob("*")), 5000 * MS)
+    for lost in doorbell_folder(path).iterdir():
+        lost.unlink()
+    eventually(lambda: list(doorbell_folder(path).glob("*[0-9a-f]")), 5000 * MS)
     publish(make())
     follower.wait(1)

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError
-from flask_sse_push.bus import BusOptions, Retention
+from flask_sse_push.bus import BusOptions
 from flask_sse_push.bus.sqlite.bus import MAX_PATH_BYTES, SqliteBus
-from flask_sse_push.bus.sqlite.doorbell import Doorbells, doorbell_folder
-from tests.bus.stores import Follower, block
+from flask_sse_push.bus.sqlite.doorbells import Doorbells, doorbell_folder
+from flask_sse_push.core.messages import Message
+from tests.bus.stores import Follower, block, keep
 from tests.needs import needs
 from tests.platform.scripts import run_script
 from tests.support import FACTOR, MS, eventually
@@ -40,12 +41,12 @@ def common():
 
 
 def publish(bus, text="x"):
-    return bus.publish(("a",), block(text)).id
+    return bus.publish(Message(("a",), block(text))).id
 
 
 def plant(path):
     """Make a whole database of ours at a path, as another user who has this package would."""
-    bus = SqliteBus(str(path), BusOptions(Retention(300, 1 << 24), 1))
+    bus = SqliteBus(str(path), BusOptions(keep(), 1))
     publish(bus, "forged")
     bus.close()
     return path
@@ -274,7 +275,7 @@ def test_nobody_puts_a_file_beside_in_the_moment_of_the_opening(common, monkeypa
         return connect(*arguments, **options)
 
     monkeypatch.setattr(sqlite3, "connect", late)
-    bus = SqliteBus(str(path), BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
+    bus = SqliteBus(str(path), BusOptions(keep(), 5 * FACTOR))
     try:
         first, second = publish(bus), publish(bus)
     finally:
@@ -307,7 +308,7 @@ def test_swap_between_the_look_and_the_opening_is_noticed(make, path, monkeypatc
 
     monkeypatch.setattr(sqlite3, "connect", swapped)
     with pytest.raises(BusUnavailable, match=r"No such file|locked"):
-        SqliteBus(str(path), BusOptions(Retention(300, 1 << 24), 0)).publish(("a",), block("x"))
+        SqliteBus(str(path), BusOptions(keep(), 0)).publish(Message(("a",), block("x")))
     assert opened
     monkeypatch.undo()
     assert publish(make()).endswith("-2")
@@ -448,7 +449,7 @@ def test_bells_of_another_user_are_neither_hung_nor_rung(make, path, kind, caplo
         follower = Follower(make()).up()
         publish(make())
         follower.wait(1)
-        Doorbells(doorbell_folder(path)).ring()
+        Doorbells(doorbell_folder(path)).ring(("a",))
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.recv(10)

@@ -1,38 +1,70 @@
-"""One connection to the database, and what is read and written by it, each in one transaction."""
+"""One connection to the database, its transactions, and the state of the log in it."""
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
-import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from ...core.positions import is_epoch
-from ...core.reports import MAX_REPORT_BYTES, check_report
+from ...core.positions import EventId, is_epoch
+from ...core.retention import RetentionRules, read_rules
 from ...platform.fork import close_with, forks
-from ..base import LEASE_SECONDS, BusOptions, PublishResult, Report, Retention, Snapshot, overhead_of
 from . import schema
 from .file import DatabaseFile, identity
-from .rows import CLOCK_TOLERANCE_SECONDS, is_time
+from .rows import MAX_NUMBER
 
-__all__ = ["MAX_TRIMMED", "Database"]
+__all__ = ["LOG_COLUMNS", "LOG_TABLES", "Database", "LogState"]
 
-MAX_TRIMMED = 8
-"""The most old events that one publish removes: more than it adds, and not so many that it takes long."""
+LOG_COLUMNS = "l.epoch, l.digest, e.before, e.ordinal, e.size, l.kept, l.kept_bytes, l.names, l.floor"
+LOG_TABLES = f"log l JOIN entries e ON e.id = {schema.END}"
 
-_LOG = "SELECT epoch, history_seconds, history_bytes, history_events, head, events, bytes FROM log LIMIT 1"
-
-# SQLite's integers end at twice that: nothing that is added to such a number reaches the end.
-_MAX_NUMBER = 1 << 62
+_LOG = f"SELECT {LOG_COLUMNS} FROM {LOG_TABLES}"  # noqa: S608  # our own names
+_COUNT = f"""
+    SELECT count(DISTINCT id >> {schema.PLACE_BITS}), count(DISTINCT channel) FROM entries
+    WHERE id < {schema.END}
+"""  # noqa: S608
+_MAX_RULES_BYTES = 256 * 1024
 
 # SQLite quotes what it cannot parse, and the standard library fails where that is no UTF-8.
 _DAMAGED_SCHEMA = "malformed: its schema is damaged"
 
-_AGE_LOOK_SECONDS = 1.0  # how often a publish looks for events that are too old
+
+class LogState:
+    """What a log counts, as one transaction finds it and leaves it."""
+
+    __slots__ = ("_stored", "events", "floor", "head", "kept", "kept_bytes", "names", "size")
+
+    def __init__(
+        self, head: int, events: int, size: int, kept: int, kept_bytes: int, names: int, floor: int
+    ) -> None:
+        self.head = head
+        """The number that was given last."""
+        self.events = events
+        """Rows of the history of all channels."""
+        self.size = size
+        """What they count for, in bytes."""
+        self.kept = kept
+        """Kept values of all channels."""
+        self.kept_bytes = kept_bytes
+        """What they count for."""
+        self.names = names
+        """Rows of the table of channels."""
+        self.floor = floor
+        """The last number of a channel that is in no table is at most this one."""
+        self._stored = (kept, kept_bytes, names, floor)
+
+    def store(self, execute: schema.Execute) -> None:
+        """Write what has changed; each publish changes what the row at the end holds."""
+        execute(_STORE_END, (self.head, self.events, self.size))
+        if (now := (self.kept, self.kept_bytes, self.names, self.floor)) != self._stored:
+            execute("UPDATE log SET kept = ?, kept_bytes = ?, names = ?, floor = ?", now)
+            self._stored = now
+
+
+_STORE_END = f"UPDATE entries SET before = ?, ordinal = ?, size = ? WHERE id = {schema.END}"  # noqa: S608
 
 
 class _Transaction:
@@ -56,15 +88,21 @@ class _Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            if error is None:
+        if error is None:
+            try:
                 self._connection.execute("COMMIT")
-        finally:
-            with suppress(sqlite3.Error):
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+            except BaseException:
+                self._undo()
+                raise
+            return
+        self._undo()
         if isinstance(error, UnicodeDecodeError):
             raise sqlite3.DatabaseError(_DAMAGED_SCHEMA) from error
+
+    def _undo(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 class Database:
@@ -76,7 +114,7 @@ class Database:
 
     Args:
         path (Path): The file, which is made when it is missing.
-        options (BusOptions): What the bus is told.
+        rules (RetentionRules): What a log that is begun here keeps.
         volatile (bool): Whether the file ends with the server: then nothing is forced to the disk.
 
     Raises:
@@ -84,15 +122,14 @@ class Database:
         OSError: The file cannot be used, or others could write it.
     """
 
-    def __init__(self, path: Path, options: BusOptions, *, volatile: bool) -> None:
+    def __init__(self, path: Path, rules: RetentionRules, *, volatile: bool) -> None:
         self._path = str(path)
-        self._options_retention = options.retention
-        self._look_at_age = 0.0
+        self._boot = ""
         self._settled: tuple[object, ...] = ()
         self.epoch = ""
         """The epoch of the log, when :meth:`look` was called last."""
-        self.retention = options.retention
-        """How much the log keeps, when :meth:`look` was called last."""
+        self.rules = rules
+        """What the log keeps, when :meth:`look` was called last."""
         file = DatabaseFile(path)
         file.prepare()
         # With a timeout SQLite itself would wait, and stop a whole loop of greenlets.
@@ -120,13 +157,14 @@ class Database:
         # A schema is code. Until it is known to be ours, it may call only functions that do no harm.
         execute("PRAGMA trusted_schema = OFF")
         execute("PRAGMA cell_size_check = ON")  # else a damaged page may be taken for data
-        boot = schema.boot_id()
         # Before the write-ahead log is turned on, which would already wait for the disk.
-        execute(f"PRAGMA synchronous = {'OFF' if volatile else 'NORMAL' if boot else 'FULL'}")
+        execute(f"PRAGMA synchronous = {'OFF' if volatile else 'NORMAL' if schema.boot_id() else 'FULL'}")
         with self.reading:
             is_there = schema.is_there(execute)
         if execute("PRAGMA journal_mode = WAL").fetchall() != [(b"wal",)]:
             raise sqlite3.OperationalError("its folder takes no write-ahead log: name a file on a local disk")
+        # Of the file that is there by now: confirm() says whether it is the one that was opened.
+        boot = self._boot = schema.boot_of(os.lstat(self._path).st_ino)
         if is_there and schema.is_current(execute, boot):
             return
         with self.writing:
@@ -134,7 +172,7 @@ class Database:
             if not (schema.is_there(execute) and schema.is_current(execute, boot)):
                 # When the machine stops, the last commits may be lost (synchronous = NORMAL). So each run of
                 # the machine has a log of its own.
-                schema.begin_log(execute, boot, self.retention)
+                schema.begin_log(execute, boot, self.rules.text)
 
     def is_replaced(self) -> bool:
         """
@@ -146,150 +184,82 @@ class Database:
         except OSError:
             return True
 
-    def look(self) -> tuple[int, int, int]:
+    def look(self) -> LogState:
         """
-        Read the log's row: return the number that was given last, how many entries are kept, and their size.
-        Call it in a transaction.
+        Read the state of the log. Call it in a transaction.
 
         Raises:
-            sqlite3.DatabaseError: The row holds something that this package does not write.
+            sqlite3.DatabaseError: It holds something that this package does not write.
         """
-        row = self.execute(_LOG).fetchone()
+        return self.state_in(self.execute(_LOG).fetchone())
+
+    def state_in(self, row: tuple[object, ...] | None) -> LogState:
+        """Return what :meth:`look` does, from a row that begins with :data:`LOG_COLUMNS`."""
         if row is not None:
-            settled = row[:4]
-            if settled == self._settled or self._settle(settled):
-                head, events, size = row[4:]
-                if (
-                    type(head) is type(events) is type(size) is int
-                    and 0 <= head <= _MAX_NUMBER
-                    and 0 <= events <= _MAX_NUMBER
-                    and 0 <= size <= _MAX_NUMBER
-                ):
-                    return head, events, size
+            epoch, digest, head, events, size, kept, kept_bytes, names, floor = row[:9]
+            if (
+                ((epoch, digest) == self._settled or self._settle((epoch, digest)))
+                and type(head) is type(events) is type(size) is type(kept) is int
+                and type(kept_bytes) is type(names) is type(floor) is int
+                and 0 <= head <= MAX_NUMBER
+                and 0 <= events <= MAX_NUMBER
+                and 0 <= size <= MAX_NUMBER
+                and 0 <= kept <= MAX_NUMBER
+                and 0 <= kept_bytes <= MAX_NUMBER
+                and 0 <= names <= MAX_NUMBER
+                and 0 <= floor <= head
+            ):
+                return LogState(head, events, size, kept, kept_bytes, names, floor)
         raise sqlite3.DatabaseError("malformed: its row of the log is damaged")
 
     def _settle(self, settled: tuple[object, ...]) -> bool:
         """Check and remember the columns that seldom change. Return False where they are damaged."""
-        epoch, *numbers = settled
-        epoch = schema.text_of(epoch) if isinstance(epoch, bytes) else ""
-        if not is_epoch(epoch) or not all(
-            type(number) in (int, float) and 0 <= number <= _MAX_NUMBER  # type: ignore[operator]
-            for number in numbers
-        ):
+        epoch = schema.text_of(settled[0])
+        rules = read_rules(self._stored_rules())
+        if not is_epoch(epoch) or rules is None:
             return False
-        self.epoch, self.retention, self._settled = epoch, Retention(*numbers), settled  # type: ignore[arg-type]
+        self.epoch, self.rules, self._settled = epoch, rules, settled
         return True
 
-    def append(self, channels: tuple[str, ...], block: bytes, key: str | None) -> PublishResult:
-        """Number an event and store it, and remove a few old ones; see :meth:`Bus.publish`."""
-        execute = self.execute
-        with self.writing:
-            head, events, size = self.look()
-            now = time.monotonic()
-            if key is not None and (known := self._find(key, head, now)):
-                return PublishResult(f"{self.epoch}-{known}", known, is_repeated=True)
-            head, events, size = head + 1, events + 1, size + (added := len(block) + overhead_of(channels))
-            # OR REPLACE: a row behind the head was written by another program, and must not be in the way.
-            execute(
-                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)",
-                (head, "\n".join(channels), block, added, now, key),
-            )
-            _, most_bytes, most_events = self.retention
-            if size > most_bytes or events > most_events or now >= self._look_at_age:
-                events, size = self._trim(head, now, events, size)
-            execute("UPDATE log SET head = ?, events = ?, bytes = ?", (head, events, size))
-        return PublishResult(f"{self.epoch}-{head}", head)
-
-    def _find(self, key: str, head: int, now: float) -> int:
-        """Return the number of the event with an idempotency key; 0 when no such event is kept."""
-        row = self.execute(
-            "SELECT sequence, appended_at FROM entries WHERE idempotency_key = ?", (key,)
+    def _stored_rules(self) -> str:
+        (text,) = self.execute(
+            "SELECT CASE WHEN length(rules) <= ? THEN rules END FROM log LIMIT 1", (_MAX_RULES_BYTES,)
         ).fetchone()
-        if row is None:
-            return 0
-        sequence, appended_at = row
-        if 0 < sequence <= head and is_time(appended_at, now) and appended_at >= now - self.retention.seconds:
-            return int(sequence)
-        self.execute("UPDATE entries SET idempotency_key = NULL WHERE sequence = ?", (sequence,))
-        return 0
+        return text.decode("utf-8", "replace") if isinstance(text, bytes) else ""
 
-    def _trim(self, head: int, now: float, events: int, size: int) -> tuple[int, int]:
-        """
-        Remove some events that are too old or too many, never the newest; return how many are left, and their
-        size.
-        """
-        seconds, most_bytes, most_events = self.retention
-        trimmed, is_damaged = None, False
-        self._look_at_age = now + _AGE_LOOK_SECONDS
-        for sequence, weight, appended_at in self.execute(
-            "SELECT sequence, size, appended_at FROM entries WHERE sequence < ? ORDER BY sequence LIMIT ?",
-            (head, MAX_TRIMMED),
-        ).fetchall():
-            if (
-                type(weight) is int
-                and 0 <= weight <= _MAX_NUMBER
-                and is_time(appended_at, now)
-                and sequence > 0
-            ):
-                if size <= most_bytes and events <= most_events and appended_at >= now - seconds:
-                    break
-                size -= weight
-            else:
-                is_damaged = True  # the log's row may count it with another size, or not at all
-            trimmed, events = sequence, events - 1
-        else:
-            self._look_at_age = 0.0  # there may be more: the next publish looks again
-        if trimmed is not None:
-            self.execute("DELETE FROM entries WHERE sequence <= ?", (trimmed,))
-        if is_damaged or events < 1 or size < 0:
-            return self._count(head)
-        return events, size
+    def head(self) -> tuple[str, int]:
+        """Return the epoch of the log and the number that was given last."""
+        with self.reading:
+            head = self.look().head
+        return self.epoch, head
 
-    def _count(self, head: int) -> tuple[int, int]:
-        """Count all entries and add up their sizes: the numbers in the log's row cannot be right."""
-        ((events, size),) = self.execute(
-            "SELECT count(*), total(size) FROM entries "
-            "WHERE sequence BETWEEN 1 AND ? AND typeof(size) = 'integer' AND size BETWEEN 0 AND ?",
-            (head, _MAX_NUMBER),
-        )
-        return events, int(min(size, _MAX_NUMBER))
+    def count(self) -> tuple[int, int]:
+        """Return how many events and how many channels there are. Call it in a transaction."""
+        ((events, channels),) = self.execute(_COUNT)
+        return events, channels
 
-    def set_retention(self) -> None:
-        """Store how much is to be kept. Publishers obey that."""
+    def write_rules(self, rules: RetentionRules) -> None:
+        """Store what is to be kept. Publishers obey that."""
         with self.reading:
             self.look()
-        if self.retention != self._options_retention:
+        if self.rules != rules:
             with self.writing:
                 self.execute(
-                    "UPDATE log SET history_seconds = ?, history_bytes = ?, history_events = ?",
-                    self._options_retention,
+                    "UPDATE log SET rules = ?, digest = ?", (rules.text, schema.digest_of(rules.text))
                 )
+                self.look()
 
-    def report(self, process: str, report: Report | None) -> None:
-        """Store the report of a process; ``None`` removes it."""
-        now = time.monotonic()
+    def begin_where_forgotten(self, known: EventId) -> None:
+        """
+        Begin a new log where this one was put back to before a number that it has given.
+
+        Args:
+            known (EventId): The number, and the epoch in which it was given.
+        """
         with self.writing:
-            self.execute(
-                "DELETE FROM reports WHERE process = ? OR expires_at NOT BETWEEN ? AND ?",
-                (process, now, now + LEASE_SECONDS + CLOCK_TOLERANCE_SECONDS),
-            )
-            if report is not None:
-                self.execute(
-                    "INSERT INTO reports VALUES (?, ?, ?)", (process, json.dumps(report), now + LEASE_SECONDS)
-                )
-
-    def inspect(self) -> Snapshot:
-        """Return what there is; see :meth:`Bus.inspect`."""
-        now = time.monotonic()
-        with self.reading:
-            head, events, size = self.look()
-            rows = self.execute(
-                "SELECT CAST(report AS BLOB) FROM reports "
-                "WHERE expires_at BETWEEN ? AND ? AND length(report) <= ?",
-                (now, now + LEASE_SECONDS + CLOCK_TOLERANCE_SECONDS, MAX_REPORT_BYTES),
-            ).fetchall()
-        reports = [report for (text,) in rows if (report := check_report(text)) is not None]
-        return Snapshot(self.epoch, head, events, size, reports)
+            head = self.look().head
+            if self.epoch == known.epoch and head < known.sequence:
+                schema.begin_log(self.execute, self._boot, self.rules.text)
 
     def close(self) -> None:
         """Close the connection."""

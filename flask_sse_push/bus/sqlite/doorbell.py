@@ -1,39 +1,23 @@
-"""
-How one process wakes the others of a machine: by a datagram to the socket of each, in a folder beside the
-database.
-"""
+"""The doorbell of this process, and what it says that this process listens to; see :mod:`.doorbells`."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import socket
-import stat
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterable
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 
-from ...platform.fork import close_with, keep_from_children
-from ...platform.ownership import check_private_folder, is_private_folder
+from ...platform.fork import close_with, forks, keep_from_children
+from ...platform.ownership import check_private_folder
+from .doorbells import ENDING, SLOTS, call_with_address, ring_at, slots_of
 
-__all__ = ["Doorbell", "Doorbells", "doorbell_folder"]
-
-MAX_ADDRESS_BYTES = 107
-"""The longest address of a Unix socket on Linux, without its NUL."""
-
-# The clock by which the kernel stamps a folder ticks every few milliseconds: two changes may have one stamp.
-_COARSE_CLOCK_NANOSECONDS = 50_000_000
+__all__ = ["Doorbell", "Interest"]
 
 _HANG_TRIES = 5
-
-# Of a doorbell that can be rung. Other files in the folder are neither rung nor removed.
-_NAME = re.compile(r"\d+-[0-9a-f]{8}")
-
-_stamp = attrgetter("st_dev", "st_ino", "st_uid", "st_mode", "st_mtime_ns")
 
 
 class Doorbell:
@@ -48,10 +32,12 @@ class Doorbell:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        """Where it is."""
+        self._opened_in = forks()
         for tries_left in reversed(range(_HANG_TRIES)):
             try:
-                self._socket = self._hang()
+                self._socket, self.interest = self._hang()
                 break
             except FileNotFoundError:
                 # Another process, the last one that listened, has just removed the folder.
@@ -59,26 +45,28 @@ class Doorbell:
                     raise
         keep_from_children(self)
 
-    def _hang(self) -> socket.socket:
-        folder = self._path.parent
+    def _hang(self) -> tuple[socket.socket, Interest]:
+        folder = self.path.parent
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         check_private_folder(folder, "Remove it.")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         # Renamed when it is bound: in the middle of bind() it looks like the socket of a dead process.
-        unbound = self._path.with_name(f"{self._path.name}.new")
+        unbound = self.path.with_name(f"{self.path.name}.new")
+        interest = Interest(self.path)  # before the doorbell: who finds it finds this too
         try:
             sock.setblocking(False)
-            _call_with_address(sock.bind, str(unbound))
-            unbound.rename(self._path)
+            call_with_address(sock.bind, str(unbound))
+            unbound.rename(self.path)
         except BaseException:
             sock.close()
+            interest.close()
             raise
-        return sock
+        return sock, interest
 
     def is_there(self) -> bool:
         """Say whether others can still find it: somebody may have removed it."""
-        return os.path.lexists(self._path)
+        return os.path.lexists(self.path)
 
     def fileno(self) -> int:
         """Return the file to wait for: it is readable when somebody rang."""
@@ -98,97 +86,80 @@ class Doorbell:
 
     def ring(self) -> None:
         """Ring this one."""
-        _ring(self._socket, str(self._path))
+        ring_at(self._socket.sendto, str(self.path))
 
     def close(self) -> None:
-        """Remove it, and the folder with the last one."""
+        """Remove it, and the folder with the last one. In a forked child, only let go of it."""
+        if self._opened_in != forks():
+            self._socket.close()
+            return
+        self.interest.close()
         with contextlib.suppress(OSError):
-            self._path.unlink()
+            self.path.unlink()
         self._socket.close()
         with contextlib.suppress(OSError):
-            self._path.parent.rmdir()
+            self.path.parent.rmdir()
 
 
-class Doorbells:
+class Interest:
     """
-    All doorbells of a folder, to be rung by a process that publishes. Not thread-safe: its owner has a lock.
+    The file of this process. Not thread-safe. In a forked child it does nothing.
 
-    Ringing never waits: a doorbell whose buffer is full was rung already.
+    Where it cannot be written, every event counts as one that this process cares about.
+
+    Args:
+        bell (Path): Of the doorbell. The file is there before the doorbell is.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = str(folder)
-        self._sockets: list[socket.socket] = []  # one, once something was rung
-        self._paths: list[str] = []
-        self._listed: tuple[int, ...] = ()
-        close_with(self, partial(_close_all, self._sockets))
+    def __init__(self, bell: Path) -> None:
+        self._path = bell.with_name(bell.name + ENDING)
+        self._counts: Counter[int] = Counter()  # so that one channel's end does not clear another's
+        self._opened_in = forks()
+        self._file = -1
+        with contextlib.suppress(OSError):
+            self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+            close_with(self, partial(os.close, self._file))
+            self._write_whole()
 
-    def ring(self) -> None:
-        """Wake every process that listens, and remove the sockets of dead ones."""
+    def add(self, channels: Iterable[str]) -> None:
+        """Say that this process listens to some channels. Once for each."""
+        for slot in slots_of(channels):
+            self._counts[slot] += 1
+            if self._counts[slot] == 1:
+                self._write(slot, b"\1")
+
+    def remove(self, channels: Iterable[str]) -> None:
+        """Say that this process listens to them no longer. Once for each that was added."""
+        for slot in slots_of(channels):
+            self._counts[slot] -= 1
+            if self._counts[slot] < 1:
+                del self._counts[slot]
+                self._write(slot, b"\0")
+
+    def _write(self, slot: int, content: bytes) -> None:
+        if self._file < 0 or self._opened_in != forks():
+            return
+        with contextlib.suppress(OSError):
+            # Written behind its end, a file that was cut short would get zeros in between.
+            if os.fstat(self._file).st_size == SLOTS and os.pwrite(self._file, content, slot):
+                return
+        self._write_whole()
+
+    def _write_whole(self) -> None:
+        content = bytearray(SLOTS)
+        for slot in self._counts:
+            content[slot] = 1
         try:
-            found = os.lstat(self._folder)
-            stamp = _stamp(found)
-            if stamp != self._listed and not self._list(found, stamp):
+            if os.pwrite(self._file, content, 0) == SLOTS:
+                os.ftruncate(self._file, SLOTS)
                 return
         except OSError:
-            return  # nobody has ever listened
-        if not self._sockets:
-            self._sockets.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-            self._sockets[0].setblocking(False)
-        for path in self._paths:
-            _ring(self._sockets[0], path)
-
-    def _list(self, found: os.stat_result, stamp: tuple[int, ...]) -> bool:
-        if not is_private_folder(found):
-            return False  # who can put names there chooses what is rung, and what is removed
-        with os.scandir(self._folder) as entries:
-            self._paths = [
-                entry.path
-                for entry in entries
-                if _NAME.fullmatch(entry.name) and stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
-            ]
-        is_settled = time.time_ns() - found.st_mtime_ns > _COARSE_CLOCK_NANOSECONDS
-        self._listed = stamp if is_settled else ()
-        return True
+            pass  # no room, perhaps
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)  # read as "listens to everything"
 
     def close(self) -> None:
-        """Close the socket that rings."""
-        _close_all(self._sockets)
-
-
-def doorbell_folder(database: Path) -> Path:
-    """Return the folder with the doorbells of the processes that follow a database."""
-    return database.with_name(database.name + "-bells")
-
-
-def _close_all(sockets: list[socket.socket]) -> None:
-    while sockets:
-        sockets.pop().close()
-
-
-def _ring(sock: socket.socket, path: str) -> None:
-    try:
-        _call_with_address(partial(sock.sendto, b"!", socket.MSG_DONTWAIT), path)
-    except BlockingIOError:
-        pass  # rung already
-    except ConnectionRefusedError:
-        # It was bound, and nobody has it open: its process was killed.
-        with contextlib.suppress(OSError):
-            Path(path).unlink()
-    except OSError:
-        pass  # gone, or no socket: the others are rung all the same
-
-
-def _call_with_address(call: Callable[[str], object], path: str) -> None:
-    """
-    Call with the address of a socket; where its path is too long for an address, by way of its open folder.
-    """
-    if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
-        call(path)
-        return
-    folder, name = os.path.split(path)
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        call(f"/proc/self/fd/{number}/{name}")
-    finally:
-        os.close(number)
+        """Remove the file."""
+        if self._opened_in == forks():
+            with contextlib.suppress(OSError):
+                self._path.unlink()

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...core.entry import Entry
-from ...core.messages import check_stored
+from ...core.positions import EventId
+from ...core.retention import RetentionRules
 from ...errors import BusUnavailable
 from ...platform.backends import current_backend
-from ..base import Report
-from ..reader import MAX_READ_SECONDS, LogChanged, Tail
+from ..base import LEASE_SECONDS, Report
+from ..store import MAX_READ_SECONDS, Beginning, LogChanged, News, Wanted
+from .checkpoints import Checkpoints
 from .database import Database
-from .doorbell import Doorbell, doorbell_folder
-from .rows import CLOCK_TOLERANCE_SECONDS, ENTRIES, MAX_CHANNELS_LENGTH, PoisonEntry, PoisonLog
+from .doorbell import Doorbell
+from .doorbells import doorbell_folder
+from .leases import Leases
+from .pages import Pages
+from .poison import PoisonLog
+from .rows import Decoder
 from .write_lock import PATIENCE_SECONDS, WriteLock, is_busy
 
-__all__ = ["SqliteReader"]
+__all__ = ["REPORTS", "SqliteReader"]
 
-_READ_AT_ONCE = 500
-_NO_BLOCK = "its block is no bytes, or longer than SSE_PUSH_MAX_EVENT_BYTES"
+REPORTS = "report/"
+"""How the names of the leases begin that hold what processes say of themselves."""
+
+_BUSY_SECONDS = 0.002
 _REPORT_PATIENCE_SECONDS = 0.1  # entries wait meanwhile, and the next report comes in two seconds
 
 logger = logging.getLogger("flask_sse_push")
@@ -41,6 +49,7 @@ class SqliteReader:
         open (Callable): Opens it.
         write_lock (WriteLock): The one of the bus: a report must not be written in the middle of a publish.
         poison_log (PoisonLog): Logs which entries are left out.
+        rules (RetentionRules): What is to be kept.
         max_event_bytes (int): Larger events are left out.
     """
 
@@ -50,12 +59,24 @@ class SqliteReader:
         open: Callable[[], Database],
         write_lock: WriteLock,
         poison_log: PoisonLog,
+        rules: RetentionRules,
         max_event_bytes: int,
     ) -> None:
-        self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._report_name = f"{REPORTS}{os.getpid()}-{secrets.token_hex(4)}"
         self._folder = doorbell_folder(path)
-        self._write_lock, self._poison_log, self._max_event_bytes = write_lock, poison_log, max_event_bytes
+        self._write_lock, self._rules = write_lock, rules
         self._database = write_lock.run(PATIENCE_SECONDS, open)
+        self._leases = Leases(self._database)
+        self._checkpoints = Checkpoints(self._database.execute, str(path))
+        try:
+            decoder = Decoder(poison_log, max_event_bytes)
+            self._pages = Pages(self._database, decoder, max_event_bytes)
+        except BaseException:
+            self._database.close()
+            raise
+        self._epoch = ""
+        self._known: EventId | None = None  # a number that the log should know
+        self._channels: set[str] = set()
         self._readable_at = time.monotonic()
         self._may_have_more = True
         self._backend = current_backend()
@@ -72,104 +93,90 @@ class SqliteReader:
                 str(self._folder),
                 error,
             )
+        else:
+            self._doorbell.interest.add(self._channels)
 
-    def epoch(self) -> str:
-        """Store how much is to be kept, and return the epoch; see :meth:`Reader.epoch`."""
-        self._write_lock.run(PATIENCE_SECONDS, self._database.set_retention)
-        return self._database.epoch
-
-    def tail(self) -> Tail:
-        """Return all that is kept; see :meth:`Reader.tail`."""
-        database = self._database
-        if database.is_replaced():
+    def begin(self) -> Beginning:
+        """Store how much is to be kept, and return the log; see :meth:`Reader.begin`."""
+        if self._database.is_replaced():
             raise FileNotFoundError("the file was replaced once more")
-        entries: list[Entry] = []
-        with database.reading:
-            head, _, _ = database.look()
-            epoch, oldest = database.epoch, time.monotonic() - database.retention.seconds
-            rows = database.execute(
-                f"{ENTRIES} AND appended_at >= ? ORDER BY sequence",
-                (MAX_CHANNELS_LENGTH, self._max_event_bytes, 1, head, oldest),
-            )
-            while some := rows.fetchmany(_READ_AT_ONCE):
-                entries += self._check(epoch, some)
-                time.sleep(0)  # other greenlets run: a long history takes a second
-        return Tail(epoch, entries[0].sequence - 1 if entries else head, entries)
+        self.ignore(list(self._channels))
+        known, self._known = self._known, None
+        if known is not None:
+            self._write_lock.run(PATIENCE_SECONDS, self._database.begin_where_forgotten, known)
+        self._write_lock.run(PATIENCE_SECONDS, self._database.write_rules, self._rules)
+        self._epoch, head = self._database.head()
+        self._may_have_more = True
+        return Beginning(self._epoch, head)
 
-    def read(self, epoch: str, position: int, seconds: float) -> list[Entry]:
-        """Return what comes after a number; see :meth:`Reader.read`."""
+    def tail(self, wanted: Sequence[Wanted], head: int) -> News:
+        """Listen to some channels, and return their pasts; see :meth:`Reader.tail`."""
+        news = [channel for channel, _ in wanted if channel not in self._channels]
+        if self._doorbell is not None:
+            self._doorbell.interest.add(news)  # before the tail is read: see doorbells.py
+        self._channels.update(news)
+        self._pages.listen(news)
+        self._may_have_more = True
+        self._checkpoints.give_way()
+        while True:
+            try:
+                tails = self._pages.tail(self._epoch, wanted, head)
+            except LogChanged:
+                self._known = EventId(self._epoch, head)
+                raise
+            except sqlite3.Error as error:
+                if not is_busy(error) or time.monotonic() - self._readable_at > PATIENCE_SECONDS:
+                    raise
+                time.sleep(_BUSY_SECONDS)
+            else:
+                self._readable_at = time.monotonic()
+                return tails
+
+    def ignore(self, channels: Sequence[str]) -> None:
+        """Listen to some channels no longer; see :meth:`Reader.ignore`."""
+        left = [channel for channel in channels if channel in self._channels]
+        self._channels.difference_update(left)
+        self._pages.ignore(left)
+        if self._doorbell is not None:
+            self._doorbell.interest.remove(left)
+
+    def read(self, head: int, seconds: float) -> News:
+        """Return what came; see :meth:`Reader.read`."""
         # Asked before reading: then a file that was replaced is read to its end first.
         is_replaced = self._database.is_replaced()
         # No look before a wait where the last one came to the end: who publishes after that rings.
         if self._may_have_more or is_replaced or not seconds:
-            entries = self._read(epoch, position)
-            if entries:
-                return entries
+            news = self._read(head)
+            if news.entries or news.head > head:
+                return news
             if is_replaced:
                 raise FileNotFoundError("the file was deleted or replaced")
         if not seconds:
-            return []
+            return News((), head)
         self._wait(min(seconds, MAX_READ_SECONDS))
-        return self._read(epoch, position)
+        return self._read(head)
 
-    def _read(self, epoch: str, position: int) -> list[Entry]:
+    def _read(self, head: int) -> News:
+        self._checkpoints.give_way()
         self._may_have_more = True
-        entries: list[Entry] = []
         try:
-            # On behind pages of nothing but poison: from their begin the next call would read them again.
-            while not entries and self._may_have_more:
-                entries, position = self._read_page(epoch, position)
+            news, self._may_have_more = self._pages.read(self._epoch, head)
+        except LogChanged:
+            self._known = EventId(self._epoch, head)
+            raise
         except sqlite3.Error as error:
             if not is_busy(error) or time.monotonic() - self._readable_at > PATIENCE_SECONDS:
                 raise
-            return []
+            return News((), head)
         self._readable_at = time.monotonic()
-        return entries
-
-    def _read_page(self, epoch: str, position: int) -> tuple[list[Entry], int]:
-        """Return some entries behind a number, and the number up to which this looked."""
-        database = self._database
-        with database.reading:
-            head, _, _ = database.look()
-            if database.epoch != epoch:
-                raise LogChanged
-            if head <= position:
-                self._may_have_more = False
-                return [], position
-            rows = database.execute(
-                f"{ENTRIES} ORDER BY sequence LIMIT ?",
-                (MAX_CHANNELS_LENGTH, self._max_event_bytes, position + 1, head, _READ_AT_ONCE),
-            ).fetchall()
-        self._may_have_more = len(rows) == _READ_AT_ONCE
-        return self._check(epoch, rows), rows[-1][0] if rows else head
-
-    def _check(self, epoch: str, rows: list[tuple[int, bytes | None, bytes | None, float]]) -> list[Entry]:
-        """Return the rows that are entries of ours, and warn of the others."""
-        entries: list[Entry] = []
-        poison: list[PoisonEntry] = []
-        prefix = f"id: {epoch}-".encode()
-        latest = time.monotonic() + CLOCK_TOLERANCE_SECONDS
-        for sequence, channels, block, appended_at in rows:
-            try:
-                if block is None:
-                    raise ValueError(_NO_BLOCK)  # noqa: TRY301
-                if type(appended_at) not in (int, float) or not 0 <= appended_at <= latest:
-                    raise ValueError("its time is none, or has not come yet")  # noqa: TRY301
-                names = check_stored(channels, block, self._max_event_bytes)
-            except ValueError as error:
-                poison.append(PoisonEntry(sequence, str(error)))
-            else:
-                entries.append(Entry(sequence, names, b"%b%d\n%b" % (prefix, sequence, block), appended_at))
-        if poison:
-            self._poison_log.warn(epoch, poison)
-        return entries
+        return news
 
     def _wait(self, seconds: float) -> None:
         doorbell = self._doorbell
         if doorbell is None:
             self._wakeup.wait(seconds)
             return
-        self._backend.wait_readable(doorbell.fileno(), seconds)
+        self._backend.wait_readable((doorbell.fileno(),), seconds)
         # Silent: perhaps somebody removed the doorbell. Where the file is gone too, the next read() raises.
         if not doorbell.answer() and not doorbell.is_there() and not self._database.is_replaced():
             self._doorbell = None
@@ -185,15 +192,15 @@ class SqliteReader:
 
     def report(self, report: Report) -> None:
         """Store a report; see :meth:`Reader.report`."""
-        self._write_report(report)
+        self._write_report(self._leases.put, self._report_name, json.dumps(report), LEASE_SECONDS)
 
     def withdraw(self) -> None:
         """Remove the report; see :meth:`Reader.withdraw`."""
-        self._write_report(None)
+        self._write_report(self._leases.drop, self._report_name)
 
-    def _write_report(self, report: Report | None) -> None:
+    def _write_report(self, write: Callable[..., None], *arguments: object) -> None:
         try:
-            self._write_lock.run(_REPORT_PATIENCE_SECONDS, self._database.report, self._process, report)
+            self._write_lock.run(_REPORT_PATIENCE_SECONDS, write, *arguments)
         except (sqlite3.Error, BusUnavailable) as error:
             logger.debug("A report was left out: %s", error)
 
