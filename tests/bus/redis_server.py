@@ -15,16 +15,20 @@ import time
 import pytest
 
 from flask_sse_push import BusUnavailable
-from flask_sse_push.bus import BusOptions, Retention
+from flask_sse_push.bus import BusOptions
+from flask_sse_push.core.messages import Message
 from flask_sse_push.core.positions import parse
+from flask_sse_push.core.retention import ChannelRetention, RetentionRules
 from tests.support import FACTOR
 
 __all__ = [
-    "LOG",
+    "CHANNELS",
+    "EVENTS",
+    "LEASES",
     "META",
     "ONE_SECOND",
     "OPTIONS",
-    "REPORTS",
+    "RULES",
     "Proxy",
     "RedisServer",
     "Toy",
@@ -33,9 +37,12 @@ __all__ = [
     "refused",
 ]
 
-LOG, META, REPORTS = "{sse_push}:log", "{sse_push}:meta", "{sse_push}:reports"
+META, LEASES, CHANNELS = "{sse_push}:meta", "{sse_push}:leases", "{sse_push}:channels"
+EVENTS = "{sse_push}:events:a"
+"""The history of the channel that publish() publishes to."""
 
-OPTIONS = BusOptions(Retention(300, 1 << 24), 2.0)
+RULES = RetentionRules(ChannelRetention(10_000, 300.0), 1 << 24)
+OPTIONS = BusOptions(RULES, 2.0)
 ONE_SECOND = OPTIONS._replace(publish_timeout_seconds=1.0)
 
 
@@ -59,9 +66,12 @@ class RedisServer:
     Args:
         *options (str): Further options of redis-server.
         start (bool): Whether it runs from the beginning.
+        host (str): The address where it listens.
+        inside (tuple): How its command begins, where it runs on another machine.
     """
 
-    def __init__(self, *options, start=True):
+    def __init__(self, *options, start=True, host="127.0.0.1", inside=()):
+        self.host, self._inside = host, inside
         self.port = _free_port()
         self.folder = tempfile.mkdtemp(prefix="sse-push-redis-")
         self._options = options
@@ -71,7 +81,7 @@ class RedisServer:
 
     @property
     def url(self):
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     @property
     def socket_path(self):
@@ -83,7 +93,7 @@ class RedisServer:
             "--port",
             self.port,
             "--bind",
-            "127.0.0.1",
+            self.host,
             "--unixsocket",
             self.socket_path,
             "--save",
@@ -95,7 +105,7 @@ class RedisServer:
             *self._options,
         ]
         self._process = subprocess.Popen(
-            ["redis-server", *map(str, options)],
+            [*self._inside, "redis-server", *map(str, options)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -103,7 +113,7 @@ class RedisServer:
         end = time.monotonic() + 10 * FACTOR
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection((self.host, self.port), 1).close()
                 return
             except OSError:
                 assert self._process.poll() is None, "redis-server ended"
@@ -114,7 +124,7 @@ class RedisServer:
         """Return a client for the test's own questions."""
         import redis
 
-        return redis.Redis(port=self.port, **options)
+        return redis.Redis(self.host, self.port, **options)
 
     def pause(self):
         self._process.send_signal(signal.SIGSTOP)
@@ -257,9 +267,11 @@ class Toy:
             connection.close()
 
 
-def publish(bus, text="x", key=None):
+def publish(bus, text="x", once=None, channel="a", **fields):
     """Publish an event, and return its id, taken apart."""
-    return parse(bus.publish(("a",), f"data: {text}\n\n".encode(), key).id)
+    channels = (channel,) if isinstance(channel, str) else channel
+    block = f"data: {text}\n\n".encode() if text is not None else b""
+    return parse(bus.publish(Message(channels, block, once=once, **fields)).id)
 
 
 def refused(bus):

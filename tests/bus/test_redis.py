@@ -137,7 +137,7 @@ def test_promoted_replica_that_lags_begins_a_new_log(server, open_redis, proxy):
         bus = open_redis(proxy.url)
         follower = Follower(bus).up()
         old = publish(bus, "both have it")
-        eventually(lambda: replica.client().exists("{sse_push}:log"), 10_000 * MS)
+        eventually(lambda: replica.client().exists("{sse_push}:events:a"), 10_000 * MS)
         replica.pause()
         lost = publish(bus, "only the master has it")
         follower.wait(2)
@@ -224,7 +224,7 @@ def test_unix_socket_database_and_password(server, open_redis):
     """
     bus = open_redis(f"unix://{server.socket_path}?db=3")
     publish(bus)
-    assert server.client(db=3).exists("{sse_push}:log")
+    assert server.client(db=3).exists("{sse_push}:events:a")
     server.client().config_set("requirepass", "secret word")
     try:
         publish(open_redis(f"redis://:secret%20word@127.0.0.1:{server.port}/3"))
@@ -240,7 +240,7 @@ def test_given_client_says_where(server, open_redis):
     from flask_sse_push.bus.redis import redis_bus
 
     publish(open_redis(redis_bus(server.client(db=5), "mine")))
-    assert server.client(db=5).exists("{mine}:log")
+    assert server.client(db=5).exists("{mine}:events:a")
 
 
 def test_cluster_takes_all_keys(server, open_redis):

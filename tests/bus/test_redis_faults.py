@@ -4,6 +4,7 @@ promise.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,99 +14,55 @@ import time
 
 import pytest
 
-from flask_sse_push.bus import Retention
+from flask_sse_push import BusUnavailable
 from tests.bus.redis_server import (
-    LOG,
+    EVENTS,
+    LEASES,
     META,
     ONE_SECOND,
     OPTIONS,
-    REPORTS,
     RedisServer,
     Toy,
     make_certificate,
     publish,
     refused,
 )
-from tests.bus.stores import Follower
+from tests.bus.stores import Follower, keep
 from tests.needs import needs
 from tests.platform.scripts import run_script
+from tests.servers.harness import ROOT
 from tests.support import FACTOR, MS, alarms, eventually, own_threads
 
 
-def test_deleted_stream_leaves_no_ghosts(server, open_redis):
+def test_deleted_history_leaves_no_ghosts(server, open_redis):
     """
-    After DEL of the stream alone the numbers go on, history fills again, and the key of an event that is
-    gone is new.
+    After DEL of a channel's list its numbers go on, its loss is told, and what it weighed is not counted any
+    more.
     """
-    bus = open_redis(options=OPTIONS._replace(retention=Retention(300, 50_000)))
+    bus = open_redis(options=OPTIONS._replace(retention=keep(max_bytes=50_000)))
     for number in range(200):
         publish(bus, number)
-    first = publish(bus, "keyed", "key")
-    server.client().delete(LOG)
-    second = publish(bus, "keyed", "key")
-    assert (second.epoch, second.sequence) == (first.epoch, first.sequence + 1)
+    lost = publish(bus, "last")
+    weight = bus.inspect().size_bytes / server.client().llen(EVENTS)
+    server.client().delete(EVENTS)
+    assert Follower(open_redis()).up().lost() == lost.sequence
+    assert publish(bus) == lost._replace(sequence=lost.sequence + 1)
     for number in range(50):
         publish(bus, number)
-    assert server.client().xlen(LOG) == 51
-    assert bus.inspect().events == 51
+    assert server.client().llen(EVENTS) == 51
+    assert abs(bus.inspect().size_bytes - 51 * weight) < 51 * 10
 
 
 def test_users_with_and_without_info_share_an_epoch(server, open_redis):
     """A user who may not ask for the server's id does not end the epoch of one who may."""
-    server.client().execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all", "-info")
+    server.client().execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "&*", "+@all", "-info")
     buses = [open_redis(), open_redis(f"redis://plain:secret@127.0.0.1:{server.port}/0")]
     assert [publish(buses[number % 2]).sequence for number in range(6)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_entry_of_a_later_version_is_left_out_once(server, open_redis, caplog):
-    """
-    What cannot be read is passed over: told once in the log, a hole in the numbers, and what comes behind
-    it is read.
-    """
-    bus = open_redis()
-    follower = Follower(bus).up()
-    publish(bus)
-    generation = server.client().hget(META, "generation").decode()
-    server.client().hset(META, "head", 3)
-    for number in (2, 3):
-        server.client().xadd(LOG, {"v": "2", "x": "y"}, id=f"{generation}-{number}")
-    publish(bus)
-    follower.wait(2)
-    assert follower.numbers() == [1, 4]
-    assert caplog.text.count("is left out") + caplog.text.count("are left out") == 1
-
-
-def test_entry_of_a_stranger_ends_the_epoch(server, open_redis):
-    """
-    An entry that somebody else added with a higher id is in the way: a new epoch begins, once, and
-    publishing and following go on.
-    """
-    bus = open_redis()
-    follower = Follower(bus).up()
-    old = publish(bus)
-    server.client().xadd(LOG, {"a": "b"})
-    new = publish(bus)
-    assert (new.sequence, new.epoch == old.epoch) == (1, False)
-    eventually(lambda: len(follower.begun) > 1, 5000 * MS)
-    publish(bus, "on")
-    eventually(lambda: follower.entries[-1].wire.endswith(b"data: on\n\n"), 5000 * MS)
-    assert len(follower.begun) <= 3
-
-
-def test_generation_rises_also_above_a_future_one(server, open_redis):
-    """Where the server's clock was ahead, the next epoch's ids are above those of the last all the same."""
-    bus = open_redis()
-    publish(bus)
-    server.client().hset(META, "generation", 9_000_000_000_000)
-    server.client().hset(META, "server", "another")
-    publish(bus)
-    ((id, _),) = server.client().xrange(LOG)
-    assert id == b"9000000000001-1"
-
-
 def test_report_that_is_none_disturbs_nobody(server, open_redis):
     """A field among the reports that cannot be read is left out of them."""
-    server.client().hset(REPORTS, "other", "99999999999999 {")
+    server.client().hset(LEASES, "report/other", "99999999999999 {")
     bus = open_redis()
     Follower(bus, lambda: {"streams": 1}).up()
     eventually(lambda: bus.inspect().reports == [{"streams": 1}], 5000 * MS)
@@ -120,7 +77,7 @@ def test_process_that_cannot_take_its_report_back_is_idle_and_comes_back_once(
     then is served by one follower.
     """
     monkeypatch.setattr("flask_sse_push.bus.follower.LINGER_SECONDS", 0.01)
-    server.client().execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all", "-hdel")
+    server.client().execute_command("ACL", "SETUSER", "plain", "on", ">secret", "~*", "&*", "+@all", "-hdel")
     bus = open_redis(f"redis://plain:secret@127.0.0.1:{server.port}/0")
     follower = Follower(bus).up()
     publish(bus, 1)
@@ -190,12 +147,13 @@ def test_retention_is_written_again_after_a_flush(server, open_redis):
     After FLUSHALL what the serving app keeps holds again, also when a publisher with other wishes came
     first.
     """
-    Follower(open_redis(options=OPTIONS._replace(retention=Retention(300, 1 << 24)))).up()
-    other = open_redis(options=OPTIONS._replace(retention=Retention(10, 50_000)))
+    Follower(open_redis(options=OPTIONS._replace(retention=keep()))).up()
+    other = open_redis(options=OPTIONS._replace(retention=keep(10, 50_000)))
     publish(other)
     server.client().flushall()
     publish(other)
-    eventually(lambda: server.client().hget(META, "seconds") == b"300", 5000 * MS)
+    mine = keep().text.encode()
+    eventually(lambda: server.client().hget(META, "rules") == mine, 5000 * MS)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +252,7 @@ def test_publisher_leaves_a_master_that_became_a_replica(server, proxy, open_red
         server.client().replicaof("127.0.0.1", other.port)
         new = publish(bus)
         assert (new.sequence, new.epoch == old.epoch) == (1, False)
-        assert other.client().exists(LOG)
+        assert other.client().exists(EVENTS)
         bus.close()
 
 
@@ -319,7 +277,12 @@ def test_full_server_changes_nothing(server, open_redis):
 
 @pytest.mark.parametrize(
     ("rule", "word"),
-    [("-xadd", "Let its user run"), ("-evalsha", "Let its user run"), ("resetpass", "Correct the user")],
+    [
+        ("-rpush", "Let its user run"),
+        ("resetchannels", "&{sse_push}:*"),
+        ("-evalsha", "Let its user run"),
+        ("resetpass", "Correct the user"),
+    ],
 )
 def test_refusal_of_a_user_is_told_with_its_cure(server, open_redis, rule, word):
     """Who may not come in, or not do this, is told what to change."""
@@ -330,13 +293,51 @@ def test_refusal_of_a_user_is_told_with_its_cure(server, open_redis, rule, word)
     assert word in message
 
 
+@pytest.mark.parametrize("rule", ["-publish", "resetchannels"])
+def test_events_of_a_user_who_may_not_publish_count_for_nothing(server, open_redis, rule):
+    """They are not stored, take no room from those that are, and nobody is told of a gap because of them."""
+    server.client().execute_command("ACL", "SETUSER", "u", "on", ">secret", "~*", "&*", "+@all", rule)
+    bus = open_redis()
+    publish(bus)
+    publish(bus, "value", key="k")
+    before = bus.inspect()
+    forbidden = open_redis(f"redis://u:secret@127.0.0.1:{server.port}/0")
+    for channel in ("a", "new", ("a", "other")):
+        for fields in ({}, {"key": "k"}):
+            with pytest.raises(BusUnavailable, match="The event was not stored"):
+                publish(forbidden, channel=channel, **fields)
+    assert bus.inspect() == before._replace(head=8)
+    follower = Follower(bus, channels=("never",)).up()
+    assert follower.lost("never") == 0
+
+
+def test_rights_in_the_documentation_are_enough(server, open_redis, caplog):
+    """A user who may do what docs/buses.md says can publish, follow, keep, close and hold leases."""
+    words = re.search(r"An ACL needs (`.*?)\. Without", (ROOT / "docs/buses.md").read_text(), re.DOTALL)[1]
+    rights = " ".join(re.findall("`(.*?)`", words)).split()
+    server.client().execute_command("ACL", "SETUSER", "u", "on", ">secret", "resetchannels", *rights)
+    bus = open_redis(f"redis://u:secret@127.0.0.1:{server.port}/0?prefix=orders")
+    follower = Follower(bus).up()
+    publish(bus)
+    publish(bus, "many", channel=("a", "b"), once="once")
+    publish(bus, "value", key="k")
+    publish(bus, None, key="k")
+    publish(bus, None, closes=True)
+    follower.wait(5)
+    bus.put_lease("lease", "x", 9)
+    bus.drop_lease("lease")
+    assert bus.leases("lease") == {}
+    assert bus.inspect().head == 5
+    assert "is away" not in caplog.text
+
+
 def test_log_of_the_follower_has_the_cure_too(server, open_redis, caplog):
     """A user who may write and not read is told what to change where the log says that the bus is away."""
-    server.client().execute_command("ACL", "SETUSER", "u", "on", ">secret", "~*", "&*", "+@all", "-xrange")
+    server.client().execute_command("ACL", "SETUSER", "u", "on", ">secret", "~*", "&*", "+@all", "-subscribe")
     bus = open_redis(f"redis://u:secret@127.0.0.1:{server.port}/0")
     Follower(bus)
     eventually(lambda: "is away" in caplog.text, 5000 * MS)
-    assert "no permissions to run the 'xrange' command" in caplog.text
+    assert "no permissions to run the 'subscribe' command" in caplog.text
     assert "Let its user run" in caplog.text
 
 
@@ -351,11 +352,11 @@ def test_password_that_is_missing_is_told(server, open_redis):
 
 
 def test_key_of_another_kind_is_told(server, open_redis):
-    """A key that another program uses is left alone, and the cure is another prefix."""
-    server.client().set(LOG, "mine")
+    """A key that another program uses in the place of ours is left alone, and the cure is another prefix."""
+    server.client().set(META, "mine")
     message, _ = refused(open_redis())
     assert "choose another prefix" in message
-    assert server.client().get(LOG) == b"mine"
+    assert server.client().get(META) == b"mine"
 
 
 def test_many_threads_share_sixteen_connections(server, open_redis):
@@ -398,11 +399,11 @@ def test_close_wakes_the_reader(server, open_redis):
     """A follower that waits for events ends at once when its bus is closed, and takes its report back."""
     bus = open_redis()
     Follower(bus, lambda: {"streams": 1}).up()
-    eventually(lambda: server.client().hlen(REPORTS) == 1, 5000 * MS)
+    eventually(lambda: server.client().hlen(LEASES) == 1, 5000 * MS)
     begun = time.monotonic()
     bus.close()
     assert time.monotonic() - begun < 0.5 * FACTOR
-    assert not server.client().exists(REPORTS)
+    assert not server.client().exists(LEASES)
     publish(bus)
 
 
@@ -439,10 +440,12 @@ IN_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import os, sys, time, gevent
 from flask_sse_push import BusUnavailable
-from flask_sse_push.bus import BusOptions, Retention, open_bus
+from flask_sse_push.bus import BusOptions, open_bus
+from flask_sse_push.core.messages import Message
+from flask_sse_push.core.retention import ChannelRetention, RetentionRules
 
-bus = open_bus(sys.argv[1], BusOptions(Retention(300, 1 << 24), 1.0))
-publish = lambda: bus.publish(("a",), b"data: x\\n\\n")
+bus = open_bus(sys.argv[1], BusOptions(RetentionRules(ChannelRetention(100, 300.0), 1 << 24), 1.0))
+publish = lambda: bus.publish(Message(("a",), b"data: x\\n\\n"))
 publish()
 
 # Native threads beside the loop, each with a loop of its own.

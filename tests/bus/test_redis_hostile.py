@@ -9,149 +9,122 @@ import time
 
 import pytest
 
-from flask_sse_push import BusUnavailable, ConfigurationError
-from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
-from flask_sse_push.bus.reader import LogChanged
+from flask_sse_push.bus import BusOptions, Identity, open_bus
 from flask_sse_push.bus.reports import summarize
-from flask_sse_push.core.decoder import Decoder
+from flask_sse_push.bus.store import LogChanged, Wanted
 from flask_sse_push.core.messages import check_stored
 from flask_sse_push.core.positions import parse
-from flask_sse_push.streams.subscription import Subscription
-from tests.bus.redis_server import LOG, META, OPTIONS, REPORTS, Toy, publish
-from tests.bus.stores import Follower, block
-from tests.bus.test_streams import make_hub
+from flask_sse_push.errors import BusUnavailable, ChannelClosed, ConfigurationError, TooManyKept
+from tests.bus.redis_server import EVENTS, LEASES, META, OPTIONS, Toy, publish
+from tests.bus.stores import Follower, keep
 from tests.needs import needs
 from tests.support import FACTOR, MS, eventually
 
-GOOD = {"v": "1", "c": "a", "b": "data: x\n\n", "t": "1700000000000", "s": "500"}
+
+def text_of(number, milliseconds, before, /, **fields):
+    """Return the text of an event as the script writes it, but for some fields."""
+    values = {"number": f"{number}", "time": f"{milliseconds}", "cost": "470", "before": f"{before}"}
+    values = {**values, "names": "a", "key": "", "block": "data: x\n\n", **fields}
+    values = {name: value if isinstance(value, bytes) else value.encode() for name, value in values.items()}
+    line = b" ".join(values[name] for name in ("number", "time", "cost", "before"))
+    return b"\n".join([line, values["names"], values["key"], values["block"]])
 
 
-def add(server, **fields):
-    """Write an entry by hand, as if the script had: the next number, and whatever fields."""
-    client = server.client()
-    number = client.hincrby(META, "head", 1)
-    seconds, _ = client.time()
-    values = {**GOOD, "t": str(1000 * seconds), **fields}
-    client.xadd(
-        LOG,
-        {name: value for name, value in values.items() if value is not None},
-        id=f"{client.hget(META, 'generation').decode()}-{number}",
-    )
+def poison(server, bus, **fields):
+    """Publish an event, and write another one in its place, as it is kept. Return its number."""
+    id, client = publish(bus), server.client()
+    now = 1000 * client.time()[0]
+    client.lset(EVENTS, -1, text_of(id.sequence, now, id.sequence - 1, **fields))
     client.close()
+    return id.sequence
 
 
 POISON = {
-    "a second event": {"b": "data: x\n\ndata: y\n\n"},
-    "an id": {"b": "id: e-9\ndata: x\n\n"},
-    "no blank line": {"b": "data: x\n"},
-    "a carriage return": {"b": "data: x\rid: e-9\n\n"},
-    "a signal of ours": {"b": 'event: sse.reset\ndata: {"reason": "epoch"}\n\n'},
-    "a hostile retry": {"b": "retry: 0\ndata: x\n\n"},
-    "no UTF-8": {"b": b"data: \xff\n\n"},
-    "nothing": {"b": ""},
-    "no block": {"b": None},
-    "no channels": {"c": None},
-    "a channel that is no name": {"c": "a\nb c"},
-    "channels in no UTF-8": {"c": b"\xff"},
-    "too much": {"b": b"data: " + b"x" * 70_000 + b"\n\n"},
-    "no time": {"t": None},
-    "an absurd time": {"t": "9" * 400},
-    "a time that is none": {"t": "nan"},
-    "a field too many": {"v": "1", "\xff": "1"},
-    "a later version": {"v": "2"},
+    "a second event": {"block": "data: x\n\ndata: y\n\n"},
+    "an id": {"block": "id: e-9\ndata: x\n\n"},
+    "no blank line": {"block": "data: x\n"},
+    "a carriage return": {"block": "data: x\rid: e-9\n\n"},
+    "a signal of ours": {"block": 'event: sse.reset\ndata: {"reason": "epoch"}\n\n'},
+    "a hostile retry": {"block": "retry: 0\ndata: x\n\n"},
+    "no UTF-8": {"block": b"data: \xff\n\n"},
+    "nothing": {"block": ""},
+    "no channels": {"names": ""},
+    "a channel that is no name": {"names": "a ,b"},
+    "another channel": {"names": "b"},
+    "channels in no UTF-8": {"names": b"a \xff"},
+    "too much": {"block": b"data: " + b"x" * 70_000 + b"\n\n"},
+    "no time": {"time": ""},
+    "an absurd time": {"time": "9" * 400},
+    "a time that is none": {"time": "nan"},
+    "a field too many": {"before": "0 ?"},
+    "a number before that is none": {"before": "-1"},
+    "a number before that comes later": {"before": "99999"},
+    "too many numbers before": {"before": "0,0"},
+    "a key that is none": {"key": b"\xff"},
+    "a key": {"key": "k"},
+    "another number": {"number": "1"},
+    "no number": {"number": "x"},
+    "a number past counting": {"number": "9" * 30},
 }
 
 
-def test_entry_with_the_number_zero_is_none(server, open_redis):
-    """0 is the place before the first event: an entry that somebody put there is left out."""
-    bus = open_redis()
-    publish(bus)
-    client = server.client()
-    client.delete(LOG)
-    client.xadd(
-        LOG, {**GOOD, "t": str(1000 * client.time()[0])}, id=f"{client.hget(META, 'generation').decode()}-0"
-    )
-    publish(bus)
-    follower = Follower(bus).up()
-    assert follower.numbers() == [2]
-
-
-@pytest.mark.parametrize("where", ["before the follower", "while it follows"])
-def test_poison_is_a_hole_and_no_outage(server, open_redis, caplog, where):
+def test_poison_is_a_told_loss_and_no_outage(server, open_redis, caplog):
     """
-    Entries that publish() cannot have made are left out, told once, and everything before, between and
-    behind them is read.
+    What publish() cannot have written in the place of an event is left out, told as a loss and once in the
+    log, and everything behind it is read.
     """
     bus = open_redis()
-    follower = Follower(bus).up() if where == "while it follows" else None
-    good = [publish(bus).sequence]
+    first = publish(bus).sequence
     for fields in POISON.values():
-        add(server, **fields)
-        good.append(publish(bus).sequence)
-    follower = follower or Follower(bus).up()
-    eventually(lambda: follower.numbers()[-1:] == good[-1:], 5000 * MS)
-    kept = [number for number in follower.numbers() if number not in good]
-    assert follower.numbers() == sorted(follower.numbers())
-    assert set(good) <= set(follower.numbers())
-    extra = 2 + 2 * list(POISON).index("a field too many")
-    assert kept == [extra]  # a field that is not known harms nobody
-    assert caplog.text.count("are left out") == 1
+        number = poison(server, bus, **fields)
+        late = Follower(open_redis()).up()
+        assert late.lost() == number, fields
+        assert number not in late.numbers(), fields
+    last = publish(bus, "last").sequence
+    follower = Follower(bus).up()
+    assert follower.numbers() == [last]
+    assert first < follower.lost() == last - 1
+    assert caplog.text.count("are left out") == len(POISON) + 1  # once in each process
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def test_poison_that_keeps_coming_ends_a_read_in_time(server, open_redis):
+def test_messages_of_strangers_are_no_events(server, open_redis):
     """
-    What cannot be read begins no wait anew: a follower reports, and sees that it is to stop, all the same.
+    Messages that publish() cannot have sent are passed over: in the channel of an event, by number, epoch and
+    form; and the next event comes.
     """
-    bus = open_redis()
-    position = publish(bus).sequence
-    is_over = threading.Event()
-
-    def poison():
-        for _ in range(40):
-            if not is_over.wait(100 * MS):
-                add(server, b="data: x\n")
-
-    thread = threading.Thread(target=poison)
-    with contextlib.closing(bus._open_reader()) as reader:
-        epoch = reader.epoch()
-        thread.start()
-        try:
-            began = time.monotonic()
-            assert reader.read(epoch, position, 0.5 * FACTOR) == []
-            assert 0.4 * FACTOR < time.monotonic() - began < 2 * FACTOR
-            behind = publish(bus).sequence
-            assert [entry.sequence for entry in reader.read(epoch, position, 0)] == [behind]
-        finally:
-            is_over.set()
-            thread.join()
+    bus, client = open_redis(), server.client()
+    follower = Follower(bus).up()
+    id = publish(bus)
+    follower.wait(1)
+    now, epoch = 1000 * client.time()[0], id.epoch.encode()
+    forms = [fields for fields in POISON.values() if fields.get("key") != "k"]  # which is one of a message
+    forged = [text_of(id.sequence + 1, now, id.sequence, **fields) for fields in forms]
+    messages = [epoch + b" " + text for text in forged]
+    messages += [b"", b" ", b"x", epoch, epoch + b" x", b"another " + text_of(9, now, 0), b"\xff" * 100]
+    messages += [epoch + b" " + text_of(id.sequence, now, 0, block="data: again\n\n")]
+    for message in messages:
+        client.publish("{sse_push}:to:a", message)
+    last = publish(bus, "last")
+    eventually(lambda: follower.entries[-1].wire.endswith(b"last\n\n"), 5000 * MS)
+    assert follower.numbers() == [id.sequence, last.sequence]
+    assert follower.begun == [(id.epoch, 0)]
+    assert follower.lost() == 0
 
 
-def test_hole_is_told_to_streams(server, open_redis):
-    """A stream that waits gets sse.reset in the place of what cannot be read, and then the next event."""
-    bus = open_redis()
-    hub = make_hub(bus)
-    eventually(lambda: bus.health().state == "up", 5000 * MS)
-    subscription = Subscription(hub, ("a",), None)
-    decoder, bell = Decoder(), threading.Event()
-    bell.wake, bell.is_pending = bell.set, False
-    subscription.open(bell)
-    decoder.feed(subscription.prelude())
-    events = []
-
-    def read(count):
-        eventually(
-            lambda: events.extend(decoder.feed(subscription.read())) or len(events) >= count, 5000 * MS
-        )
-
-    publish(bus, "one")
-    read(1)
-    add(server, b="id: e-9\ndata: forged\n\n")
-    publish(bus, "two")
-    read(3)
-    subscription.close()
-    assert [event.type for event in events] == ["message", "sse.reset", "message"]
-    assert [events[0].data, events[2].data] == ["one", "two"]
+def test_message_with_a_number_that_was_never_given_begins_anew(server, open_redis):
+    """
+    Who has been told of numbers that the server does not know reads nothing as if it were whole: a new log
+    begins within seconds.
+    """
+    bus, client = open_redis(), server.client()
+    follower = Follower(bus).up()
+    id = publish(bus)
+    text = text_of(1000, 1000 * client.time()[0], id.sequence)
+    client.publish("{sse_push}:to:a", id.epoch.encode() + b" " + text)
+    eventually(lambda: len(follower.begun) == 2, 10_000 * MS)
+    assert publish(bus, "new").epoch != id.epoch
+    eventually(lambda: follower.entries[-1].wire.endswith(b"new\n\n"), 5000 * MS)
 
 
 META_POISON = {
@@ -165,13 +138,17 @@ META_POISON = {
     "an endless head": {"head": "inf"},
     "a head below zero": {"head": -1},
     "a head past counting": {"head": "9" * 30},
-    "a head at the end of counting": {"head": (1 << 53) - 1},
-    "a generation that is none": {"generation": "nan"},
-    "a generation past counting": {"generation": "9" * 30},
-    "bytes that are none": {"bytes": "x"},
-    "endless bytes": {"bytes": "nan"},
-    "a time that is none": {"seconds": "x", "max_bytes": "y", "max_events": "z"},
-    "half of a retention": {"max_events": None},
+    "a head at the end of counting": {"head": 10**14 - 1},
+    "a head that was given before": {"head": 0},
+    "a format that is none": {"format": "x"},
+    "no format": {"format": None},
+    "sums that are none": {"sums": "x"},
+    "endless sums": {"sums": "nan " * 7},
+    "large sums": {"sums": " ".join(["9" * 400] * 7)},
+    "no sums": {"sums": None},
+    "rules that are none": {"rules": "x", "digest": "y"},
+    "nested rules": {"rules": "[" * 100_000, "digest": "y"},
+    "no rules": {"rules": None, "digest": "y"},
     "garbage for an owner": {"owner": b"\xff\r\n-x", "routes": "\0" * 7, "apps": "\n", "served_at": "never"},
 }
 
@@ -185,73 +162,119 @@ def test_overwritten_record_of_the_log_heals(server, open_redis, fields):
     bus = open_redis()
     follower = Follower(bus).up()
     publish(bus, "before")
+    publish(bus, "before")
     client = server.client()
     for name, value in fields.items():
         client.hdel(META, name) if value is None else client.hset(META, name, value)
     id = publish(bus, "after")
     assert parse(str(id)) == id
-    eventually(
-        lambda: any(entry.wire == f"id: {id}\ndata: after\n\n".encode() for entry in follower.entries),
-        5000 * MS,
-    )
-    assert bus.health().state == "up"
-    assert bus.inspect().head == id.sequence
+    eventually(lambda: follower.texts()[-1:] == ["after"], 10_000 * MS)
+    assert bus.inspect().head >= 1
     late = Follower(open_redis()).up()
-    eventually(lambda: late.entries[-1:] and late.entries[-1].wire.endswith(b"after\n\n"), 5000 * MS)
+    publish(bus, "late")
+    eventually(lambda: late.entries[-1:] and late.entries[-1].wire.endswith(b"late\n\n"), 5000 * MS)
 
 
-def test_stream_key_at_the_end_of_its_numbers_begins_anew(server, open_redis):
-    """A stranger's entry with the highest id there can be does not end publishing."""
-    bus = open_redis()
-    publish(bus)
-    server.client().xadd(LOG, {"a": "b"}, id=f"{(1 << 64) - 1}-{(1 << 64) - 1}")
-    assert publish(bus).sequence == 1
-    assert publish(bus).sequence == 2
+KEYS = [
+    "channels",
+    "events:a",
+    "kept:a",
+    "shared",
+    "expiries",
+    "oldest",
+    "ended",
+    "once",
+    "once_ends",
+    "leases",
+]
 
 
-def test_absurd_size_and_time_of_an_entry_do_not_stop_the_clearing(server, open_redis):
+@pytest.mark.parametrize("key", KEYS)
+def test_key_of_another_kind_begins_a_new_log(server, open_redis, key):
+    """A stranger's string in the place of one of our keys ends the log, and refuses no publisher."""
+    bus = open_redis(options=OPTIONS._replace(retention=keep(length=1)))
+    follower = Follower(bus, channels=("a", "b")).up()
+
+    def use_all():
+        publish(bus, "both", channel=("a", "b"))
+        publish(bus, "both", once="once", channel=("a", "b"))
+        publish(bus, "kept", key="key")
+        publish(bus, None, key="key")
+        publish(bus, "kept", key="key", channel="c")
+        publish(bus, None, key="key", channel="c")
+        bus.put_lease("lease", "x", 9)
+        return publish(bus, "last")
+
+    use_all()
+    server.client().set(f"{{sse_push}}:{key}", "a stranger's")
+    use_all()
+    last = use_all()
+    assert last == use_all()._replace(sequence=last.sequence) or key == "once_ends"
+    eventually(lambda: follower.entries[-1].wire.endswith(b"last\n\n"), 5000 * MS)
+    assert bus.leases("lease") == {"lease": "x"}
+
+
+def test_random_bytes_in_any_key_are_a_fault_a_loss_or_a_new_log(server, open_redis):
     """
-    What the oldest entry says of its size and its time, nobody has to believe: history stays within its
-    bounds.
+    Some thousand rounds of random writes into our keys: publishing and reading give what is right, or say
+    that the bus is not available or begins anew; and in the end both work.
     """
-    bus = open_redis(options=BusOptions(Retention(300, 1 << 24, 20), 5 * FACTOR))
-    Follower(bus).up()
-    publish(bus)
-    add(server, s="nan", t="9" * 30)
-    add(server, s="inf", t="inf")
-    for _ in range(40):
-        publish(bus)
-    assert bus.inspect().events == 20
-    assert 20 * 400 < bus.inspect().size_bytes < 20 * 1000
+    seed = random.randrange(1 << 30)
+    rnd, client = random.Random(seed), server.client()
+    bus = open_redis(options=OPTIONS._replace(retention=keep(length=5, max_bytes=20_000)))
+    came = {"right": 0, "wrong": 0}
+    reader = None
+    for _ in range(2000):
+        _spoil(client, rnd)
+        try:
+            name = rnd.choice("abc")
+            publish(bus, rnd.choice(["x", "y" * 300]), channel=rnd.choice([name, ("a", "b", "c")]))
+            publish(bus, rnd.choice(["v", None]), key=rnd.choice("kl"), channel=name)
+            if rnd.random() < 0.1:
+                publish(bus, None, closes=True, channel=name)
+            json.dumps(summarize("redis", bus.inspect()))
+            if reader is None:
+                reader = bus._open_reader()
+                head = reader.begin().head
+            news = reader.tail([Wanted(channel, rnd.choice([None, 0, head])) for channel in "abc"], head)
+            head = reader.read(news.head, 0).head
+            for tail in news.tails:
+                for entry in (*tail.past.entries, *tail.past.kept):
+                    assert tail.past.channel in entry.channels, seed
+            came["right"] += 1
+        except (BusUnavailable, ChannelClosed, TooManyKept, LogChanged, *bus.faults):
+            came["wrong"] += 1
+            if reader is not None:
+                reader.close()
+                reader = None
+    if reader is not None:
+        reader.close()
+    assert min(came.values()) > 100, (seed, came)
+    client.delete(META)  # of which somebody may have made a string
+    last = publish(bus, "last", channel="d")
+    follower = Follower(bus, channels=("d",)).up()
+    assert follower.numbers() == [last.sequence], seed
 
 
-def test_entry_from_the_far_future_does_not_stop_the_clearing(server, open_redis):
-    """
-    The oldest entry goes when its time is one that no server's clock can have had, and what is too old
-    behind it goes too.
-    """
-    bus = open_redis()
-    publish(bus)
-    server.client().delete(LOG)
-    add(server, t="99999999999999")
-    add(server, t="1000")
-    publish(bus)
-    assert bus.inspect().events == 1
-
-
-def test_log_that_somebody_filled_is_read_within_the_bounds(server, open_redis):
-    """
-    A log with more than anybody publishes is read to its end, and no more of it is kept than the settings
-    say.
-    """
-    bus = open_redis(options=BusOptions(Retention(300, 1 << 24, 50), 5 * FACTOR))
-    publish(bus)
-    for _ in range(200):
-        add(server)
-    follower = Follower(bus).up()
-    assert follower.numbers() == list(range(152, 202))
-    small = Follower(open_redis(options=BusOptions(Retention(300, 10 * 500), 5 * FACTOR))).up()
-    assert 5 <= len(small.numbers()) <= 12 and small.numbers()[-1] == 201
+def _spoil(client, rnd):
+    """Write something random into one of our keys, of the right kind or of another."""
+    key = b"{sse_push}:" + rnd.choice(["meta", *KEYS]).encode()
+    kind, noise = (
+        client.type(key),
+        rnd.choice([rnd.randbytes(rnd.randrange(20)), b"%d" % rnd.randrange(1 << 62), b""]),
+    )
+    if rnd.random() < 0.05:
+        client.set(key, noise)
+    elif rnd.random() < 0.1:
+        client.delete(key)
+    elif kind == b"hash":
+        client.hset(key, rnd.choice(client.hkeys(key)) if rnd.random() < 0.8 else noise, noise)
+    elif kind == b"list":
+        client.lset(key, rnd.randrange(client.llen(key)), noise)
+    elif kind == b"zset":
+        client.zadd(key, {rnd.choice([b"a", noise]): rnd.choice([0, 1, 1e300, float("inf"), -5])})
+    if rnd.random() < 0.2:
+        client.publish("{sse_push}:to:a", noise)
 
 
 REPORTS_POISON = [
@@ -287,36 +310,21 @@ def test_reports_that_are_none_are_left_out(server, open_redis):
     client, bus = server.client(), open_redis()
     for number, report in enumerate(REPORTS_POISON):
         client.hset(
-            REPORTS,
-            f"p{number}",
+            LEASES,
+            f"report/p{number}",
             b"99999999999999 " + (report if isinstance(report, bytes) else report.encode()),
         )
     for number, end in enumerate([b"nan", b"inf", b"9" * 400, b"", b"-1"]):
-        client.hset(REPORTS, f"e{number}", end + b' {"streams": 5}')
+        client.hset(LEASES, f"report/e{number}", end + b' {"streams": 5}')
     client.hset(
-        REPORTS,
-        "good",
+        LEASES,
+        "report/good",
         json.dumps({"process": "p", "streams": 3, "channels": {"a": 3}, "news": [[1]]}).join(
             ["99999999999999 ", ""]
         ),
     )
     assert bus.inspect().reports == [{"process": "p", "streams": 3, "channels": {"a": 3}}]
     assert json.loads(json.dumps(summarize("redis", bus.inspect())))["streams"] == 3
-
-
-@pytest.mark.parametrize("key", ["log", "meta", "keys", "reports"])
-def test_keys_of_another_kind_are_told_by_whoever_needs_them(server, open_redis, key):
-    """
-    A key that is no stream or no hash makes publish and inspect raise BusUnavailable with the cure, or does
-    not matter.
-    """
-    bus = open_redis()
-    server.client().set(f"{{sse_push}}:{key}", "x")
-    for call in (lambda: publish(bus, "x", "key"), bus.inspect):
-        try:
-            call()
-        except BusUnavailable as error:
-            assert "?prefix=shop" in str(error)
 
 
 class Fuzz:
@@ -330,13 +338,16 @@ class Fuzz:
     """
 
     def __init__(self, seed, share, always=None):
-        from flask_sse_push.bus.redis import script as redis_script
+        from flask_sse_push.bus.redis.lease_script import LIST_LEASES, PUT_LEASE
+        from flask_sse_push.bus.redis.publish_script import PUBLISH
+        from flask_sse_push.bus.redis.script import TOUCH
+        from flask_sse_push.bus.redis.tail_script import TAIL
 
         self.random, self.share, self.always = random.Random(seed), share, always or {}
         self.head = 0
-        self.names = {
-            getattr(redis_script, name).digest.encode(): name for name in ("PUBLISH", "TOUCH", "REPORT")
-        }
+        scripts = {"PUBLISH": PUBLISH, "TOUCH": TOUCH, "TAIL": TAIL, "PUT": PUT_LEASE, "LIST": LIST_LEASES}
+        self.names = {script.digest.encode(): name for name, script in scripts.items()}
+        self.names.update({script.text.encode(): name for name, script in scripts.items()})
 
     def serve(self, connection):
         buffer = connection.makefile("rb")
@@ -353,28 +364,33 @@ class Fuzz:
             connection.sendall(answer)
 
     def good(self, words):
-        command = self.names.get(words[1], "EVAL") if words[0] == b"EVALSHA" else words[0].decode()
+        is_script = words[0] in (b"EVALSHA", b"EVAL")
+        command = self.names[words[1]] if is_script else words[0].decode()
         now = int(time.time() * 1000)
         if command in self.always:
             return resp(self.always[command])
+        text = text_of(self.head, now, self.head - 1)
         if command == "PUBLISH":
             self.head += 1
-            return resp([b"abc", self.head, 0])
-        entry = [
-            b"5-%d" % self.head,
-            [b"v", b"1", b"c", b"a", b"b", b"data: x\n\n", b"t", b"%d" % now, b"s", b"500"],
-        ]
-        entries = [entry] if self.head else []
-        return resp(
+            return resp([b"abc", self.head, b""])
+        if command in ("SUBSCRIBE", "UNSUBSCRIBE"):
+            pushed = [[command.lower().encode(), name, 1] for name in words[1:] or [None]]
+            return b"".join(b">" + resp(push)[1:] for push in pushed)
+        told = b">" + resp([b"message", b"{sse_push}:to:a", b"abc " + text])[1:] if self.head else b""
+        return told * (command == "TOUCH") + resp(
             {
-                "TOUCH": [b"abc", b"5-", self.head, now, b""],
-                "REPORT": now,
-                "XRANGE": entries,
-                "XREAD": [[b"log", entries]] if words[-1] == b"5-%d" % (self.head - 1) else None,
-                "HMGET": [b"abc", b"%d" % self.head, b"7", None, None],
-                "XLEN": len(entries),
-                "HVALS": [b'%d {"streams": 1}' % (now + 5000)],
-                "TIME": [b"%d" % (now // 1000), b"0"],
+                "HELLO": [b"proto", 3],
+                "TOUCH": [b"abc", self.head, now, b""],
+                "TAIL": [
+                    b"abc",
+                    self.head,
+                    now,
+                    [self.head, 0, 0, 0, [text] if self.head else [], [], 0, []],
+                ],
+                "PUT": now,
+                "LIST": [b"report/x", b'{"streams": 1}'],
+                "HMGET": [b"abc", b"%d" % self.head, b"7 1 0 0 1 0 0", None, None],
+                "ZCARD": 1,
                 "HDEL": 1,
             }.get(command)
         )
@@ -470,9 +486,7 @@ def fuzzed():
         fuzz = Fuzz(seed, share, always)
         toy = Toy(fuzz.serve)
         toys.append(toy)
-        bus = open_bus(
-            f"redis://127.0.0.1:{toy.port}/0", BusOptions(Retention(300, 1 << 24), 0.3 * FACTOR, **options)
-        )
+        bus = open_bus(f"redis://127.0.0.1:{toy.port}/0", BusOptions(keep(), 0.3 * FACTOR, **options))
         buses.append(bus)
         return bus
 
@@ -495,63 +509,45 @@ def test_epoch_that_is_none_is_refused_wherever_it_comes_from(fuzzed, epoch):
         0,
         0,
         {
-            "PUBLISH": [epoch, 1, 0],
-            "TOUCH": [epoch, b"5-", 1, 1, b""],
-            "HMGET": [epoch, b"1", b"7", None, None],
+            "PUBLISH": [epoch, 1, b""],
+            "TOUCH": [epoch, 1, 1, b""],
+            "HMGET": [epoch, b"1", b"7 1 0 0 1 0 0", None, None],
         },
     )
-    for call in (lambda: bus.publish(("a",), b"data: x\n\n"), bus.inspect):
+    for call in (lambda: publish(bus), bus.inspect, bus.head):
         with pytest.raises(BusUnavailable):
             call()
     with contextlib.closing(bus._open_reader()) as reader, pytest.raises(FAULTS):
-        reader.epoch()
+        reader.begin()
 
 
-def _page(*ids):
-    return [[id, [b"v", b"1", b"c", b"a", b"b", b"data: x\n\n", b"t", b"1700000000000"]] for id in ids]
+def _tail(*numbers, last=9, more=0):
+    texts = [text_of(number, 1_700_000_000_000, number - 1) for number in numbers]
+    return [b"abc", 9, 1_700_000_000_000, [last, 0, 0, 0, texts, [], more, []]]
 
 
-@pytest.mark.parametrize(
-    "entries",
-    [
-        _page(b"5-4", b"5-3"),
-        _page(b"5-4", b"5-4"),
-        _page(*[b"5-%d" % number for number in range(1, 1001)]),
-        _page(b"6-1"),
-        _page(b"5--1"),
-        _page(b"5-" + b"9" * 20),
-        _page(b"5"),
-        _page(b""),
-    ],
-    ids=[
-        "falling",
-        "twice",
-        "the same page for ever",
-        "another log for ever",
-        "below zero",
-        "endless",
-        "half",
-        "nothing",
-    ],
-)
-def test_entries_in_no_order_are_a_fault(fuzzed, entries):
-    """
-    Entries that do not rise, repeat themselves or belong to another log each time are told as a fault, and
-    end every loop.
-    """
+def test_tail_that_never_ends_is_a_fault(fuzzed):
+    """A server that gives the same entries again and says that there are more, or none, ends every loop."""
     from flask_sse_push.bus.redis.faults import FAULTS
 
-    bus = fuzzed(
-        0,
-        0,
-        {"TOUCH": [b"abc", b"5-", 2000, 1700000000000, b""], "XRANGE": entries, "XREAD": [[b"log", entries]]},
-    )
+    for tail in (_tail(1, 2, more=1), _tail(more=1), [b"abc", 9, 1], [*_tail(1), *_tail(1)[3:]]):
+        bus = fuzzed(0, 0, {"TOUCH": [b"abc", 9, 1_700_000_000_000, b""], "TAIL": tail})
+        with contextlib.closing(bus._open_reader()) as reader:
+            reader.begin()
+            with pytest.raises(FAULTS):
+                reader.tail([Wanted("a", 0)], 9)
+
+
+@pytest.mark.parametrize("numbers", [(3, 2, 4), (4, 4), (5, 1)], ids=["falling", "twice", "back"])
+def test_entries_in_no_order_are_a_loss(fuzzed, numbers):
+    """Entries that do not rise are left out, and what they stand for counts as lost."""
+    bus = fuzzed(0, 0, {"TOUCH": [b"abc", 9, 1_700_000_000_000, b""], "TAIL": _tail(*numbers)})
     with contextlib.closing(bus._open_reader()) as reader:
-        reader.epoch()
-        with pytest.raises(FAULTS):
-            reader.tail()
-    with contextlib.closing(bus._open_reader()) as reader, pytest.raises(FAULTS):
-        reader.read(reader.epoch(), 1000, 0)
+        reader.begin()
+        (tail,) = reader.tail([Wanted("a", 0)], 9).tails
+    came = [entry.sequence for entry in tail.past.entries]
+    assert came == sorted(set(came))
+    assert tail.past.lost_up_to >= numbers[1]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -566,8 +562,7 @@ def test_answers_of_every_shape_are_answers_or_bus_unavailable(fuzzed, seed):
     for number in range(400):
         try:
             if number % 2:
-                id = bus.publish(("a",), block(number)).id
-                assert parse(id) is not None
+                assert publish(bus, number) is not None
             else:
                 snapshot = bus.inspect()
                 assert snapshot.epoch == "" or parse(f"{snapshot.epoch}-{snapshot.head}") is not None
@@ -591,17 +586,20 @@ def test_reader_meets_faults_and_nothing_else(fuzzed, seed):
     while time.monotonic() < end or min(came.values()) < 5:
         assert time.monotonic() < end + 20 * FACTOR, came
         try:
-            bus.publish(("a",), b"data: x\n\n")
+            publish(bus)
         except BusUnavailable:
             pass
         try:
             reader = bus._open_reader()
-            reader._connection.set_patience(0.2 * FACTOR)  # a length of which half came
+            reader._subscriber._connection.set_patience(0.2 * FACTOR)  # a length of which half came
             try:
-                epoch = reader.epoch()
-                tail = reader.tail()
-                entries = [*tail.entries, *reader.read(epoch, tail.position, 0)]
+                head = reader.begin().head
+                news = reader.tail([Wanted("a", 0), Wanted("b", None)], head)
+                entries = [entry for tail in news.tails for entry in (*tail.past.entries, *tail.past.kept)]
+                entries += [stored.entry for stored in reader.read(news.head, 0.02).entries]
                 reader.report({})
+                reader.ignore(["a"])
+                entries += [stored.entry for stored in reader.read(news.head, 0).entries]
             finally:
                 reader.close()
         except (*FAULTS, ConfigurationError, LogChanged):
@@ -628,7 +626,7 @@ def test_sentinel_and_cluster_that_answer_anything_are_faults(fuzzed, command):
             url = (
                 f"redis+{command.lower()}://127.0.0.1:{toy.port}/{'shop/0' if command == 'SENTINEL' else ''}"
             )
-            bus = open_bus(url, BusOptions(Retention(300, 1 << 24), 0.3 * FACTOR))
+            bus = open_bus(url, BusOptions(keep(), 0.3 * FACTOR))
             with pytest.raises(BusUnavailable):
                 publish(bus)
             bus.close()

@@ -10,10 +10,11 @@ import pytest
 from flask import Flask
 
 from flask_sse_push import ConfigurationError, Publisher, SSEPush
-from flask_sse_push.bus import BusOptions, Identity, Retention, open_bus
+from flask_sse_push.bus import BusOptions, Identity, open_bus
 from flask_sse_push.testing import StreamTimeout, open_stream
-from tests.bus.redis_server import LOG, META
-from tests.bus.stores import Follower, block
+from tests.bus.redis_server import META
+from tests.bus.redis_server import publish as publish_by
+from tests.bus.stores import Follower, keep
 from tests.needs import needs
 from tests.servers.harness import ROOT, Server
 from tests.support import FACTOR, MS, eventually
@@ -58,9 +59,7 @@ def make_bus(server):
 
     def make_bus(name, routes=(), url=None, seconds=300):
         identity = lambda: Identity(name, frozenset(routes))  # noqa: E731
-        bus = open_bus(
-            url or server.url, BusOptions(Retention(seconds, 1 << 24), 5 * FACTOR, identity=identity)
-        )
+        bus = open_bus(url or server.url, BusOptions(keep(seconds), 5 * FACTOR, identity=identity))
         opened.append(bus)
         return bus
 
@@ -82,7 +81,7 @@ def refusal(call):
 
 def is_let_in(bus):
     try:
-        bus.publish(("a",), block("x"))
+        publish_by(bus, "x")
     except ConfigurationError:
         return False
     return True
@@ -108,7 +107,7 @@ def test_second_app_neither_reads_nor_writes(server, make_app, caplog):
         for message in [*told, stats["bus_error"]]:
             assert "'chat'" in message and "'shop'" in message and CURE in message
         assert [event.data for event in stream.read(1)] == ["secret"]
-    assert server.client().xlen(LOG) == 1
+    assert server.client().llen("{sse_push}:events:orders") == 1
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert CURE in record.getMessage()
 
@@ -134,7 +133,7 @@ def test_apps_that_start_at_once_are_told_apart(server, make_bus):
         for thread in threads:
             thread.join(30 * FACTOR)
         assert len(let_in) == 1
-        assert server.client().xlen(LOG) == 1
+        assert server.client().llen("{sse_push}:events:a") == 1
 
 
 ROUTES = [f"/page{number} page{number}" for number in range(20)]
@@ -323,7 +322,7 @@ def test_owner_that_wakes_up_late_gets_nothing_of_its_successor(server, make_bus
     """
     shop, chat = make_bus("shop"), make_bus("chat")
     follower = Follower(shop).up()
-    shop.publish(("a",), block("mine"))
+    publish_by(shop, "mine")
     follower.wait(1)
 
     def taken_over():
@@ -332,7 +331,7 @@ def test_owner_that_wakes_up_late_gets_nothing_of_its_successor(server, make_bus
 
     eventually(taken_over, 5000 * MS)
     for number in range(20):
-        chat.publish(("a",), block(number))
+        publish_by(chat, number)
     eventually(lambda: shop.health().is_refused, 5000 * MS)
     assert [entry.wire.split(b"data: ")[1] for entry in follower.entries] == [b"mine\n\n"]
     assert len(follower.begun) == 1
@@ -344,9 +343,9 @@ def test_serving_and_publishing_keep_a_log(server, make_bus):
     there.
     """
     shop, chat = make_bus("shop"), make_bus("chat")
-    shop.publish(("a",), block("x"))
+    publish_by(shop, "x")
     make_absent(server)
-    shop.publish(("a",), block("x"))
+    publish_by(shop, "x")
     assert not is_let_in(chat)
     Follower(shop).up()
     make_absent(server)
@@ -414,4 +413,4 @@ def test_same_app_is_known_under_every_server_and_shell(server, tmp_path):
             )
             assert code == 1 and CURE in said and "'tests.servers.app'" in said, said
             assert "Traceback" not in said
-        assert server.client().xlen(LOG) == 3
+        assert server.client().llen("{sse_push}:events:sse") == 3

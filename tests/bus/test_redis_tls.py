@@ -125,10 +125,11 @@ OLD = """
 import redis
 redis.__version__ = "5.3.1"
 from flask_sse_push import ConfigurationError
-from flask_sse_push.bus import BusOptions, Retention, open_bus
+from flask_sse_push.bus import BusOptions, open_bus
+from flask_sse_push.core.retention import ChannelRetention, RetentionRules
 for _ in range(2):
     try:
-        open_bus("redis://localhost/0", BusOptions(Retention(300, 1 << 24), 2.0))
+        open_bus("redis://localhost/0", BusOptions(RetentionRules(ChannelRetention(9, 9.0), 9), 2.0))
     except ConfigurationError as error:
         assert "'5.3.1'" in str(error) and "pip install 'redis>=6'" in str(error), error
     else:

@@ -7,37 +7,32 @@ from typing import Any, NamedTuple
 import redis
 
 from ...core.positions import is_epoch
-from ..base import PublishResult
 
 __all__ = [
-    "RawEntry",
+    "ChannelTail",
+    "Published",
+    "Tails",
     "Touched",
+    "before",
     "cluster_slots",
     "count",
     "epoch",
+    "leases",
     "master_address",
-    "milliseconds",
-    "publish_result",
-    "server_time",
+    "published",
     "strings",
+    "tails",
     "touched",
-    "xrange",
-    "xread",
 ]
 
-_MAX_COUNT = 1 << 53
-"""From here on Lua, which gives the numbers, has no whole numbers."""
-
-_MAX_ID_BYTES = 41  # two numbers of 64 bits and a hyphen
-_MAX_TIMESTAMP_DIGITS = 15  # 30,000 years in milliseconds
+_MAX_COUNT = 10**14
+"""Lua, which gives the numbers, writes no more digits than 14."""
 
 
 class Touched(NamedTuple):
     """What the script TOUCH returns."""
 
     epoch: str
-    prefix: bytes
-    """How the ids of the log begin in the stream."""
     head: int
     now: int
     """The server's clock, in milliseconds."""
@@ -45,72 +40,122 @@ class Touched(NamedTuple):
     """The name of the app that owns the log, if that is another one; all other fields are empty then."""
 
 
-class RawEntry(NamedTuple):
-    """One entry of a stream, its fields not checked."""
+class Published(NamedTuple):
+    """What the script PUBLISH returns."""
 
-    id: bytes
-    number: tuple[int, int]
-    """Both parts of the id, which rise from entry to entry."""
+    epoch: str
     sequence: int
-    """The second part."""
-    fields: Any
+    reason: str
+    """Why nothing was stored, see the script; empty when it was."""
+    names: list[bytes]
+    """What belongs to the reason."""
 
 
-def publish_result(answer: object) -> PublishResult:
+class ChannelTail(NamedTuple):
+    """What the script TAIL says of one channel; its events and values are not checked."""
+
+    last: int
+    lost: int
+    closed: int
+    closed_at: int
+    events: list[bytes]
+    values: list[bytes]
+    is_cut: bool
+    """Whether there are more."""
+    numbers: list[int]
+    """Of all values that are there now, in an answer that is not the first."""
+
+
+class Tails(NamedTuple):
+    """What the script TAIL returns."""
+
+    epoch: str
+    head: int
+    now: int
+    channels: list[ChannelTail]
+
+
+_REASONS = {b"": 0, b"repeated": 0, b"closed": 1, b"values": 1, b"bytes": 0, b"rules": 2}
+"""And how many texts belong to each."""
+
+
+def published(answer: object) -> Published:
     """
     Return what the script PUBLISH said.
 
     Raises:
         redis.InvalidResponse: It said something else.
     """
-    found, number, repeated = _list("PUBLISH", answer, 3)
+    found, number, reason, *names = _list("PUBLISH", answer, at_least=3)
     sequence = count(number)
-    if not sequence:
+    if type(reason) is not bytes or _REASONS.get(reason) != len(names) or not (sequence or reason):
         raise _wrong("PUBLISH", answer)
-    return PublishResult(f"{epoch(found)}-{sequence}", sequence, is_repeated=count(repeated) == 1)
+    if not all(type(name) is bytes for name in names):
+        raise _wrong("PUBLISH", answer)
+    return Published(epoch(found), sequence, reason.decode(), names)
 
 
 def touched(answer: object) -> Touched:
-    """Return what the script TOUCH said; see :func:`publish_result`."""
-    found, prefix, head, now, owner = _list("TOUCH", answer, 5)
-    if type(prefix) is not bytes or type(owner) is not bytes:
+    """Return what the script TOUCH said; see :func:`published`."""
+    found, head, now, owner = _list("TOUCH", answer, 4)
+    if type(owner) is not bytes:
         raise _wrong("TOUCH", answer)
     if owner:
-        return Touched("", b"", 0, 0, owner)
-    if not prefix.endswith(b"-") or not prefix[:-1].isdigit():
-        raise _wrong("TOUCH", answer)
-    return Touched(epoch(found), prefix, count(head), count(now), b"")
+        return Touched("", 0, 0, owner)
+    return Touched(epoch(found), count(head), count(now), b"")
 
 
-def xrange(answer: object) -> list[RawEntry]:
-    """Return the entries in an answer of XRANGE, whose ids rise; see :func:`publish_result`."""
-    entries: list[RawEntry] = []
-    before = (0, 0)
-    for pair in _list("XRANGE", answer):
-        # Not by _list(): a reader comes through here for each entry.
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not bytes:
-            raise _wrong("XRANGE", pair)
-        generation, _, sequence = pair[0].partition(b"-")
-        if len(pair[0]) > _MAX_ID_BYTES or not generation.isdigit() or not sequence.isdigit():
-            raise _wrong("XRANGE", pair)
-        number = (int(generation), int(sequence))
-        if number <= before or number[1] >= _MAX_COUNT:
-            raise _wrong("XRANGE", pair)
-        before = number
-        entries.append(RawEntry(pair[0], number, number[1], pair[1]))
-    return entries
+def tails(answer: object, most: int) -> Tails:
+    """
+    Return what the script TAIL said; see :func:`published`.
+
+    Args:
+        answer (object): What the server said.
+        most (int): How many channels it was asked for.
+    """
+    found, head, now, *channels = _list("TAIL", answer, at_least=4)
+    if len(channels) > most:
+        raise _wrong("TAIL", answer)
+    return Tails(epoch(found), count(head), count(now), [_channel_tail(channel) for channel in channels])
 
 
-def xread(answer: object) -> list[RawEntry]:
-    """Return the entries in an answer of XREAD, which was asked for one stream; see :func:`xrange`."""
-    if answer is None:
-        return []
-    (stream,) = _list("XREAD", answer, 1)
-    return xrange(_list("XREAD", stream, 2)[1])
+def _channel_tail(answer: object) -> ChannelTail:
+    last, lost, closed, closed_at, events, values, is_cut, numbers = _list("TAIL", answer, 8)
+    for texts in (events, values):
+        if not all(type(text) is bytes for text in _list("TAIL", texts)):
+            raise _wrong("TAIL", texts)
+    return ChannelTail(
+        before(last),
+        count(lost),
+        count(closed),
+        count(closed_at),
+        events,
+        values,
+        count(is_cut) == 1,
+        [count(number) for number in _list("TAIL", numbers)],
+    )
+
+
+def leases(answer: object) -> dict[str, str]:
+    """Return what the script LIST_LEASES said, without what is no text; see :func:`published`."""
+    found = _list("LIST_LEASES", answer)
+    if len(found) % 2 or not all(type(text) is bytes for text in found):
+        raise _wrong("LIST_LEASES", answer)
+    return {
+        name.decode("utf-8", "replace"): text.decode("utf-8", "replace")
+        for name, text in zip(found[::2], found[1::2], strict=True)
+    }
+
+
+def before(answer: object) -> int:
+    """Return the number before an event in its channel: ``~n`` for ``b"~n"``; see :func:`published`."""
+    if type(answer) is bytes and answer[:1] == b"~":
+        return ~count(answer[1:])
+    return count(answer)
 
 
 def count(answer: object) -> int:
-    """Return a whole number from 0 on, also one that stands in a string; see :func:`publish_result`."""
+    """Return a whole number from 0 on, also one that stands in a string; see :func:`published`."""
     if type(answer) is bytes and answer.isdigit() and len(answer) <= 16:
         answer = int(answer)
     if type(answer) is not int or not 0 <= answer < _MAX_COUNT:
@@ -119,7 +164,7 @@ def count(answer: object) -> int:
 
 
 def epoch(answer: object) -> str:
-    """Return the life of a log; see :func:`publish_result`."""
+    """Return the life of a log; see :func:`published`."""
     text = answer.decode("ascii", "replace") if type(answer) is bytes else None
     if not is_epoch(text):
         raise _wrong("a script", answer)
@@ -128,7 +173,7 @@ def epoch(answer: object) -> str:
 
 def strings(answer: object, length: int | None = None) -> list[bytes | None]:
     """
-    Return a list of strings, each of which may be missing; see :func:`publish_result`.
+    Return a list of strings, each of which may be missing; see :func:`published`.
 
     Args:
         answer (object): What the server said.
@@ -140,26 +185,8 @@ def strings(answer: object, length: int | None = None) -> list[bytes | None]:
     return found
 
 
-def server_time(answer: object) -> int:
-    """Return the server's clock in milliseconds; see :func:`publish_result`."""
-    seconds, microseconds = strings(answer, 2)
-    return 1000 * count(seconds) + count(microseconds) // 1000
-
-
-def milliseconds(text: bytes) -> int:
-    """
-    Return a time that stands in a string, in milliseconds.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if not text.isdigit() or len(text) > _MAX_TIMESTAMP_DIGITS:
-        raise ValueError("its time is no number")
-    return int(text)
-
-
 def master_address(answer: object) -> tuple[str, int] | None:
-    """Return the master that a Sentinel names, ``None`` when it knows none; see :func:`publish_result`."""
+    """Return the master that a Sentinel names, ``None`` when it knows none; see :func:`published`."""
     if answer is None:
         return None
     host, port = strings(answer, 2)
@@ -168,7 +195,7 @@ def master_address(answer: object) -> tuple[str, int] | None:
 
 def cluster_slots(answer: object) -> list[tuple[int, int, str, int]]:
     """
-    Return what CLUSTER SLOTS says; see :func:`publish_result`.
+    Return what CLUSTER SLOTS says; see :func:`published`.
 
     Returns:
         list: The first and the last slot of a range, and the host (empty for the one that was asked) and the

@@ -1,15 +1,21 @@
-"""The bus of many machines: a log in a Redis, written by scripts and read by one connection per process."""
+"""
+The bus of many machines: channels in a Redis, written by scripts and read by one connection per process.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from ...core.messages import Message
+from ...core.positions import EventId
 from ...errors import BusUnavailable
 from ..base import BusFactory, BusOptions, PublishResult, Snapshot
-from ..follower import FollowedBus
+from ..stored import StoredBus
 from .connection import Connection
 from .faults import FAULTS, WRONG_SERVER, cure_of, is_refusal, message_of
 from .log import RedisLog
@@ -23,7 +29,7 @@ __all__ = ["DEFAULT_PREFIX", "RedisBus", "redis_bus"]
 logger = logging.getLogger("flask_sse_push")
 
 
-class RedisBus(FollowedBus):
+class RedisBus(StoredBus):
     """
     Events live in a Redis and reach every process that can reach it. Thread-safe, also in finalizers and
     signal handlers.
@@ -62,11 +68,11 @@ class RedisBus(FollowedBus):
         log = f"the log {named or DEFAULT_PREFIX!r} of the Redis at {self._address}"
         self._ownerless = "" if named or options.identity else log
         self._log = RedisLog(
-            named or DEFAULT_PREFIX, options, Claimant(None if named else options.identity, log)
+            named or DEFAULT_PREFIX, options, Claimant(None if named else options.identity, log), log
         )
         self._pool = Pool(self._endpoint.open)
 
-    def publish(self, channels: tuple[str, ...], block: bytes, key: str | None = None) -> PublishResult:
+    def publish(self, message: Message) -> PublishResult:
         """Number an event and store it; see :meth:`Bus.publish`."""
         until = time.monotonic() + self._options.publish_timeout_seconds
         if self._ownerless:
@@ -76,7 +82,7 @@ class RedisBus(FollowedBus):
             connection: Connection | None = None
             try:
                 with pool.connection(until) as connection:
-                    result = self._log.publish(connection, channels, block, key)
+                    result = self._log.publish(connection, message)
                 break
             except FAULTS as error:
                 if not (can_retry and isinstance(error, WRONG_SERVER)):
@@ -87,6 +93,27 @@ class RedisBus(FollowedBus):
             self._retry_soon()
         return result
 
+    def head(self) -> EventId:
+        """Return where the log ends now; see :meth:`Bus.head`."""
+        with self._asking() as connection:
+            touched = self._log.touch(connection, write=False)
+        return EventId(touched.epoch, touched.head)
+
+    def put_lease(self, name: str, text: str, seconds: float) -> None:
+        """Store a text until its time is over; see :meth:`Bus.put_lease`."""
+        with self._asking() as connection:
+            self._log.put_lease(connection, name, text, seconds)
+
+    def drop_lease(self, name: str) -> None:
+        """Remove a lease; see :meth:`Bus.drop_lease`."""
+        with self._asking() as connection:
+            self._log.drop_lease(connection, name)
+
+    def leases(self, prefix: str) -> dict[str, str]:
+        """Return the leases that live; see :meth:`Bus.leases`."""
+        with self._asking() as connection:
+            return self._log.leases(connection, prefix)
+
     def close(self) -> None:
         """Stop to follow and close all connections; see :meth:`Bus.close`."""
         self._stop_following()
@@ -95,11 +122,17 @@ class RedisBus(FollowedBus):
 
     def inspect(self) -> Snapshot:
         """Return what there is; see :meth:`Bus.inspect`."""
+        with self._asking() as connection:
+            return self._log.inspect(connection)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[Connection]:
+        """Lend a connection for what may be done again."""
         try:
             with self._pool.connection(
                 time.monotonic() + self._options.publish_timeout_seconds
             ) as connection:
-                return self._log.inspect(connection)
+                yield connection
         except FAULTS as error:
             raise BusUnavailable(
                 f"The Redis at {self._address} cannot be asked: {message_of(error)}.{cure_of(error)}"

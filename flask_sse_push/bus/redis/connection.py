@@ -13,7 +13,6 @@ from redis.connection import Connection as PlainConnection
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
 from ...platform.polling import READABLE, is_ready
-from ...platform.sockets import hang_up
 from .script import Script
 
 __all__ = ["Connection", "are_sockets_patched"]
@@ -105,6 +104,37 @@ class Connection:
         except _GARBAGE as error:
             raise redis.InvalidResponse(f"the answer is none of Redis ({_shown(error)})") from error
 
+    def transmit(self, data: bytes) -> None:
+        """Send bytes that are commands already, for who reads the answers by :meth:`receive`."""
+        with self._bound_record():
+            self._socket().sendall(data)
+
+    def receive(self) -> bytes:
+        """
+        Return some bytes, after waiting for the first one.
+
+        Raises:
+            redis.ConnectionError: The server has closed the connection.
+        """
+        with self._bound_record():
+            data: bytes = self._socket().recv(65_536)
+        if not data:
+            raise redis.ConnectionError("the server has closed the connection")
+        return data
+
+    def has_received(self) -> bool:
+        """
+        Say whether there are bytes that need no waiting, also those of a TLS record that was read in part.
+        """
+        pending = getattr(self._socket(), "pending", None)
+        return bool(pending and pending()) or is_ready(self.fileno(), READABLE)
+
+    def _socket(self) -> _BoundedSocket:
+        sock: _BoundedSocket | None = self._inner._sock  # noqa: SLF001 - redis-py has no other name for it
+        if sock is None:
+            raise redis.ConnectionError("the connection is closed")
+        return sock
+
     def _bound_record(self) -> AbstractContextManager[Any]:
         """Bound what the time-out of a socket does not: the pieces of one TLS record."""
         until = self._inner.until
@@ -112,19 +142,13 @@ class Connection:
 
     def fileno(self) -> int:
         """Return the descriptor to wait for an answer by; -1 when the connection is closed."""
-        sock = self._inner._sock  # noqa: SLF001 - redis-py has no other name for it
+        sock = self._inner._sock  # noqa: SLF001 - see _socket()
         return -1 if sock is None else int(sock.fileno())
 
     def is_stale(self) -> bool:
         """Say whether the other end has closed it, or sent something nobody asked for. Never waits."""
         descriptor = self.fileno()
         return descriptor < 0 or is_ready(descriptor, READABLE)
-
-    def cut(self) -> None:
-        """End a wait for an answer, and the connection with it. From any thread; never raises."""
-        sock = self._inner._sock  # noqa: SLF001
-        if sock is not None:
-            hang_up(sock.socket)
 
     def close(self) -> None:
         """Close the socket: an answer that comes later is read by nobody. Never raises."""

@@ -14,8 +14,8 @@ WRONG_SERVER = (ReadOnlyError, AskError)
 """The faults of a server that did nothing because another one takes the events. ``MovedError`` is one."""
 
 _RIGHTS = (
-    "Let its user run EVAL, EVALSHA, INFO, TIME, UNLINK, PEXPIRE and the commands of streams and hashes "
-    "on these keys."
+    "Let its user run EVAL, EVALSHA, HELLO, INFO, TIME, UNLINK, PEXPIRE and the commands of lists, hashes, "
+    "sorted sets and pub/sub, on the keys and channels with the prefix, like ~{sse_push}:* &{sse_push}:*."
 )
 _LOGIN = "Put the password into SSE_PUSH_BUS_URL."
 _VERSION = "Redis 6.2 or newer is needed, or Valkey."
@@ -48,8 +48,8 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def message_of(error: Exception) -> str:
-    """Return what an error says, without the script and line that Redis 7 adds behind it."""
-    return str(error).partition(" script: ")[0]
+    """Return what an error says, without a period, and the script and line that Redis 7 adds behind it."""
+    return str(error).partition(" script: ")[0].rstrip(".")
 
 
 def cure_of(error: Exception) -> str:

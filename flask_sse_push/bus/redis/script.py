@@ -1,11 +1,36 @@
-"""The scripts that run inside Redis: each is one step, between whose commands no other client's run."""
+"""
+The scripts that run inside Redis: each is one step, between whose commands no other client's run. Here stands
+what they have in common, and the one that begins a log.
+
+All keys begin with the prefix in braces, so that a Cluster has them on one node:
+
+- ``meta``, a hash: the epoch and its last number, whose log it is, how much to keep, and sums over all
+  channels: the bytes of histories, events, values, their bytes, names in ``channels``, the floor under the
+  numbers of channels that are not there, and a time before which no event is too old;
+- ``channels``, a hash: for each channel some numbers (:data:`STATES`), which outlive its events;
+- ``events:NAME``, a list: the history of a channel, and ``kept:NAME``, a hash: its values by their keys;
+- ``shared``, a hash: the events of several channels, whose lists hold only their numbers;
+- ``expiries`` and ``oldest``, sorted sets: channels by the time when their first event is too old, and by its
+  number. A score may be too low: who comes across it looks at the list, and corrects it;
+- ``ended``, a sorted set: channels without events and values, by their last number;
+- ``once`` and ``once_ends``: idempotency keys, and when they are forgotten; ``leases``, a hash.
+
+An event is text: a line ``NUMBER MILLISECONDS COST BEFORE,BEFORE``, with `` !`` behind it where it closes its
+channels; a line of their names, a line with its key, and the block. A ``BEFORE`` is the number of the last
+event of a channel before this one. It is published on ``to:NAME`` with the epoch and a space in front. Where
+that is too much, because the event has many channels, only the first number is, and the readers ask for the
+rest.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from typing import NamedTuple
 
-__all__ = ["PUBLISH", "REPORT", "TOUCH", "Script"]
+__all__ = ["BEGINNING", "FORMAT", "STATES", "TOUCH", "Script", "script"]
+
+FORMAT = 2
+"""The version of all this. Version 1 was one stream of all events."""
 
 
 class Script(NamedTuple):
@@ -15,12 +40,13 @@ class Script(NamedTuple):
     digest: str
 
 
-def _script(text: str) -> Script:
+def script(text: str) -> Script:
+    """Return a script."""
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# KEYS: log, meta, keys. ARGV of both: a proposal for a new epoch, how much to keep (seconds, bytes, events),
-# and the digest of the app (see owner.py), '' for a caller that the log's owner does not matter to.
+# KEYS: meta. ARGV of all that begin so: a proposal for a new epoch, and the digest of the app (see owner.py),
+# '' for a caller that the log's owner does not matter to.
 #
 # Replication is asynchronous and so is writing to the disk: a server that was restarted, or a replica that
 # was promoted, may have lost what was accepted. Both have another replication id than the server that gave
@@ -29,18 +55,14 @@ def _script(text: str) -> Script:
 # one too few.) A user who may not run INFO cannot know the id, and leaves the stored one as it is, or two
 # such users would begin epochs in turn.
 #
-# The ids of the stream begin with a generation that rises, so that an entry of the new log wakes a reader
-# that waits behind an id of the old one. The first write is one that a full, read-only or ailing server
-# refuses: either all is done, or nothing.
-#
-# Anybody may have written into the hash. Numbers past 2^53 are none in Lua. Where no next number or no epoch
-# can be read, a new log begins, and clients are told; otherwise one wrong field would stop publishing until
-# somebody finds it.
-_ENSURE = """
-local proposal, seconds, max_bytes, max_events, digest = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+# Anybody may have written into the hash. Where no next number or no epoch can be read, a new log begins, and
+# clients are told; otherwise one wrong field would stop publishing until somebody finds it. Numbers stay
+# below 10^14, because Lua writes no more digits than 14 when it makes a number a text.
+BEGINNING = """
+local base, proposal, app = string.sub(KEYS[1], 1, -5), ARGV[1], ARGV[2]
 local function count(text)
     local number = tonumber(text)
-    if number and number >= 0 and number < 9007199254740992 and number == math.floor(number) then
+    if number and number >= 0 and number < 100000000000000 and number == math.floor(number) then
         return number
     end
 end
@@ -54,45 +76,85 @@ if type(info) == 'string' then
 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local meta = redis.call(
-    'HMGET', KEYS[2],
-    'epoch', 'generation', 'head', 'bytes', 'server', 'seconds', 'max_bytes', 'max_events', 'apps'
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'format', 'head', 'server', 'sums', 'digest', 'apps')
+local epoch, format, head, digest, apps = meta[1], count(meta[2]), count(meta[3]), meta[6], meta[7] or ''
+local bytes, events, kept, kept_bytes, names, floor, due = string.match(
+    meta[5] or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$'
 )
-local epoch, generation, head, size_bytes = meta[1], count(meta[2]), count(meta[3]), count(meta[4]) or 0
-local apps = meta[9] or ''
-local prefix
+if floor then
+    bytes, events, kept, kept_bytes, names = bytes + 0, events + 0, kept + 0, kept_bytes + 0, names + 0
+    floor, due = floor + 0, due + 0
+end
+if format and format > 2 then
+    return redis.error_reply('NEWERFORMAT ' .. format)
+end
 local function begin()
-    local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-    local behind = top and count(string.match(top[1], '^%d+')) or 0
-    epoch, generation, head, size_bytes = proposal, math.max(now, (generation or 0) + 1, behind + 1), 0, 0
-    if not count(generation) then
-        generation = now
-    end
-    prefix = string.format('%.0f', generation) .. '-'
+    epoch, head, bytes, events, kept, kept_bytes, names, floor, due = proposal, 0, 0, 0, 0, 0, 0, 0, 0
     redis.call(
-        'HSET', KEYS[2],
-        'epoch', epoch, 'generation', string.format('%.0f', generation), 'head', 0, 'events', 0, 'bytes', 0,
-        'server', server
+        'HSET', KEYS[1], 'epoch', epoch, 'format', 2, 'head', 0, 'server', server, 'sums', '0 0 0 0 0 0 0'
     )
-    redis.call('UNLINK', KEYS[1], KEYS[3])
+    local channels = redis.pcall('HKEYS', base .. 'channels')
+    local gone = {}
+    for _, name in ipairs({'channels', 'shared', 'expiries', 'oldest', 'ended', 'once', 'once_ends'}) do
+        gone[#gone + 1] = base .. name
+    end
+    for index = 1, #channels do
+        gone[#gone + 1] = base .. 'events:' .. channels[index]
+        gone[#gone + 1] = base .. 'kept:' .. channels[index]
+        if #gone > 1000 then
+            redis.call('UNLINK', unpack(gone))
+            gone = {}
+        end
+    end
+    redis.call('UNLINK', base .. 'channels', unpack(gone))
+    if meta[1] and format ~= 2 then -- what version 1 wrote
+        redis.call('HDEL', KEYS[1], 'generation', 'seconds', 'max_bytes', 'max_events')
+        redis.call('UNLINK', base .. 'log', base .. 'keys', base .. 'reports')
+    end
+    format = 2
 end
 local is_epoch = epoch and #epoch <= 40 and string.find(epoch, '^[%w._~]+$')
-local is_sound = is_epoch and generation and head and head < 9007199254740991
-if not is_sound or (server ~= '' and meta[5] ~= server) then
+if format ~= 2 or not is_epoch or not head or not floor or math.max(head, floor, bytes) > 99999999990000
+    or (server ~= '' and meta[4] ~= server) then
     begin()
-else
-    prefix = string.format('%.0f', generation) .. '-'
 end
-if count(meta[7]) and count(meta[8]) and tonumber(meta[6]) and tonumber(meta[6]) >= 0 then
-    seconds, max_bytes, max_events = meta[6], meta[7], meta[8]
-end
-local horizon = tonumber(seconds) * 1000
 """
 
-TOUCH = _script(
-    _ENSURE
+STATES = """
+local function read_state(text)
+    local last, history, lost, size, age, more = string.match(
+        text or '', '^(%d+) (%d+) (%d+) (%d+) (%d+)(.*)$'
+    )
+    if not age then
+        return nil
+    end
+    local state = {
+        last = last + 0, history = history + 0, lost = lost + 0, size = size + 0, age = age + 0,
+        values = 0, values_size = 0, closed = 0, at = 0, over = 0
+    }
+    if more ~= '' then
+        local values, values_size, closed, at, over = string.match(more, '^ (%d+) (%d+) (%d+) (%d+) (%d+)$')
+        if not over then
+            return nil
+        end
+        state.values, state.values_size, state.closed = values + 0, values_size + 0, closed + 0
+        state.at, state.over = at + 0, over + 0
+    end
+    return state
+end
+"""
+"""
+Reads what stands in ``channels``: the numbers of the last event of a channel, of its last one in the history,
+and of the newest such one that is gone; the bytes of its history; for how many milliseconds its events count.
+Where it keeps values or is closed, there follow how many values it keeps, and their bytes; the number of the
+event that closed it, when that was and when it is forgotten, or 0, 0 and 0.
+"""
+
+TOUCH = script(
+    BEGINNING
     + """
-local name, routes, is_writing, lease = ARGV[6], ARGV[7], ARGV[8] == '1', tonumber(ARGV[9])
+local name, routes, is_writing, lease = ARGV[3], ARGV[4], ARGV[5] == '1', tonumber(ARGV[6])
+local known_epoch, known_head = ARGV[10], tonumber(ARGV[11])
 local function ends(text, ending)
     return #text > #ending and string.sub(text, -#ending - 1) == '.' .. ending
 end
@@ -111,9 +173,9 @@ local function is_same(owner, known)
     end
     return #known == 0 or #routes == 0 or 16 * common >= math.max(#known, #routes)
 end
-if digest ~= '' and not string.find(apps, digest, 1, true) then
-    local known = redis.call('HMGET', KEYS[2], 'owner', 'routes', 'served_at')
-    local owner, served_at = known[1], count(known[3]) or 0
+if app ~= '' and not string.find(apps, app, 1, true) then
+    local known = redis.call('HMGET', KEYS[1], 'owner', 'routes', 'served_at', 'horizon')
+    local owner, served_at, horizon = known[1], count(known[3]) or 0, count(known[4]) or tonumber(ARGV[9])
     if owner == '' then
         owner = false -- no app has this name, so a refusal could name none
     end
@@ -126,143 +188,33 @@ if digest ~= '' and not string.find(apps, digest, 1, true) then
         end
     elseif owner then
         if not is_writing or absent <= math.max(horizon, lease) then
-            return {'', '', 0, now, owner}
+            return {'', 0, now, owner}
         end
         apps = ''
         begin() -- the owner was absent for longer than the history: nothing of theirs could still be read
+        redis.call('UNLINK', base .. 'leases')
     end
     if is_writing then
-        apps = digest .. string.sub(apps, 1, 15 * #digest)
-        local stamp = string.format('%.0f', now)
-        redis.call('HSET', KEYS[2], 'apps', apps, 'owner', name, 'routes', routes, 'served_at', stamp)
+        apps = app .. string.sub(apps, 1, 15 * #app)
+        redis.call('HSET', KEYS[1], 'apps', apps, 'owner', name, 'routes', routes, 'served_at', now)
     end
 end
-local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-if top and (string.sub(top[1], 1, #prefix) ~= prefix or tonumber(string.match(top[1], '%d+$')) > head) then
-    begin() -- a stranger's entry, behind which no entry of ours could be added
+if epoch == known_epoch and known_head > head then
+    begin() -- the server has forgotten numbers that it gave
 end
-if is_writing and (meta[6] ~= ARGV[2] or meta[7] ~= ARGV[3] or meta[8] ~= ARGV[4]) then
-    redis.call('HSET', KEYS[2], 'seconds', ARGV[2], 'max_bytes', ARGV[3], 'max_events', ARGV[4])
+if is_writing and digest ~= ARGV[7] then
+    redis.call('HSET', KEYS[1], 'digest', ARGV[7], 'rules', ARGV[8], 'horizon', ARGV[9])
 elseif server == '' then
-    redis.call('HSET', KEYS[2], 'epoch', epoch) -- a replica refuses it: this user may not ask
+    redis.call('HSET', KEYS[1], 'epoch', epoch) -- a replica refuses it: this user may not ask
 end
-return {epoch, prefix, head, now, ''}
+return {epoch, head, now, ''}
 """
 )
 """
-ARGV from 6 on: the app's name, its routes, 1 to write how much to keep and whose the log is, and a lease in
-milliseconds.
+ARGV from 3 on: the app's name, its routes, 1 to write how much to keep and whose the log is, a lease in
+milliseconds; a name for how much to keep, that itself, and the longest time in it in milliseconds; the epoch
+that the caller knows, and a number that was given in it.
 
-Returns epoch, the beginning of the ids in the stream, head, the server's time in milliseconds, and the name
-of the app that owns the log, '' if that is the caller.
-"""
-
-PUBLISH = _script(
-    _ENSURE
-    + """
-if digest ~= '' and not string.find(apps, digest, 1, true) then
-    return false
-end
-local channels, block, size, key = ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]
-local oldest = now - horizon
-if key then
-    local known = redis.call('HGET', KEYS[3], key)
-    if known then
-        local sequence, at = string.match(known, '^(%d+) (%d+)$')
-        local id = sequence and prefix .. sequence
-        if id and tonumber(at) >= oldest and redis.call('XRANGE', KEYS[1], id, id)[1] then
-            return {epoch, tonumber(sequence), 1}
-        end
-    end
-end
-local stamp = string.format('%.0f', now)
-local fields = {'v', '1', 'c', channels, 'b', block, 't', stamp, 's', ARGV[8]}
-if key then
-    fields[#fields + 1] = 'k'
-    fields[#fields + 1] = key
-end
-local sequence = string.format('%.0f', head + 1)
-local added = redis.pcall('XADD', KEYS[1], prefix .. sequence, unpack(fields))
-local problem = type(added) == 'table' and added.err
-if problem and (string.find(problem, 'equal or smaller') or string.find(problem, 'exhausted')) then
-    begin() -- a stranger's entry has a higher id
-    sequence = '1'
-    added = redis.pcall('XADD', KEYS[1], prefix .. sequence, unpack(fields))
-end
-if type(added) == 'table' then
-    return added
-end
-head = head + 1
-local events = redis.call('XLEN', KEYS[1])
-if events == 1 then
-    size_bytes = 0 -- somebody deleted the stream, and all that was counted
-    redis.call('UNLINK', KEYS[3])
-end
-size_bytes = size_bytes + size
-if key then
-    redis.call('HSET', KEYS[3], key, sequence .. ' ' .. stamp)
-end
-local from = '-'
-for _ = 1, 8 do
-    local entry = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 1)[1]
-    if not entry or entry[1] == prefix .. sequence then
-        break
-    end
-    local values = {}
-    for index = 1, #entry[2], 2 do
-        values[entry[2][index]] = entry[2][index + 1]
-    end
-    local at = count(values['t']) or 0
-    local is_within = events <= tonumber(max_events) and size_bytes <= tonumber(max_bytes)
-    if is_within and at >= oldest and at <= now + horizon then
-        break
-    end
-    redis.call('XDEL', KEYS[1], entry[1])
-    events, size_bytes = events - 1, math.max(size_bytes - (count(values['s']) or 0), 0)
-    if values['k'] then
-        local known = redis.call('HGET', KEYS[3], values['k'])
-        if known and string.match(known, '^%d+') == string.match(entry[1], '%d+$') then
-            redis.call('HDEL', KEYS[3], values['k'])
-        end
-    end
-end
-local bytes = string.format('%.0f', size_bytes)
-if digest ~= '' then
-    redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes, 'served_at', stamp)
-else
-    redis.call('HSET', KEYS[2], 'head', sequence, 'events', events, 'bytes', bytes)
-end
-return {epoch, head, 0}
-"""
-)
-"""
-ARGV from 6 on: channels, block, size, and an idempotency key if there is one.
-
-Returns epoch, sequence, and 1 when the key was known; nothing when the log does not know the app. Then the
-caller runs TOUCH, which tells the log of it, and publishes again.
-"""
-
-REPORT = _script("""
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + tonumber(ARGV[3])) .. ' ' .. ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-if ARGV[5] ~= '' and string.find(redis.call('HGET', KEYS[2], 'apps') or '', ARGV[5], 1, true) then
-    redis.call('HSET', KEYS[2], 'served_at', string.format('%.0f', now))
-end
-if ARGV[4] == '1' then
-    local stored = redis.call('HGETALL', KEYS[1])
-    for index = 1, #stored, 2 do
-        if (tonumber(string.match(stored[index + 1], '^%d+')) or 0) < now then
-            redis.call('HDEL', KEYS[1], stored[index])
-        end
-    end
-end
-return now
-""")
-"""
-KEYS: reports, meta. ARGV: process, JSON, lease in milliseconds, 1 to remove the reports that have ended, and
-the digest of the app.
-
-Returns the server's time in milliseconds.
+Returns epoch, head, the server's time in milliseconds, and the name of the app that owns the log, '' if that
+is the caller.
 """
