@@ -151,8 +151,8 @@ class ScriptedBackend:
             if not self.is_preemptive and number % self._script.items_per_turn == 0:
                 self.give_way()
 
-    def wait_readable(self, fileno: int, timeout: float) -> None:
-        self._script.pause(timeout, fileno, lambda: is_readable(fileno))
+    def wait_readable(self, filenos: Sequence[int], timeout: float) -> None:
+        self._script.pause(timeout, filenos[0], lambda: any(map(is_readable, filenos)))
 
 
 class Reader:

@@ -25,7 +25,7 @@ class Backpressure:
 
     Args:
         fanout (Fanout): Who listens, and what they have not been woken for.
-        max_events (int): Half of a channel's history.
+        max_events (int): Half of the history of most channels.
         max_bytes (int): Half of what the history may weigh.
         followed_to (Callable): Returns the number of the last event that has come here, or ``None`` where
             nothing is on its way, because the bus is away.
@@ -67,7 +67,10 @@ class Backpressure:
             if fanout.pending_bytes + fanout.current_bytes >= self._max_bytes:
                 return True
             for channel in channels:
-                if pending.get(channel, 0) + current.get(channel, 0) >= self._max_events:
+                if pending.get(channel, 0) + current.get(channel, 0) >= fanout.limit_of(channel):
                     return True
         head = self._followed_to()
-        return head is not None and sequence - head >= self._max_events
+        if head is None or sequence - head < self._max_events:
+            return False
+        # What nobody hears may not come here at all, and is not waited for.
+        return any(channel in fanout.listeners for channel in channels)

@@ -144,6 +144,8 @@ class DirectWriter:
             chunk = source.read() or self._sign_of_life()
             while chunk and self._send(chunk) and source.has_more:
                 chunk = source.read()
+            if source.outcome is not None:
+                self._wakeup.wake()  # an end is the greenlet's
         except BaseException:
             # Nobody knows how far it came, and what the server still has to say would stand in the middle of
             # it. The client comes back, and resumes.
@@ -176,7 +178,7 @@ class DirectWriter:
             # An event came in the place of the sign of life for which the heartbeat woke the stream.
             self._stream.session.happen(Cause.SENT)
         action, chunk = self._stream.take()
-        return chunk if action is Action.SEND or action is Action.BEAT else b""  # an end is the greenlet's
+        return chunk if action is Action.SEND or action is Action.BEAT else b""
 
     def _send(self, chunk: bytes) -> bool:
         """Return whether the socket took all of it."""

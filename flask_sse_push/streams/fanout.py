@@ -36,12 +36,14 @@ class Fanout:
 
     Args:
         lock (ReentrantLock): Its owner's.
-        max_events (int): So many events of one channel that nobody was woken for make the fan-out urgent.
+        max_events (int): So many events of one channel that nobody was woken for make the fan-out urgent,
+            unless :meth:`limit` says otherwise.
         max_bytes (int): So many bytes of all channels do.
     """
 
     def __init__(self, lock: ReentrantLock, max_events: int, max_bytes: int) -> None:
         self._max_events, self._max_bytes = max_events, max_bytes
+        self._limits: dict[str, int] = {}  # of the channels with another limit, while somebody listens
         self._lock = lock
         self.listeners: dict[str, dict[Wakeup, None]] = {}
         """Who listens to each channel."""
@@ -85,9 +87,19 @@ class Fanout:
             if not listeners:
                 del self.listeners[channel]
                 self.pending.pop(channel, None)
+                self._limits.pop(channel, None)
         self._count -= 1
         if not self._count and self._wakeup is not None:
             self._wakeup.wake()
+
+    def limit(self, channel: str, max_events: int) -> None:
+        """Give a channel that somebody listens to a limit of its own. With the lock."""
+        if max_events != self._max_events:
+            self._limits[channel] = max_events
+
+    def limit_of(self, channel: str) -> int:
+        """Return how many events of a channel make the fan-out urgent."""
+        return self._limits.get(channel, self._max_events)
 
     def start(self) -> None:
         """
@@ -116,13 +128,13 @@ class Fanout:
         Returns:
             bool: Whether a burst fills half of the history.
         """
-        listeners, pending = self.listeners, self.pending
+        listeners, pending, limits, most = self.listeners, self.pending, self._limits, self._max_events
         self.pending_bytes += size
         urgent = False
         for channel in channels:
             if channel in listeners:
                 pending[channel] = count = pending.get(channel, 0) + 1
-                if count >= self._max_events:
+                if count >= (limits.get(channel, most) if limits else most):
                     urgent = True
         return urgent or (self.pending_bytes >= self._max_bytes and bool(pending))
 

@@ -151,6 +151,26 @@ def test_who_wakes_a_stream_writes_its_bytes(site):
     site(test)
 
 
+@pytest.mark.parametrize("last", [(), (b"data: last\n\n",), (b"data: one\n\n", b"data: last\n\n")], ids=len)
+def test_stream_that_is_written_to_directly_ends_with_its_source(site, last):
+    """
+    What wakes a stream for the last time writes the last event, if there is one; the server ends the body.
+    """
+
+    def test(make):
+        site = make(b"data: first\n\n")
+        site.until(lambda: b"first" in site.arrived())
+        assert site.stream.is_direct
+        site.source.outcome_at_end = "finished"
+        site.source.give(*last)
+        assert site.arrived().endswith((b"data: first\n\n", *last)[-1])
+        site.until(lambda: site.server.dead)
+        assert site.arrived().endswith((b"data: first\n\n", *last)[-1])
+        assert site.observed == [("opened", True), ("finished", True)]
+
+    site(test)
+
+
 def test_body_without_chunks_is_written_as_it_is(site):
     """An HTTP/1.0 client gets the bytes without frames."""
 

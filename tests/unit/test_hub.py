@@ -2,13 +2,13 @@
 
 import pytest
 
-from flask_sse_push.bus.base import BusOptions, Retention
-from flask_sse_push.bus.memory import MemoryBus
-from flask_sse_push.core.cursor import Cursor
+from flask_sse_push.core.channels import CONTROL_CHANNEL
+from flask_sse_push.core.cursor import Cursor, Start
+from flask_sse_push.core.entry import Entry
+from flask_sse_push.core.past import Past
 from flask_sse_push.streams.hub import MAX_LAG
-from flask_sse_push.streams.subscription import Subscription
 
-from .parts import HandBus, make_hub
+from .parts import HandBus, make_hub, memory_bus, subscribe
 
 
 @pytest.fixture
@@ -58,11 +58,15 @@ def test_event_wakes_its_listeners_and_nobody_else(script, bus, hub, listen):
     assert b"data: hello" in hub.read(cursor(hub)).wire
 
 
-def test_hole_in_the_numbers_wakes_everybody(script, bus, hub, listen):
+def test_hole_in_the_numbers_of_this_process_wakes_everybody(script, listen):
     """
-    Nobody knows whose the missing event was, so each listener is woken, and reads that something is lost.
+    Where all events come here, nobody knows whose a missing one was, so each listener is woken, and reads
+    that something is lost.
     """
-    news, orders, reader = listen("news"), listen("orders"), cursor(hub, "orders")
+    bus = HandBus(shared=False)
+    hub = make_hub(bus)
+    bus.begin()
+    news, orders, reader = listen("news", to=hub), listen("orders", to=hub), cursor(hub, "orders")
     bus.lose()
     bus.give("behind the hole", "news")
     script.settle()
@@ -92,19 +96,17 @@ def test_bus_that_has_caught_up_wakes_everybody(script, bus, hub, listen):
 
 def test_batch_of_the_bus_keeps_its_order(script, bus, hub):
     """What one read of the bus gave is appended in its order."""
-    bus.listener.entries_came([bus.entry(str(number)) for number in range(5)])
+    bus.hand_on(*[bus.entry(str(number)) for number in range(5)])
     assert [b"data: %d\n" % number in hub.read(cursor(hub)).wire for number in range(5)] == [True] * 5
     assert hub.log.head == 5
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_event_that_comes_in_the_middle_of_a_section_waits_for_its_end(script, shared):
+def test_event_that_comes_in_the_middle_of_a_section_waits_for_its_end(script):
     """
     A finalizer that publishes while its own thread reads the log leaves its event, which is added at the end.
     """
-    bus = HandBus(shared=shared)
+    bus = HandBus(shared=False)
     hub = make_hub(bus)
-    bus.start(hub)
     bus.begin()
     with hub._lock:
         bus.give("one")
@@ -113,11 +115,14 @@ def test_event_that_comes_in_the_middle_of_a_section_waits_for_its_end(script, s
     assert hub.log.head == 2
 
 
-def test_event_that_was_left_comes_before_the_next_one(script, bus, hub):
+def test_event_that_was_left_comes_before_the_next_one(script):
     """
     What was left to a section is added before what is handed over behind it, though the section has not got
     to it.
     """
+    bus = HandBus(shared=False)
+    hub = make_hub(bus)
+    bus.begin()
     lock = hub._lock
     lock.__enter__()  # somebody is inside, further up
     bus.give("one")
@@ -125,13 +130,13 @@ def test_event_that_was_left_comes_before_the_next_one(script, bus, hub):
     lock._release()
     bus.give("two")
     assert hub.log.head == 2
-    assert len(hub.log) == 2
+    assert hub.log.count()["events"] == 2
 
 
 def test_stream_begins_at_the_end_of_the_log(bus, hub):
     """A new client reads what comes from now on."""
     bus.give("before")
-    assert hub.place(None) == ("e1", 1, None)
+    assert hub.place(("news",), None) == Start("e1", 1, is_new=True)
 
 
 def test_first_stream_starts_a_shared_bus(script):
@@ -152,7 +157,7 @@ def test_first_stream_starts_a_shared_bus(script):
         bus.state = "up"
 
     script.backend.spawn(follow, "follower")
-    assert hub.place(None, 1.0) == ("e1", 6, None)
+    assert hub.place(("news",), None, 0, 1.0) == Start("e1", 6, is_new=True)
     assert bus.starts == 1
 
 
@@ -162,7 +167,7 @@ def test_stream_that_has_waited_long_enough_begins_without_a_place(script, secon
     bus = HandBus(state="starting")
     hub = make_hub(bus)
     before = script.now
-    assert hub.place(None, seconds) is None
+    assert hub.place(("news",), None, 0, seconds) is None
     assert seconds <= script.now - before < seconds + 0.1
 
 
@@ -170,7 +175,7 @@ def test_stream_that_has_waited_long_enough_begins_without_a_place(script, secon
 def test_no_place_while_the_bus_is_away(script, state):
     """Where the bus is down, or up without a log of this process, there is no place."""
     hub = make_hub(HandBus(state=state))
-    assert hub.place(None) is None
+    assert hub.place(("news",), None) is None
 
 
 @pytest.mark.parametrize(
@@ -186,7 +191,7 @@ def test_client_may_be_ahead_of_a_shared_bus(script, shared, sequence, reason):
     hub = make_hub(bus)
     bus.start(hub)
     bus.begin()
-    assert hub.place(f"e1-{sequence}").reason == reason
+    assert hub.place(("news",), f"e1-{sequence}").reason == reason
 
 
 def test_place_forgets_what_is_too_old(script, bus):
@@ -195,7 +200,7 @@ def test_place_forgets_what_is_too_old(script, bus):
     bus.start(hub)
     bus.begin(data=["old"])
     script.now += 100
-    start = hub.place("e1-0")
+    start = hub.place(("news",), "e1-0")
     reader = Cursor(("news",), start.position, start.epoch)
     assert hub.read(reader).reason == "evicted"
 
@@ -209,7 +214,7 @@ def test_listener_starts_the_bus_again(script, bus, hub, listen):
 
 def test_bus_of_this_process_is_started_once(script, listen):
     """It is followed from the beginning, for nobody else keeps what it hands on."""
-    hub = make_hub(MemoryBus(BusOptions(Retention(60, 1_000), 1)))
+    hub = make_hub(memory_bus())
     assert hub.log is not None
     listen("news", to=hub)
     assert hub.is_wanted
@@ -229,7 +234,7 @@ def test_burst_from_elsewhere_lets_streams_read(script, bus, hub):
     hub = make_hub(bus, length=10)
     bus.start(hub)
     bus.begin()
-    subscription = Subscription(hub, ("news",), None)
+    subscription = subscribe(hub, ("news",))
     wakeup, body = script.backend.wakeup(), []
     subscription.open(wakeup)
 
@@ -241,7 +246,7 @@ def test_burst_from_elsewhere_lets_streams_read(script, bus, hub):
 
     script.backend.spawn(read, "stream")
     script.settle()
-    bus.listener.entries_came([bus.entry(str(number)) for number in range(200)])
+    bus.hand_on(*[bus.entry(str(number)) for number in range(200)])
     script.advance(0.1)
     subscription.close()
     script.settle()
@@ -278,5 +283,235 @@ def test_stats_before_the_log_begins(script):
     assert stats == {
         "last_event_id": None,
         "channels": {},
-        "history": {"events": 0, "channels": 0, "bytes": 0},
+        "history": {"events": 0, "channels": 0, "kept": 0, "bytes": 0},
+        "entries_read": 0,
     }
+
+
+# Channels that are followed because somebody listens to them
+
+
+def past(channel, *entries, behind=0, lost_up_to=0):
+    return Past(channel, behind, lost_up_to, entries, ())
+
+
+def quiet_hub(**options):
+    """A hub whose bus follows nothing yet, and brings a channel when the test says so."""
+    bus = HandBus(follows=(), answers=False, **options)
+    hub = make_hub(bus)
+    bus.start(hub)
+    bus.begin()
+    return bus, hub
+
+
+@pytest.mark.parametrize(
+    ("last_event_id", "rewind", "whole"),
+    [
+        (None, 0, False),
+        ("e1-3", 0, False),
+        ("e1-99", 0, False),
+        ("gone-1", 0, False),
+        ("what?", 0, False),
+        ("e1-2", 0, True),
+        (None, 1, True),
+        ("e1-3", 1, False),
+    ],
+)
+def test_stream_asks_for_as_much_of_its_channels_as_it_needs(script, last_event_id, rewind, whole):
+    """What lies behind the place of a stream is not brought; a made-up id brings nothing."""
+    bus, hub = quiet_hub()
+    for _ in range(3):
+        bus.give("x")
+    assert hub.place(("news", "orders"), last_event_id, rewind) is None
+    assert bus.asked == {"news": whole, "orders": whole}
+    bus.answer()
+    assert hub.place(("news", "orders"), last_event_id, rewind) is not None
+
+
+def test_stream_waits_until_its_channels_are_here(script):
+    """It begins as soon as the bus has brought them, and not before."""
+    bus, hub = quiet_hub()
+    bus.give("before")
+
+    def bring():
+        script.sleep(0.1)
+        bus.answer()
+
+    script.backend.spawn(bring, "follower")
+    before = script.now
+    assert hub.place(("news",), "e1-0", 0, 5.0) == Start("e1", 0)
+    assert 0.1 <= script.now - before < 0.2
+    assert not hub._arrivals
+
+
+def test_stream_waits_until_the_head_has_come_to_where_its_channel_begins(script):
+    """The past of a channel may be younger than what was proved of the others."""
+    bus, hub = quiet_hub()
+    bus.lose(5)
+    bus.follow(("news",), whole=False)
+    bus.answer()
+    assert hub.place(("news",), None) is None
+    bus.give("x", "elsewhere")
+    assert hub.place(("news",), None) == Start("e1", 6, is_new=True)
+
+
+def test_stream_of_a_channel_that_is_not_here_so_far_back_has_it_brought(script):
+    """It reads nothing until then, and is woken for it."""
+    bus, hub = quiet_hub()
+    bus.give("one")
+    bus.follow(("news",), whole=False)
+    bus.answer()
+    stream = subscribe(hub, ("news",))
+    wakeup = script.backend.wakeup()
+    stream.open(wakeup)
+    stream.read()
+    bus.begin(epoch="e2", data=["two"])
+    script.settle()
+    wakeup.count = 0
+    assert stream.read() == b""
+    assert bus.asked == {"news": True}
+    bus.answer()
+    script.settle()
+    assert wakeup.count == 1
+    assert b"data: two" in stream.read()
+    stream.close()
+    script.settle()
+
+
+def test_what_lies_beyond_the_head_wakes_its_readers_when_the_head_has_come(script, bus, hub, listen):
+    """Whether a past or the news have brought it."""
+    news, orders = listen("news"), listen("orders")
+    reader = cursor(hub, "news", "orders")
+    hub.past_came([past("news", *[bus.entry("1", "news")])])
+    hub.entries_came([bus.entry("2", "orders")], 0)
+    script.settle()
+    assert (hub.read(reader).wire, hub.log.head) == (b"", 0)
+    news.count = orders.count = 0
+    hub.entries_came([], 1)
+    script.settle()
+    assert (news.count > 0, hub.read(reader).last) == (True, 1)
+    orders.count = news.count = 0
+    hub.entries_came([], 2)
+    script.settle()
+    assert (news.count, orders.count, hub.read(reader).last) == (0, 1, 2)
+    orders.count = 0
+    hub.entries_came([], 3)
+    script.settle()
+    assert orders.count == 0
+
+
+def test_entries_are_counted_as_they_come(script, bus, hub):
+    """So that one sees how much of a bus a process reads."""
+    bus.hand_on(bus.entry("1"), bus.entry("2", "nobody"), bus.entry("3", "orders"))
+    assert (hub.entries_read, hub.stats()["entries_read"]) == (2, 2)
+
+
+def test_channel_that_was_left_is_gone(script, bus, hub):
+    """Nothing of it is kept here."""
+    bus.give("x", "news")
+    bus.leave("news")
+    assert hub.stats()["history"]["events"] == 0
+    assert not hub.log.is_ready(("news",), 0)
+
+
+# Commands
+
+
+def command(bus, data):
+    return bus.entry(data, CONTROL_CHANNEL)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_commands_come_in_order_and_once(script, shared):
+    """Whatever brings them, and beside the events of other channels."""
+    bus = HandBus(shared=shared, follows=(CONTROL_CHANNEL, "news"))
+    hub, seen = make_hub(bus), []
+    hub.on_command = lambda entry: seen.append(entry and entry.sequence)
+    bus.start(hub)
+    bus.begin()
+    bus.give("1", CONTROL_CHANNEL)
+    bus.give("2", "news")
+    bus.give("3", CONTROL_CHANNEL)
+    assert seen == [None, 1, 3]
+    if shared:
+        hub.past_came([past(CONTROL_CHANNEL, *bus.stored[:1], bus.stored[2], command(bus, "4"))])
+        hub.entries_came(bus.stored[2:], 4)
+        bus.give("5", CONTROL_CHANNEL)
+        assert seen == [None, 1, 3, 4, 5]
+
+
+def test_commands_that_may_be_missing_are_told_before_the_next(script, bus, hub):
+    """Another log, a loss in their channel; or, where all events come here, any hole."""
+    seen = []
+    hub.on_command = lambda entry: seen.append(entry and entry.sequence)
+    hub.past_came([past(CONTROL_CHANNEL)])
+    bus.head = 7
+    hub.past_came([past(CONTROL_CHANNEL, command(bus, "8"), lost_up_to=6)])
+    assert seen == [None, 8]
+    hub.past_came([past(CONTROL_CHANNEL, lost_up_to=6)])
+    assert seen == [None, 8]
+    hub.log_begun("e2", 0)
+    hub.past_came([past(CONTROL_CHANNEL, Entry(1, (CONTROL_CHANNEL,), b"x", 0.0))])
+    assert seen == [None, 8, None, 1]
+
+
+def test_hole_may_have_been_a_command(script):
+    """Where all events come here, nobody knows whose a missing one was."""
+    bus, seen = HandBus(shared=False), []
+    hub = make_hub(bus)
+    bus.begin()
+    hub.on_command = lambda entry: seen.append(entry and entry.sequence)
+    bus.lose()
+    bus.give("x", "news")
+    assert seen == [None]
+
+
+# Bursts, by channel
+
+
+def test_burst_is_measured_by_the_history_of_its_channel(script):
+    """Half of what a channel keeps makes the fan-out urgent, whatever others keep."""
+    bus = HandBus(shared=False)
+    hub = make_hub(bus, length=100, patterns=[("small.*", (4, 60.0)), ("large.*", (1_000, 60.0))])
+    bus.begin()
+    channels = ("small.1", "large.1", "news")
+    wakeup = script.backend.wakeup()
+    hub.attach(channels, wakeup)
+    script.settle()
+
+    def until_urgent(channel):
+        for count in range(1, 2_000):
+            bus.give("x", channel)
+            if hub.fanout.is_urgent:
+                script.advance(1)
+                return count
+        return None
+
+    assert [until_urgent(channel) for channel in channels] == [2, 500, 50]
+    hub.detach(channels, wakeup)
+    script.settle()
+    assert not hub.fanout._limits
+
+
+def test_burst_on_a_channel_with_a_short_history_is_read_by_its_stream(script):
+    """Events come faster than such a channel can keep them, and a stream that can read loses none."""
+    bus = HandBus(follows=("small.1",))
+    hub = make_hub(bus, length=1_000, patterns=[("small.*", (6, 3_600.0))])
+    bus.start(hub)
+    bus.begin()
+    stream, wakeup, body = subscribe(hub, ("small.1",)), script.backend.wakeup(), []
+    stream.open(wakeup)
+
+    def read():
+        while b"data: 199\n" not in b"".join(body):
+            wakeup.wait()
+            while chunk := stream.read():
+                body.append(chunk)
+
+    script.backend.spawn(read, "stream")
+    script.settle()
+    bus.hand_on(*[bus.entry(str(number), "small.1") for number in range(200)])
+    script.advance(0.1)
+    stream.close()
+    script.settle()
+    assert b"sse.reset" not in b"".join(body)

@@ -4,10 +4,10 @@ import socket
 
 import pytest
 
-from flask_sse_push.bus.base import BusOptions, Retention
-from flask_sse_push.bus.memory import MemoryBus
 from flask_sse_push.platform import backends
 from tests.scripted import Script
+
+from .parts import memory_bus
 
 
 def test_task_runs_when_it_is_stepped(script):
@@ -171,7 +171,7 @@ def test_real_file_wakes_who_waits_for_it(script):
     with ours, theirs:
 
         def run():
-            script.backend.wait_readable(ours.fileno(), 5)
+            script.backend.wait_readable((ours.fileno(),), 5)
             seen.append(script.now)
 
         script.backend.spawn(run, "a task")
@@ -205,8 +205,7 @@ def test_package_waits_by_the_script(script):
     """The fixture stands in for the backend, the threads and the clock of all modules."""
     assert backends.current_backend() is script.backend
     begun = script.now
-    options = BusOptions(retention=Retention(60, 1_000), publish_timeout_seconds=1)
-    assert MemoryBus(options).health().since == script.now > begun
+    assert memory_bus().health().since == script.now > begun
 
 
 def test_clock_moves_by_looking_where_that_is_asked_for():

@@ -10,15 +10,13 @@ import time
 
 import pytest
 
-from flask_sse_push.bus.base import BusOptions, Retention
-from flask_sse_push.bus.memory import MemoryBus
+from flask_sse_push.core.messages import Message
 from flask_sse_push.platform.locks import ReentrantLock
 from flask_sse_push.platform.threads import THREADS
 from flask_sse_push.streams.iterable import IterableSource
-from flask_sse_push.streams.subscription import Subscription
 from tests.support import MS, eventually
 
-from .parts import HandBus, attached, make_fanout, make_hub, note
+from .parts import HandBus, attached, make_fanout, make_hub, memory_bus, note, subscribe
 
 NUMBER = re.compile(rb"^data: (\d+)$", re.MULTILINE)
 
@@ -63,6 +61,7 @@ def test_entries_keep_their_order_beside_readers():
     hub = make_hub(bus, length=count, max_bytes=1 << 30)
     bus.start(hub)
     bus.begin()
+    bus.follow(["news"], whole=True)
     done = threading.Event()
 
     def follow():
@@ -74,11 +73,11 @@ def test_entries_keep_their_order_beside_readers():
 
     def hold():
         while not done.is_set():
-            hub.place("e1-0")
+            hub.place(("news",), "e1-0")
             hub.stats()
 
     together(follow, hold, hold)
-    assert (hub.log.head, len(hub.log)) == (count, count)
+    assert (hub.log.head, hub.log.count()["events"]) == (count, count)
 
 
 def test_each_stream_reads_everything_once_beside_a_publisher():
@@ -86,15 +85,15 @@ def test_each_stream_reads_everything_once_beside_a_publisher():
     A subscription looks at the log without its lock, and reads each event once and in order all the same.
     """
     count, readers = 3_000, 4
-    bus = MemoryBus(BusOptions(Retention(3_600, 1 << 30), 1))
+    bus = memory_bus()
     hub = make_hub(bus, length=count, max_bytes=1 << 30)
     sent = [bytearray() for _ in range(readers)]
-    streams = [Subscription(hub, ("news",), None) for _ in range(readers)]
+    streams = [subscribe(hub, ("news",)) for _ in range(readers)]
     last = b"data: %d\n" % (count - 1)
 
     def publish():
         for number in range(count):
-            bus.publish(("news",), b"data: %d\n\n" % number)
+            bus.publish(Message(("news",), b"data: %d\n\n" % number))
 
     def read(stream, body):
         wakeup = THREADS.wakeup()
@@ -124,7 +123,7 @@ def test_each_gap_is_told_where_the_history_is_short():
     bus.start(hub)
     bus.begin()
     body, done = bytearray(), threading.Event()
-    stream = Subscription(hub, ("news",), None)
+    stream = subscribe(hub, ("news",))
 
     def publish():
         for number in range(count):
@@ -273,7 +272,7 @@ class Publishes:
 
     def __del__(self):
         if Publishes.is_on:
-            self.bus.publish(("news",), b"data: last words\n\n")
+            self.bus.publish(Message(("news",), b"data: last words\n\n"))
 
 
 def test_finalizer_that_publishes_stops_no_thread():
@@ -282,13 +281,13 @@ def test_finalizer_that_publishes_stops_no_thread():
     has a lock that the other one wants, and neither waits for ever.
     """
     count = 100
-    bus = MemoryBus(BusOptions(Retention(3_600, 1 << 30), 1))
+    bus = memory_bus()
     hub = make_hub(bus, length=50)
     stopped = threading.Event()
     before = gc.get_threshold()
 
     def read():
-        stream = Subscription(hub, ("news",), None)
+        stream = subscribe(hub, ("news",))
         try:
             for _ in range(count):
                 Publishes(bus)
@@ -302,7 +301,7 @@ def test_finalizer_that_publishes_stops_no_thread():
     def publish():
         while not stopped.is_set():
             for _ in range(50):
-                bus.publish(("news",), b"data: x\n\n")
+                bus.publish(Message(("news",), b"data: x\n\n"))
             time.sleep(0.0001)
 
     gc.set_threshold(5)
@@ -314,7 +313,7 @@ def test_finalizer_that_publishes_stops_no_thread():
         gc.set_threshold(*before)
         gc.collect()
     with hub._lock:
-        assert hub.log.head == bus.publish(("news",), b"data: end\n\n").sequence - 1
+        assert hub.log.head == bus.publish(Message(("news",), b"data: end\n\n")).sequence - 1
 
 
 def test_posted_work_runs_in_order_and_before_later_sections():
