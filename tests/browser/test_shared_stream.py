@@ -192,3 +192,23 @@ def test_tab_that_may_have_no_worker_reads_by_itself(open_tab, site, channel):
     tab = open_tab(site.page(channel, "guilty", share="auto", workers="none"))
     assert tab.has(site.publish(channel, 3))["errors"] == []
     assert tab("events.explain().shared") is False
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"), [("", {"key": "a", "keep": True}), ("%26rewind=all", {})], ids=["kept", "rewind"]
+)
+def test_tab_that_joins_gets_what_a_new_page_gets(open_tab, site, channel, query, kept):
+    """
+    A tab that comes later to a shared stream gets the values that a channel keeps, also those that came while
+    the stream was open, and the past that its URL asks for.
+    """
+    page = site.page(channel, share="auto", of=f"/events%3Fchannel={channel}{query}")
+    first = open_tab(page)
+    site.publisher.publish("1 €", channel=channel, **kept)
+    first.has(1)
+    late = open_tab(page)
+    assert late.has(1)["problems"] == []
+    eventually(lambda: site.streams(channel) == 1, 10, "the tab's own stream ends")
+    site.publisher.publish("2 €", channel=channel, **kept)
+    assert [tab.has(2)["count"] for tab in (first, late)] == [2, 2]
+    assert first("events.explain().resets") == late("events.explain().resets") == 0

@@ -169,6 +169,83 @@ test("a tab whose place has left the worker's memory reads alone until it has ca
   assert.deepEqual([a.data(), b.data()], [["901"], ["2", "900", "901"]]);
 });
 
+for (const [what, headers, early, live] of [
+  ["has a snapshot or a past", { "sse-push-sharing": "late" }, "", ""],
+  ["keeps values", {}, ":kept\ndata: old\n\n", ""],
+  ["has begun to keep values", {}, "", ":kept\nid: e-1\ndata: old\n\n"],
+]) {
+  test(`a new tab of a stream that ${what} gets what is there by a stream of its own`, async () => {
+    const a = await openTab();
+    const shared = server.last;
+    shared.answer(new Answer({ headers })).write(`retry: 1000\n${early}id: e-${live ? 0 : 1}\n\n${live}`);
+    await settle();
+    const b = await openTab();
+    assert.equal(server.requests.length, 2);
+    assert.equal(server.last.headers.get("last-event-id"), null);
+    server.last.answer(new Answer({ headers })).write(`retry: 1000\ndata: new\n\nid: e-1\n\n`);
+    await settle();
+    assert.deepEqual(b.data(), ["new"]);
+    mock.timers.tick(5000);
+    await settle();
+    assert.equal(server.last.isLive, false);
+    shared.answered.write(events(2));
+    await settle();
+    assert.deepEqual([a.data().at(-1), b.data()], ["2", ["new", "2"]]);
+    assert.equal(server.requests.length, 2);
+  });
+}
+
+test("a tab that is ahead of the shared stream joins it, and gets no event again", async () => {
+  const a = await openTab();
+  const shared = server.last;
+  shared.answer(new Answer({ headers: { "sse-push-sharing": "late" } })).write("retry: 1000\nid: e-1\n\n");
+  await settle();
+  const b = await openTab();
+  server.last.answer(new Answer()).write(`data: new\n\nid: e-5\n\n${events(8)}id: e-20\n\n`);
+  await settle();
+  mock.timers.tick(5000);
+  await settle();
+  assert.equal(server.last.isLive, false);
+  assert.equal(b.source.lastEventId, "e-20");
+  shared.answered.write(`id: e-4\n\n${events(8, 21)}`);
+  await settle();
+  assert.deepEqual(
+    [a.data(), b.data()],
+    [
+      ["8", "21"],
+      ["new", "8", "21"],
+    ],
+  );
+  assert.equal(server.requests.length, 2);
+  assert.equal(b.source.lastEventId, "e-21");
+});
+
+test("a tab that is ahead hears of a gap of the shared stream, and of another log nobody is ahead", async () => {
+  const a = await openTab();
+  const shared = server.last;
+  shared.answer(new Answer({ headers: { "sse-push-sharing": "late" } })).write("retry: 1000\nid: e-1\n\n");
+  await settle();
+  const b = await openTab();
+  server.last.answer(new Answer()).write("id: e-5\n\n");
+  const c = await openTab();
+  server.last.answer(new Answer()).write("id: f-5\n\n");
+  await settle();
+  mock.timers.tick(5000);
+  await settle();
+  assert.deepEqual([server.requests[1].isLive, server.requests[2].isLive], [false, true]);
+  shared.answered.write("id: e-1\nevent: sse.reset\ndata: {}\n\ndata: all\n\nid: e-30\n\n");
+  await settle();
+  assert.deepEqual(
+    [a, b].map((tab) => tab.seen.filter(({ type }) => TYPES.includes(type)).map(({ data }) => data)),
+    [
+      ["{}", "all"],
+      ["{}", "all"],
+    ],
+  );
+  assert.equal(b.source.lastEventId, "e-30");
+  assert.deepEqual(c.data(), []);
+});
+
 test("what the worker's stream ends with, every tab hears", async () => {
   const [a, b] = [await openTab(), await openTab()];
   server.last.answer(new Answer({ status: 403, type: "application/json" }));

@@ -310,6 +310,22 @@ test("after a sleep a silent stream is replaced without an error, the new attemp
   assert.deepEqual([only("error").length, only("open").length, source.lastEventId], [0, 1, "e-4"]);
 });
 
+test("what a replacement is told without an id is none that the old stream has brought", async () => {
+  const answer = (await open()).answer(new Answer()).write(PRELUDE);
+  await settle();
+  await sleep(40000);
+  answer.write("id: e-3\ndata: b\n\n");
+  await settle();
+  const told = "event: sse.reset\ndata: {}\n\ndata: shown\n\nid: e-3\n\nid: e-4\ndata: c\n\n";
+  server.last.answer(new Answer()).write(told);
+  await settle();
+  assert.deepEqual(
+    only("message").map((event) => event.data),
+    ["b", "shown", "c"],
+  );
+  assert.equal(source.explain().resets, 1);
+});
+
 test("a replacement that fails leaves the old stream alone", async () => {
   const answer = (await open()).answer(new Answer()).write(PRELUDE);
   await settle();

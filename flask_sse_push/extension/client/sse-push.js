@@ -37,7 +37,7 @@
     /**
      * @param {string} lastEventId what an event without an id of its own carries
      * @param {number} maxBytes of an event, until its end has come
-     * @param {{event: Function, retry: Function}} to who is told
+     * @param {{event: Function, retry: Function, kept: Function}} to who is told
      */
     constructor(lastEventId, maxBytes, to) {
       this.#id = lastEventId;
@@ -71,18 +71,18 @@
     }
 
     #field(line) {
-      const colon = line.indexOf(":");
-      const name = colon < 0 ? line : line.slice(0, colon);
-      const value = colon < 0 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
+      const [, name, value = ""] = /([^:]*)(?:: ?(.*))?/s.exec(line);
       if (name === "data") this.#data.push(value);
       else if (name === "event") this.#type = value;
       else if (name === "id") {
         if (!value.includes("\0")) this.#id = value;
       } else if (name === "retry" && /^\d+$/.test(value)) this.to.retry(clamp(+value));
+      else if (line === ":kept") this.to.kept();
     }
 
     #dispatch() {
-      const [type, data] = [this.#type || "message", this.#data];
+      const type = this.#type || "message";
+      const data = this.#data;
       this.#type = "";
       this.#data = [];
       this.to.event(this.#id, type, data.length ? data.join("\n") : null);
@@ -130,6 +130,7 @@
     reconnectionTime = FIRST_RETRY;
     lastEventId;
     facts = { events: 0, doubles: 0, resets: 0, attempts: 0, opened: 0 };
+    isLate = false; // for new readers: what they get first, such as a snapshot, is not in what follows
 
     #options;
     #sink;
@@ -234,15 +235,14 @@
       this.#timer = 0;
       this.facts.attempts++;
       if (this.#attempt && this.#attempt !== replaced) drop(this.#attempt);
-      const attempt = {
+      const attempt = (this.#attempt = {
         abort: new AbortController(),
         replaced,
         seen: new Set(),
         heardAt: now(),
         bytes: 0,
         events: 0,
-      };
-      this.#attempt = attempt;
+      });
       if (!replaced) this.#tell("connecting");
       if (this.#attempt === attempt) this.#run(attempt);
     }
@@ -294,13 +294,12 @@
           target.search += `${target.search ? "&" : "?"}last_event_id=${encodeURIComponent(this.lastEventId)}`;
       }
       if (identity && isOwnOrigin) sent.set("sse-push-identity", identity);
-      const { signal } = attempt.abort;
       return (fetch ?? globalThis.fetch)(target.href, {
         method,
         body,
         credentials,
         headers: sent,
-        signal,
+        signal: attempt.abort.signal,
         cache: "no-store",
       });
     }
@@ -310,16 +309,20 @@
       attempt.replaced = null;
       if (replaced) drop(replaced);
       attempt.openedAt = attempt.heardAt = now();
+      attempt.id = this.lastEventId;
       attempt.parser = new Parser(this.lastEventId, this.#options.maxEventBytes, {
         event: (id, type, data) => this.#event(attempt, id, type, data),
         retry: (ms) => this.#isHeard(attempt) && (this.reconnectionTime = ms),
+        kept: () => (this.isLate = true),
       });
       this.#mayAsk = this.#wasOpen = true;
       this.facts.opened++;
       this.facts.heartbeat = +response.headers.get("sse-push-heartbeat") || undefined;
       this.facts.buffered = false;
       this.readyState = OPEN;
-      if (response.headers.get("sse-push-sharing") === "no") this.#sink.unshare?.();
+      const sharing = response.headers.get("sse-push-sharing");
+      this.isLate ||= sharing;
+      if (sharing === "no") this.#sink.unshare?.();
       if (replaced || this.#attempt !== attempt) return; // to the page nothing has happened
       this.#sink.open(response);
       if (this.#attempt === attempt) this.#tell("open");
@@ -327,12 +330,14 @@
 
     #event(attempt, id, type, data) {
       const previous = this.lastEventId;
+      const isBare = data !== null && id === attempt.id; // without an id of its own it has no double
+      attempt.id = id;
       if (!this.#isHeard(attempt) || (data === null && id === previous)) return;
       const successor = this.#attempt !== attempt && this.#attempt;
       if (successor) {
-        if (id !== previous) successor.seen.add(id); // without an id of its own it has no double
-      } else if (attempt.seen.size && (attempt.seen.delete(id) || id === attempt.lastEventId)) {
-        this.facts.doubles += +(data !== null); // the stream that was replaced had brought it
+        if (!isBare) successor.seen.add(id);
+      } else if (!isBare && attempt.seen.size && (attempt.seen.delete(id) || id === attempt.lastEventId)) {
+        if (data !== null) this.facts.doubles++; // the stream that was replaced had brought it
         return;
       }
       this.lastEventId = id;
@@ -380,11 +385,13 @@
       // Who begins in the handler may read what a refusal says; nobody else keeps its connection.
       queueMicrotask(() => response && !response.bodyUsed && drop(attempt));
       const { retry } = this.#options;
-      const next = Math.min(retry.max, retry.first * retry.factor ** this.#failures);
-      const isUseful = attempt.events > 0 || now() - attempt.openedAt > this.reconnectionTime + next;
-      const isSoft = kind === null && !isUseful && this.lastEventId === attempt.lastEventId;
+      const most = (failures) => Math.min(retry.max, retry.first * retry.factor ** failures);
+      const isUseful =
+        attempt.events || now() - attempt.openedAt > this.reconnectionTime + most(this.#failures);
+      const isSoft = !kind && !isUseful && this.lastEventId === attempt.lastEventId;
       const floor = Math.max(this.reconnectionTime, response && !isUseful ? retryAfter(response.headers) : 0);
-      this.#failures = isUseful ? +(kind !== null) : this.#failures + 1;
+      if (isUseful) this.#failures = +!!kind;
+      else this.#failures++;
       const detail = {
         kind,
         status: response?.status ?? 0,
@@ -394,11 +401,10 @@
         reason: isSoft ? "full" : kind,
       };
       const isLasting =
-        (VERDICTS.has(kind) && kind !== "forbidden") ||
-        ((kind === "forbidden" || kind === "protocol") && !this.#wasOpen) ||
+        (kind === "forbidden" || kind === "protocol" ? !this.#wasOpen : VERDICTS.has(kind)) ||
         !this.#isRepeatable;
-      if (isLasting) return this.#finish({ ...detail, kind: kind ?? "closed" });
-      if (this.#failures > retry.limit) return this.#finish({ ...detail, kind: "gave-up" });
+      if (isLasting) return this.#finish(detail, kind ?? "closed");
+      if (this.#failures > retry.limit) return this.#finish(detail, "gave-up");
       let wait;
       try {
         wait = retry.delay?.(this.#failures, detail);
@@ -406,24 +412,23 @@
         globalThis.reportError?.(error);
       }
       if (this.#attempt || this.readyState === CLOSED) return; // the function said reconnect() or close()
-      if (wait === null) return this.#finish({ ...detail, kind: "gave-up" });
+      if (wait === null) return this.#finish(detail, "gave-up");
       if (!(wait >= 0)) {
-        const most =
-          this.#failures && Math.min(retry.max, retry.first * retry.factor ** (this.#failures - 1));
-        wait = floor + (kind === "offline" ? retry.max : Math.random() * most);
+        wait =
+          floor +
+          (kind === "offline" ? retry.max : this.#failures && Math.random() * most(this.#failures - 1));
       }
       wait = clamp(wait);
       this.#dueAt = now() + wait;
-      this.#timer = setTimeout(() => this.#connect(), wait);
-      const timer = this.#timer;
+      const timer = (this.#timer = setTimeout(() => this.#connect(), wait));
       this.#sink.error({ ...detail, retryIn: wait, final: false });
       if (this.#timer === timer) this.#tell("waiting", { reason: detail.reason, retryIn: wait });
     }
 
-    #finish(detail) {
+    #finish(detail, kind) {
       this.stop();
-      this.#sink.error(detail);
-      this.#tell("closed", { reason: detail.kind });
+      this.#sink.error({ ...detail, kind });
+      this.#tell("closed", { reason: kind });
     }
 
     #tell(state, more) {
@@ -438,6 +443,12 @@
   const SENT = ["url", "credentials", "method", "connectTimeout", "stallTimeout", "maxEventBytes"];
   const RING_EVENTS = 500;
   const RING_CHARACTERS = 256 * 1024;
+
+  /** Whether an id of the server's is of the same log as another one, and at it or behind it. */
+  const isAhead = (id, other) => {
+    const [log, number] = other.split("-");
+    return id.startsWith(`${log}-`) && id.split("-")[1] >= +number;
+  };
 
   /**
    * A tab's end of a stream that a SharedWorker holds. The tab keeps its own cursor: an event carries the id
@@ -459,6 +470,7 @@
     #isAnswered = false;
     #silent = 0; // workers in a row that never answered
     #linger = 0; // ms that a stream outlives its last tab
+    #place; // of the worker's stream, which the tab may be ahead of
 
     constructor(options, sink) {
       this.#options = options;
@@ -471,13 +483,12 @@
       const name = JSON.stringify([url, credentials, identity, [...new Headers(headers)], this.#silent]);
       let isExtended = false;
       try {
-        const options = {
+        const worker = new SharedWorker(script, {
           name: `sse-push ${name}`,
           get extendedLifetime() {
             return (isExtended = true); // nobody asks where it is not known
           },
-        };
-        const worker = new SharedWorker(script, options);
+        });
         worker.onerror = () => this.#goAlone(true);
         this.#port = worker.port;
         this.#port.onmessage = ({ data }) => this.#hear(...data);
@@ -543,6 +554,7 @@
     }
 
     #hear(word, ...values) {
+      const [detail] = values;
       this.#unanswered = 0;
       this.#isAnswered = true;
       if (!this.#port) return;
@@ -551,17 +563,16 @@
       else if (word === "behind") this.#goAlone(false);
       else if (word === "unshared") this.#goAlone(true);
       else if (this.#own) return;
-      else if (word === "facts") Object.assign(this.facts, values[0]);
+      else if (word === "facts") Object.assign(this.facts, detail);
       else if (word === "event") this.#event(...values);
       else if (word === "open") this.#opened();
       else if (word === "error") {
-        const [detail] = values;
         if (detail.final) this.stop();
         else this.readyState = CONNECTING;
         this.#sink.error({ ...detail, response: null });
         // What the worker says next is for those who have not left.
         if (detail.final) this.#status({ state: "closed", since: now(), reason: detail.kind, retryIn: null });
-      } else if (word === "status") this.#status(values[0]);
+      } else if (word === "status") this.#status(detail);
     }
 
     #status(detail) {
@@ -575,11 +586,12 @@
       this.#sink.open({ url: this.#options.url });
     }
 
-    #placed(asked, from, events, readyState, reconnectionTime, status) {
+    #placed(asked, place, events, readyState, reconnectionTime, status) {
       if (asked !== this.lastEventId) return this.#join(); // events came meanwhile, by the connection of our own
       this.#own?.stop();
       this.#own = null;
-      this.lastEventId = from;
+      this.#place = place;
+      this.lastEventId ||= place;
       this.reconnectionTime = reconnectionTime;
       if (readyState === OPEN) this.#opened();
       else this.readyState = CONNECTING;
@@ -590,7 +602,9 @@
 
     #event(previous, id, type, data) {
       if (this.readyState === CLOSED) return;
-      if (previous !== this.lastEventId) return this.#join();
+      if (previous !== this.#place) return this.#join();
+      this.#place = id;
+      if (id !== previous && isAhead(this.lastEventId, id)) return; // the tab has it by its own stream
       this.lastEventId = id;
       if (data !== null) this.facts.events++;
       if (type === "sse.reset") this.facts.resets++;
@@ -616,8 +630,7 @@
         };
       }
       this.#own = new Connection({ ...this.#options, lastEventId: this.lastEventId }, sink);
-      this.#own.facts = Object.assign(this.#own.facts, this.facts);
-      this.facts = this.#own.facts;
+      this.facts = Object.assign(this.#own.facts, this.facts); // one object from now on
       this.#own.start();
     }
   }
@@ -645,8 +658,7 @@
       if (word === "join") this.#join(port, ...values);
       else if (!this.#tabs.has(port))
         return port.postMessage(["who"]); // it was frozen, or this worker is new
-      else if (word === "reconnect") this.#connection?.reconnect();
-      else if (word === "wake") this.#connection?.wake();
+      else this.#connection?.[word]?.(); // reconnect or wake; a beat does nothing more
       this.#tabs.set(port, now());
       const { events, resets, ...facts } = this.#connection?.facts ?? {}; // those are each tab's own
       port.postMessage(["facts", { ...facts, tabs: this.#tabs.size, silence: this.#connection?.silence }]);
@@ -662,12 +674,12 @@
         this.#connection = new Connection({ ...options, lastEventId: cursor }, this.#sink());
         this.#connection.start();
       }
-      const { lastEventId, readyState, reconnectionTime } = this.#connection;
-      const isHere = !cursor || cursor === lastEventId;
+      const { isLate, lastEventId, readyState, reconnectionTime } = this.#connection;
+      const isHere = !cursor || cursor === lastEventId || isAhead(cursor, lastEventId);
       const index = isHere ? RING_EVENTS : this.#ring.findIndex(([previous]) => previous === cursor);
-      if (index < 0) return port.postMessage(["behind"]);
-      const [from, events] = [isHere ? lastEventId : cursor, this.#ring.slice(index)];
-      port.postMessage(["at", cursor, from, events, readyState, reconnectionTime, this.#status]);
+      if (index < 0 || (isLate && !cursor)) return port.postMessage(["behind"]);
+      const place = [cursor, isHere ? lastEventId : cursor, this.#ring.slice(index)];
+      port.postMessage(["at", ...place, readyState, reconnectionTime, this.#status]);
     }
 
     #sink() {
@@ -746,7 +758,7 @@
     ![headers, fetch, onAuthError, retry.delay].some((value) => typeof value === "function") &&
     !new Headers(headers).has("authorization");
 
-  const DEFAULTS = { first: 500, factor: 2, max: 30000, limit: Infinity, resend: false, delay: null };
+  const DEFAULTS = { first: 500, factor: 2, max: 30000, limit: Infinity };
 
   /** The options that have a value: the others are as usual. */
   const given = (options) =>
@@ -780,7 +792,7 @@
       } catch {
         throw new DOMException(`PushSource: "url" must be a URL, got "${url}".`, "SyntaxError");
       }
-      const { withCredentials = false, retry, method = "GET", stallTimeout = "auto", signal } = options;
+      const { withCredentials, retry, method = "GET", stallTimeout = "auto", signal } = options;
       this.#withCredentials = !!withCredentials;
       const settings = {
         connectTimeout: 20000,
@@ -795,8 +807,7 @@
         retry: { ...DEFAULTS, ...(typeof retry === "function" ? { delay: retry } : given(retry)) },
         stallTimeout: stallTimeout === "auto" ? undefined : stallTimeout || Infinity,
       };
-      const kind = canShare(settings) ? Link : Connection;
-      this.#connection = new kind(settings, this.#sink());
+      this.#connection = new (canShare(settings) ? Link : Connection)(settings, this.#sink());
       if (signal?.aborted) return this.close();
       if (signal) this.#listen(signal, { abort: () => this.close() });
       this.#listen(globalThis, {
@@ -847,14 +858,14 @@
 
     /** What is known about the stream, as plain data. */
     explain() {
-      const { facts, readyState, lastEventId, reconnectionTime } = this.#connection;
+      const { facts, readyState, lastEventId, reconnectionTime, silence } = this.#connection;
       return {
         ...facts,
         url: this.#url,
         readyState,
         lastEventId,
         reconnectionTime,
-        silence: readyState === OPEN ? this.#connection.silence : null,
+        silence: readyState === OPEN ? silence : null,
         protocol: globalThis.performance?.getEntriesByType?.("navigation")[0]?.nextHopProtocol ?? null,
         serviceWorker: !!globalThis.navigator?.serviceWorker?.controller,
       };
@@ -913,7 +924,7 @@
           this.dispatchEvent(new PushStateEvent("error", detail));
         },
         status: (detail) => {
-          const shared = this.#connection.facts.shared ?? false;
+          const shared = !!this.#connection.facts.shared;
           this.dispatchEvent(new PushStateEvent("sse.status", { ...detail, shared }));
         },
       };
@@ -939,10 +950,9 @@
     }
 
     #handler(type, handler) {
-      if (handler === undefined) return this.#handlers[type] ?? null;
-      const isNew = !(type in this.#handlers);
+      if (!(type in this.#handlers))
+        this.addEventListener(type, (event) => this.#handlers[type]?.call(this, event));
       this.#handlers[type] = typeof handler === "function" ? handler : null;
-      if (isNew) this.addEventListener(type, (event) => this.#handlers[type]?.call(this, event));
     }
 
     static {
@@ -953,10 +963,10 @@
       for (const type of ["open", "message", "error"]) {
         Object.defineProperty(this.prototype, `on${type}`, {
           get() {
-            return this.#handler(type);
+            return this.#handlers[type] ?? null;
           },
           set(handler) {
-            this.#handler(type, handler ?? null);
+            this.#handler(type, handler);
           },
           enumerable: true,
           configurable: true,
