@@ -3,12 +3,14 @@
 from .core.event import Event
 from .errors import (
     BusUnavailable,
+    ChannelClosed,
     ConfigurationError,
     InvalidChannel,
     InvalidEvent,
     InvalidStream,
     NotRegistered,
     SSEPushError,
+    TooManyKept,
     UnsupportedServer,
 )
 from .extension.blueprint import SSEPush, publish, sse
@@ -19,6 +21,7 @@ from .version import __version__
 
 __all__ = [
     "BusUnavailable",
+    "ChannelClosed",
     "ConfigurationError",
     "Event",
     "InvalidChannel",
@@ -29,6 +32,7 @@ __all__ = [
     "SSEPush",
     "SSEPushError",
     "StreamInfo",
+    "TooManyKept",
     "UnsupportedServer",
     "__version__",
     "event_published",

@@ -35,8 +35,8 @@ stream_closed = _signals.signal("sse-push-stream-closed")
 Sent by the app when a stream that was opened is over and holds nothing any more.
 Arguments: ``stream`` (:class:`StreamInfo`), ``reason`` (str): ``"gone"`` (the client closed), ``"stalled"``
 (the client stopped reading), ``"draining"`` (the server stops, or is one where streams end in time),
-``"finished"`` (the iterable of ``sse.response`` ended), ``"failed"`` (the iterable raised) or ``"closed"``
-(the server closed the stream).
+``"finished"`` (the iterable of ``sse.response`` ended), ``"failed"`` (the iterable raised, or a snapshot
+could not be made) or ``"closed"`` (the server closed the stream).
 """
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 from ..core.channels import DEFAULT_CHANNEL, Pattern
 from ..errors import ConfigurationError
 from .refusals import Refusal, RefusalLog
-from .rule import Rule, check_rule, name_of
+from .rule import RULE, Rule, check_function, name_of
 from .settings import Settings
 from .verdict import FORBIDDEN, ask
 
@@ -43,7 +43,7 @@ class Rules:
                 f"The rule {name_of(rule)} would count for every app of this blueprint, "
                 f"got apps of {', '.join(map(repr, names))}. {_ONE_EACH}"
             )
-        check_rule(pattern, rule)
+        check_function(RULE, pattern, rule)
         if names:
             self._import_name = names[0]
         self._rules.append((pattern, rule))

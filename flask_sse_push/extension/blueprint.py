@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
 from flask.blueprints import BlueprintSetupState
@@ -21,10 +21,11 @@ from .client.routes import add_client
 from .cors import cross_origin, find_foreign
 from .identity import Identify, Identities
 from .process import Process
-from .query import NAMES, find_misspelt
+from .query import NAMES, find_misspelt, read_rewind
 from .refusals import Refusal
 from .response import RefusalResponse
 from .rule import Rule
+from .snapshot import SnapshotFunction, SnapshotFunctions
 from .state import AppState
 
 __all__ = ["EXTENSION_KEY", "SSEPush", "publish", "sse"]
@@ -32,7 +33,10 @@ __all__ = ["EXTENSION_KEY", "SSEPush", "publish", "sse"]
 EXTENSION_KEY = "flask_sse_push"
 """Where an app keeps its state of this extension, in ``app.extensions``."""
 
+_USUAL = NAMES - {"heartbeat", "rewind"}  # whose values need no look
+
 RuleT = TypeVar("RuleT", bound=Rule)
+SnapshotT = TypeVar("SnapshotT", bound=SnapshotFunction)
 
 
 class SSEPush(Blueprint):
@@ -67,9 +71,11 @@ class SSEPush(Blueprint):
         super().__init__(name if isinstance(name, str) else "sse", __name__, url_prefix=url_prefix)
         self._rules = Rules()
         self._identities = Identities()
+        self._snapshots = SnapshotFunctions()
         self._states: weakref.WeakSet[AppState] = weakref.WeakSet()
         self.add_url_rule("", endpoint="stream", view_func=self._serve, strict_slashes=False)
         add_client(self, self._identities)
+        self.add_app_template_global(self.cursor, "sse_cursor")
         if isinstance(name, Flask):
             self.init_app(name)
 
@@ -109,7 +115,7 @@ class SSEPush(Blueprint):
                 "registering another."
             )
         self._check_place(app, options)
-        state = AppState(app, self._rules, self._identities)
+        state = AppState(app, self._rules, self._identities, self._snapshots)
         self._rules.refuse_unless_free(app)
         super().register(app, options)
         self._rules.claim(app)
@@ -135,6 +141,9 @@ class SSEPush(Blueprint):
         channel: str | Iterable[str] = DEFAULT_CHANNEL,
         *,
         idempotency_key: str | None = None,
+        key: str | None = None,
+        keep: bool = False,
+        close: bool = False,
     ) -> str:
         """
         Send an event to everybody who listens to a channel, or will resume within the history.
@@ -151,9 +160,15 @@ class SSEPush(Blueprint):
                 from now on.
             channel (str | Iterable[str]): One name, or up to 1,000; who listens to several gets the event
                 once.
-            idempotency_key (str | None): Names the event (1 to 200 bytes). While an event with the same key
-                is kept, publishing again stores nothing and returns the id of the first: a task that is
-                repeated can publish without doubt.
+            idempotency_key (str | None): Names the event among those of the same set of channels (1 to 200
+                bytes). While an event with the same key is kept, publishing again stores nothing and returns
+                the id of the first: a task that is repeated can publish without doubt.
+            key (str | None): Names the value that the event brings (1 to 200 bytes of printable text), such
+                as a price. Each channel keeps the newest event of each key beyond its history, and a new
+                stream gets these first. A reader that is behind gets the newest of each key alone.
+            keep (bool): Must be ``True`` where ``key`` is given, and only there.
+            close (bool): Whether the channels are closed behind this event, in the same step; see
+                :meth:`close`.
 
         Returns:
             str: The event's id, as clients see it in ``event.lastEventId``.
@@ -161,31 +176,116 @@ class SSEPush(Blueprint):
         Raises:
             InvalidEvent: The event cannot be sent as it is; nothing was stored.
             InvalidChannel: A name is not one; nothing was stored.
+            ChannelClosed: One of the channels is closed; nothing was stored.
+            TooManyKept: A channel keeps ``SSE_PUSH_KEPT_VALUES`` values, or all channels together
+                ``SSE_PUSH_KEPT_BYTES``; nothing was stored.
             BusUnavailable: The bus did not take it within ``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS``. The scheduler
                 of a busy machine comes on top, and without gevent the look for the name of a Redis' host.
             ConfigurationError: The log of the Redis belongs to another app; nothing was stored.
             NotRegistered: The app cannot be told.
         """
-        return _process_of(self._state()).publish(data, type, id, retry, channel, idempotency_key)
+        return _process_of(self._state()).publish(
+            data, type, id, retry, channel, idempotency_key, key, keep, close
+        )
 
-    def stream(self, *channels: str) -> Response:
+    def close(self, *channels: str) -> str:
+        """
+        Close channels behind their last event, in all processes: no more comes.
+
+        Their streams end, a stream of several channels when all of them are closed. A client that comes back
+        with everything is answered 204, which stops a browser; one that missed something gets that first. To
+        publish to a closed channel is an error for as long as its history is kept (``history_seconds``); then
+        the channel is forgotten, and takes events again. Thread-safe; once more is harmless.
+
+        Args:
+            *channels (str): 1 to 1,000 names. A channel that has had no event can be closed too.
+
+        Returns:
+            str: The id of the mark that closes them; of the newest one where all were closed before.
+
+        Raises:
+            InvalidChannel: There is no name, or one is not allowed; nothing was closed.
+            BusUnavailable: As for :meth:`publish`.
+            ConfigurationError: The log of the Redis belongs to another app; nothing was closed.
+            NotRegistered: The app cannot be told.
+        """
+        return _process_of(self._state()).close_channels(channels)
+
+    def forget(self, channel: str | Iterable[str], key: str) -> None:
+        """
+        Forget the value that a channel keeps by a key: new streams get it no more.
+
+        Readers that have the value are told nothing; publish an event of your own for them. A key without a
+        value is no error. Thread-safe.
+
+        Args:
+            channel (str | Iterable[str]): One name, or up to 1,000.
+            key (str): What :meth:`publish` was given.
+
+        Raises:
+            InvalidEvent: The key is not 1 to 200 bytes of printable text.
+            InvalidChannel: A name is not one.
+            ChannelClosed: One of the channels is closed; its values are forgotten with it.
+            BusUnavailable: As for :meth:`publish`.
+            ConfigurationError: The log of the Redis belongs to another app.
+            NotRegistered: The app cannot be told.
+        """
+        _process_of(self._state()).forget(channel, key)
+
+    def cursor(self, *channels: str) -> str:
+        """
+        Return the place where the log ends now: a stream with it as ``?last_event_id=`` brings what comes
+        later.
+
+        Take it before the view reads its data: then the page misses no event. An event whose data the view
+        read already may come again, unless the view does both in one step that writers exclude (a lock, or a
+        transaction). ``{{ sse_cursor("orders") }}`` is the same in a template. Thread-safe.
+
+        Args:
+            *channels (str): What the page will read; nothing means ``"sse"``.
+
+        Returns:
+            str: An id as those of events, good for as long as the channels' history.
+
+        Raises:
+            InvalidChannel: A name is not one, or there are more than ``SSE_PUSH_MAX_CHANNELS``.
+            BusUnavailable: The bus cannot be asked within ``SSE_PUSH_PUBLISH_TIMEOUT_SECONDS``.
+            ConfigurationError: The log of the Redis belongs to another app.
+            NotRegistered: The app cannot be told.
+        """
+        state = self._state()
+        check_channels(channels or DEFAULT_CHANNEL, state.settings.max_channels)
+        return str(_process_of(state).bus.head())
+
+    def stream(self, *channels: str, rewind: int | Literal["all"] | None = None) -> Response:
         """
         Return a stream of some channels, for a view of your own.
 
         What the view lets through is granted: its decorators and checks are the access control. The client
         resumes by the header ``Last-Event-ID`` or by ``?last_event_id=``. A name that cannot be a channel's
-        answers 400, and a page of an origin that ``SSE_PUSH_CORS_ORIGINS`` does not list 403.
+        answers 400, and a page of an origin that ``SSE_PUSH_CORS_ORIGINS`` does not list 403. A client that
+        has everything of channels that are all closed is answered 204.
 
         Args:
             *channels (str): What to read; nothing means ``"sse"``.
+            rewind (int | str | None): How many of the newest events a client without an id gets first, or
+                ``"all"`` for what is kept; ``None`` for what its ``?rewind=`` asks for, and without one for
+                none.
 
         Returns:
-            Response: Endless; leave its body alone.
+            Response: It ends when all channels are closed; leave its body alone.
 
         Raises:
+            ValueError: ``rewind`` is something else.
             NotRegistered: The blueprint is not registered on this app.
             UnsupportedServer: The server cannot stream.
         """
+        rewound = None if rewind is None else read_rewind(rewind)
+        if rewound is None is not rewind:
+            raise ValueError(
+                f'"rewind" must be a whole number from 0, or "all", got {shown(rewind)}. '
+                "Leave it out for what the client asks for."
+            )
         state, asked = self._state(), _current_request()
         foreign = _find_foreign(state, asked)
         if foreign is not None:
@@ -197,7 +297,7 @@ class SSEPush(Blueprint):
         process = state.processes.get()
         if DEFAULT_CHANNEL in names:
             process.serves_default = True
-        return process.subscribe(asked, names)
+        return process.subscribe(asked, names, rewound)
 
     def response(self, iterable: Iterable[Any]) -> Response:
         """
@@ -275,6 +375,54 @@ class SSEPush(Blueprint):
 
         return add
 
+    def snapshot(self, pattern: str, type: str | None = "snapshot") -> Callable[[SnapshotT], SnapshotT]:
+        """
+        Decorate a function that says what the channels that fit a pattern show first: to a client that opens
+        a stream without an id, and after each ``sse.reset``. ::
+
+            @sse.snapshot("prices")
+            def all_prices(channel):
+                return {price.symbol: price.value for price in db.session.scalars(select(Price))}
+
+        It is called when the stream has its place in the log, and what it returns is sent before the events
+        behind that place. So a change that is stored before it is published is in the snapshot, in an event
+        or in both. A value of the snapshot may be newer than that of an event behind it.
+
+        It runs in an app context and in no request, in a greenlet or thread of its own. The context is gone
+        before the first byte is sent. All streams of a process that ask for a channel at one time share one
+        call: what it returns is for everybody who may read the channel. At most 8 calls of one function run
+        at once. Streams wait for it, with heartbeats, and after 10 seconds a warning says so: give what it
+        waits for a time-out. When it raises, or returns what cannot be sent, the error is logged, and the
+        streams that waited ask their clients to come back in 5 to 15 seconds.
+
+        It returns
+
+        - a ``str``, which is sent as it is, or anything that ``app.json`` can encode: one event of ``type``;
+        - an :class:`Event`, or a list or tuple of them: these events, which must have no ids;
+        - ``None``: nothing.
+
+        Each event has ``SSE_PUSH_MAX_EVENT_BYTES`` at most. Where the history of the channel lasts for less
+        time than the function takes, clients are told of a gap again and again.
+
+        Args:
+            pattern (str): A channel's name; ``*`` stands for any characters. Where several fit, the one that
+                was registered first counts.
+            type (str | None): The name to listen for in the browser; ``None`` is ``message``.
+
+        Raises:
+            InvalidChannel: ``pattern`` is none.
+            InvalidEvent: ``type`` is none.
+            ConfigurationError: The function is asynchronous, a generator or no function of one argument; or a
+                decorator stands above this one, where it would not be called.
+        """
+        checked = Pattern(pattern)
+
+        def add(function: SnapshotT) -> SnapshotT:
+            self._snapshots.add(checked, function, type)
+            return function
+
+        return add
+
     cross_origin = staticmethod(cross_origin)
 
     def identify(self, function: Identify) -> Identify:
@@ -309,13 +457,16 @@ class SSEPush(Blueprint):
                 the start),
                 ``bus`` (its name), ``bus_state`` (``"idle"`` without listeners, ``"starting"``, ``"up"`` or
                 ``"down"``), ``bus_error`` (why it is down), ``last_event_id`` (of the newest event here),
-                ``channels`` (name to number of listeners), ``history`` (``events``, ``channels``, ``bytes``).
+                ``channels`` (name to number of listeners), ``history`` (``events``, the ``channels`` that
+                have some, their ``bytes``, and ``kept``, the values that are kept by a key; with a shared
+                bus, of the channels that are listened to here), ``entries_read`` (events that a shared bus
+                brought to this process since its start: those of the channels that are listened to here).
 
                 Of all: ``streams``, ``channels``, ``events_per_second``, ``lag`` (how many events the slowest
-                process had not got yet), ``last_event_id``, ``history`` (``events``, ``bytes``), ``bus``,
-                ``more_channels`` (not named, because a process names its 1,000 most heard), and
-                ``processes``, a list with the like of each and its ``host``, ``pid``, ``uptime_seconds``,
-                ``published``.
+                process had not got yet), ``last_event_id``, ``history`` (of the whole bus), ``entries_read``
+                (added up), ``bus``, ``more_channels`` (not named, because a process names its 1,000 most
+                heard), and ``processes``, a list with the like of each and its ``host``, ``pid``,
+                ``uptime_seconds``, ``published``.
 
         Raises:
             NotRegistered: The app cannot be told.
@@ -409,7 +560,7 @@ class SSEPush(Blueprint):
         foreign = _find_foreign(state, asked)
         if foreign is not None:
             return refuse(state, foreign)
-        is_usual = asked.args.keys() <= NAMES and "heartbeat" not in asked.args
+        is_usual = asked.args.keys() <= _USUAL
         if not is_usual and (misspelt := find_misspelt(asked)) is not None:
             if current_app.debug:
                 return refuse(state, misspelt)

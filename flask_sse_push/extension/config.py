@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core.channels import Pattern
+from ..core.retention import MAX_HISTORY_LENGTH, MAX_HISTORY_SECONDS, ChannelRetention
 from ..errors import ConfigurationError, InvalidChannel
 
 __all__ = ["DEFAULT_PORTS", "PREFIX", "ConfigReader"]
@@ -21,6 +22,11 @@ DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()+,;=%-]+)(?P<port>:[0-9]+)?", re.ASCII
 )
+
+
+_RETENTION = {"history_length", "history_seconds"}
+
+_MAX_PATTERNS = 1_000  # they are written beside the log, and each new channel is compared with all of them
 
 
 class ConfigReader:
@@ -112,6 +118,48 @@ class ConfigReader:
             return tuple(Pattern(text) for text in self._texts(name, '["news", "orders.*"]'))
         except InvalidChannel as error:
             raise ConfigurationError(f"{PREFIX}{name}: {error}") from None
+
+    def retentions(
+        self, name: str, default: ChannelRetention
+    ) -> tuple[tuple[Pattern, ChannelRetention], ...]:
+        """Return how much is kept of the channels that fit some patterns."""
+        example = '{"run.*": {"history_length": 10000, "history_seconds": 3600}}'
+        value = self._get(name, {})
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(
+                f"{PREFIX}{name} must be a dict, got {value!r}. "
+                f"Write it as {example} (from the environment: as JSON)."
+            )
+        if len(value) > _MAX_PATTERNS:
+            raise ConfigurationError(
+                f"{PREFIX}{name} must have at most {_MAX_PATTERNS:,} patterns, got {len(value):,}. Let one "
+                "pattern fit several channels."
+            )
+        found = []
+        for text, given in value.items():
+            try:
+                pattern = Pattern(text)
+            except InvalidChannel as error:
+                raise ConfigurationError(f"{PREFIX}{name}: {error}") from None
+            if not isinstance(given, Mapping) or not given or set(given) - _RETENTION:
+                raise ConfigurationError(
+                    f"{PREFIX}{name}[{text!r}] must be a dict with history_length, history_seconds or both, "
+                    f"got {given!r}. Write it as {example}."
+                )
+            length = given.get("history_length", default.length)
+            seconds = given.get("history_seconds", default.seconds)
+            if type(length) is not int or not 1 <= length <= MAX_HISTORY_LENGTH:
+                raise ConfigurationError(
+                    f"{PREFIX}{name}[{text!r}]['history_length'] must be a whole number from 1 to "
+                    f"{MAX_HISTORY_LENGTH}, got {length!r}. Leave it out for {default.length}."
+                )
+            if not _is_within(seconds, 1, MAX_HISTORY_SECONDS):
+                raise ConfigurationError(
+                    f"{PREFIX}{name}[{text!r}]['history_seconds'] must be a number from 1 to "
+                    f"{MAX_HISTORY_SECONDS:g}, got {seconds!r}. Leave it out for {default.seconds:g}."
+                )
+            found.append((pattern, ChannelRetention(length, float(seconds))))
+        return tuple(found)
 
     def origins(self, name: str) -> frozenset[str]:
         """Return a set of exact origins, as browsers write them into ``Origin``."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Request
+from flask import Flask, Request, Response
 from flask.json.provider import DefaultJSONProvider
 
 from .. import signals
@@ -18,25 +18,25 @@ from ..bus.reports import Reporter, summarize
 from ..core import wire
 from ..core.channels import DEFAULT_CHANNEL
 from ..core.event import Event
-from ..core.messages import prepare, to_json
-from ..errors import UnsupportedServer
-from ..platform.locks import ReentrantLock
-from ..platform.server import Server, inspect_server
+from ..core.messages import closing, forgetting, prepare, to_json
 from ..platform.worker_log import use_gunicorn_log
 from ..streams.hub import Hub
 from ..streams.iterable import IterableSource, abandoned
 from ..streams.registry import process_registry
+from ..streams.snapshots import Snapshots
 from ..streams.source import Source
 from ..streams.stream import Place, Stream, StreamInfo
-from ..streams.subscription import Subscription
-from ..version import __version__
-from . import checks
+from ..streams.subscription import Begin, Subscription
 from .access import Rules
+from .checks import find_rate_limits
 from .clients import ClientStreams, NoPlace, key_of
+from .host import Host
 from .identity import IDENTITY_KEY, Identities
+from .query import read_rewind
 from .refusals import RefusalLog
-from .response import STREAM_HEADERS, EventStreamResponse
+from .response import STREAM_HEADERS, EventStreamResponse, RefusalResponse
 from .settings import Settings
+from .snapshot import SnapshotFunctions, SnapshotMaker
 from .unheard import Audience
 
 __all__ = ["Process"]
@@ -98,6 +98,7 @@ class Process:
         bus (Bus): Of this process and app alone.
         rules (Rules): Who may read what; asked for a warning alone.
         identities (Identities): Say who a request is from.
+        functions (SnapshotFunctions): Say what a channel shows first.
         refusals (RefusalLog): Says each thing once.
         audience (Audience): Says when nobody can hear what is published.
         imported_unpatched (bool): Whether the app was made before gevent patched the standard library.
@@ -110,6 +111,7 @@ class Process:
         bus: Bus,
         rules: Rules,
         identities: Identities,
+        functions: SnapshotFunctions,
         refusals: RefusalLog,
         audience: Audience,
         imported_unpatched: bool,
@@ -117,31 +119,31 @@ class Process:
         use_gunicorn_log()
         self.bus = bus
         """What carries the events."""
-        self.hub = Hub(bus, settings.log_options(), self._report)
+        self.hub = Hub(bus, settings.retention(), self._report)
         """This process's copy of the log."""
         self.is_served = False
         """Whether a request came to this process."""
         self.serves_default = False
         """Whether a view of the app's own has streamed the default channel."""
+        self.host = Host(
+            app, settings, bus.name, bus_is_shared=bus.shared, imported_unpatched=imported_unpatched
+        )
+        """What runs this process."""
         self._app, self._settings = app, settings
         self._rules, self._refusals, self._audience = rules, refusals, audience
         self._identities = identities
+        maker = SnapshotMaker(app, functions, self._dumps, settings.max_event_bytes)
+        self._snapshots = Snapshots(self.hub, maker)
+        self._functions = functions.registered  # more may come
         # A client on fetch() finds out by it that a stream is dead; a native EventSource does not see it.
         heartbeat = ("SSE-Push-Heartbeat", str(round(1000 * settings.heartbeat_seconds)))
         self._headers: tuple[tuple[str, str], ...] = (*STREAM_HEADERS, heartbeat)
-        self._imported_unpatched = imported_unpatched
         self._may_be_unheard = True
         self._may_be_limited = True
         self._stream_options = settings.stream_options()
         self._counts = _Counts()
         self._refused: dict[str, int] = {}
         self._reporter = Reporter()
-        self._server: Server | None = None
-        self._max_streams = 0  # found out with the server, once
-        self._channel_stream: type[Stream] = Stream
-        self._check_lock = ReentrantLock()
-        self._checked: Server | None = None
-        self._findings: list[checks.Finding] = []
         most = settings.max_streams_per_client
         self._clients = ClientStreams(most) if most is not None else None
 
@@ -153,14 +155,28 @@ class Process:
         retry: int | None,
         channel: str | Iterable[str],
         idempotency_key: str | None,
+        key: str | None = None,
+        keep: bool = False,
+        close: bool = False,
     ) -> str:
         """Check, encode and publish one event; see :meth:`SSEPush.publish`."""
         settings = self._settings
-        text, channels, block, key = prepare(
-            data, type, id, retry, channel, idempotency_key, self._dumps, settings.max_event_bytes
+        text, message = prepare(
+            data,
+            type,
+            id,
+            retry,
+            channel,
+            idempotency_key,
+            self._dumps,
+            settings.max_event_bytes,
+            key,
+            keep,
+            close,
         )
+        channels = message.channels
         until = time.monotonic() + settings.publish_timeout_seconds
-        event_id, sequence, is_repeated = self.bus.publish(channels, block, key)
+        event_id, sequence, is_repeated = self.bus.publish(message)
         if is_repeated:
             return event_id
         self._counts.published += 1
@@ -175,17 +191,32 @@ class Process:
             signals.send(signals.event_published, self._app, event=event, channels=channels, id=event_id)
         return event_id
 
-    def subscribe(self, request: Request, channels: tuple[str, ...]) -> EventStreamResponse:
+    def close_channels(self, channels: Iterable[str]) -> str:
+        """Close channels behind what they have; see :meth:`SSEPush.close`."""
+        return self.bus.publish(closing(channels)).id
+
+    def forget(self, channel: str | Iterable[str], key: str) -> None:
+        """Forget a kept value; see :meth:`SSEPush.forget`."""
+        self.bus.publish(forgetting(channel, key))
+
+    def subscribe(self, request: Request, channels: tuple[str, ...], rewind: int | None = None) -> Response:
         """
-        Return the response that streams granted channels to a request.
+        Return the response that streams granted channels to a request; 204 where all of them are closed and
+        its client has everything.
+
+        Args:
+            request (Request): Whose client reads.
+            channels (tuple[str, ...]): Checked names, each once.
+            rewind (int | None): How many of the newest events a client without an id gets first; ``None`` for
+                what its query asks for.
 
         Raises:
             UnsupportedServer: The server cannot stream.
         """
-        self._meet_server(request.environ)
+        self._meet_server(request)
         if self._may_be_limited:
             self._may_be_limited = False
-            for finding in checks.find_rate_limits(self._app.extensions):
+            for finding in find_rate_limits(self._app.extensions):
                 logger.warning("%s", finding)
         query = request.args
         # Not by get(), which raises and catches where there is none: that was a twentieth of opening a
@@ -193,11 +224,21 @@ class Process:
         asked = query["last_event_id"] if "last_event_id" in query else None  # noqa: SIM401
         last_event_id = request.environ.get("HTTP_LAST_EVENT_ID") or asked
         heartbeat = wire.HEARTBEAT_EVENT if query.get("heartbeat") == "event" else wire.COMMENT
+        if rewind is None:
+            rewind = (read_rewind(query["rewind"]) or 0) if "rewind" in query else 0
         patience = self._settings.publish_timeout_seconds
-        source = Subscription(self.hub, channels, last_event_id, patience, heartbeat)
+        snapshots = self._snapshots if self._functions else None
+        source = Subscription(
+            self.hub, channels, Begin(last_event_id, rewind, heartbeat), patience, snapshots
+        )
+        if source.is_complete:
+            return RefusalResponse(204)
         is_refused = not source.has_place and self.bus.health().is_refused
         place = NoPlace("bus") if is_refused else self._place(request)
-        return self._respond(request, source, last_event_id, place, self._channel_stream)
+        response = self._respond(request, source, last_event_id, place, self.host.channel_stream)
+        if rewind or (snapshots is not None and snapshots.covers(channels)):
+            response.headers.setdefault("SSE-Push-Sharing", "late")  # each tab begins by itself
+        return response
 
     def respond(self, request: Request, iterable: Iterable[Any]) -> EventStreamResponse:
         """
@@ -206,7 +247,7 @@ class Process:
         Raises:
             UnsupportedServer: The server cannot stream.
         """
-        self._meet_server(request.environ)
+        self._meet_server(request)
         last_event_id = request.headers.get("Last-Event-ID")
         limit = self._settings.max_event_bytes
         source = IterableSource(iterable, lambda value: to_json(value, self._dumps), limit, last_event_id)
@@ -214,58 +255,13 @@ class Process:
         # that.
         return self._respond(request, source, last_event_id, self._place_of_response(request), Stream)
 
-    def check_server(self, server: Server) -> None:
-        """
-        Say once what this process runs under, and refuse a server that cannot work.
-
-        Args:
-            server (Server): What was found.
-
-        Raises:
-            UnsupportedServer: One sentence and the cure for each reason.
-        """
-        with self._check_lock:  # two requests may be the first at once, and neither may go on unchecked
-            # The first request may show a server that gunicorn's worker alone did not.
-            if self._checked != server:
-                self._check(server)
-                self._checked = server
-        if self._settings.strict and (errors := [finding for finding in self._findings if finding.is_error]):
-            raise UnsupportedServer(
-                " ".join(map(str, errors)) + " (SSE_PUSH_STRICT=False makes this a warning.)"
-            )
-
-    def _check(self, server: Server) -> None:
-        settings = self._settings
-        self._max_streams = self._find_max_streams(server)
-        found = checks.find_problems(
-            server,
-            settings,
-            self._app.config,
-            imported_unpatched=self._imported_unpatched,
-            bus_is_shared=self.bus.shared,
-        )
-        self._findings = list(found)
-        for finding in self._findings:
-            if not (finding.is_error and settings.strict):
-                logger.warning("%s", finding)
-        if not (settings.strict and any(finding.is_error for finding in self._findings)):
-            logger.info(
-                "flask_sse_push %s on %s: bus %s, at most %d streams%s, a heartbeat every %g s.",
-                __version__,
-                server.name,
-                self.bus.name,
-                self._max_streams,
-                f" of {server.stream_seconds:g} s" if server.stream_seconds is not None else "",
-                settings.heartbeat_seconds,
-            )
-
     def why_not(self, request: Request) -> str | None:
         """
         Return why the stream of an iterable would be refused now, as :meth:`stream_refused` is told; ``None``
         when it would not.
         """
-        self._meet_server(request.environ)
-        if len(process_registry.get()) >= self._max_streams:
+        self._meet_server(request)
+        if len(process_registry.get()) >= self.host.max_streams:
             return "full"
         place = self._place_of_response(request)
         return None if place is None else place.why_not()
@@ -301,7 +297,7 @@ class Process:
         return {
             "streams": counts.streams,
             "direct_streams": counts.opened_direct - counts.closed_direct,
-            "max_streams": self._max_streams or self._find_max_streams(inspect_server()),
+            "max_streams": self.host.find_max_streams(),
             "opened": counts.opened,
             "refused": sum(self._refused.values()),
             "abandoned_responses": len(abandoned.get()),
@@ -316,19 +312,9 @@ class Process:
         """Return what all processes of the bus know; see :meth:`SSEPush.stats`."""
         return summarize(self.bus.name, self.bus.inspect())
 
-    def _find_max_streams(self, server: Server) -> int:
-        return self._settings.max_streams or server.default_max_streams()
-
-    def _meet_server(self, environ: dict[str, Any]) -> None:
-        """Find out with the first request what runs this process."""
-        if self._server is None:  # also after a refusal, which is raised again
-            server = inspect_server(environ)
-            self.check_server(server)
-            if self._settings.direct_write and server.is_gevent_worker:
-                from ..streams.direct import DirectStream  # only where gevent runs
-
-                self._channel_stream = DirectStream
-            self._server = server
+    def _meet_server(self, request: Request) -> None:
+        if self.host.server is None:  # also after a refusal, which is raised again
+            self.host.meet(request.environ)
 
     def _respond(
         self,
@@ -338,19 +324,20 @@ class Process:
         place: Place | None,
         kind: type[Stream],
     ) -> EventStreamResponse:
-        assert self._server is not None
+        server = self.host.server
+        assert server is not None, "a request was served"
         info = StreamInfo(source.channels, last_event_id, request.remote_addr)
-        stream = kind(source, self._stream_options, info, self, self._max_streams, place)
+        stream = kind(source, self._stream_options, info, self, self.host.max_streams, place)
         headers = self._headers
         if IDENTITY_KEY in request.environ:
             headers += self._identities.judge(self._app)
-        if self._counts.streams >= self._max_streams or (place is not None and place.why_not()):
+        if self._counts.streams >= self.host.max_streams or (place is not None and place.why_not()):
             headers += _COME_BACK  # it will be refused when it begins, unless a place is free by then
-        return EventStreamResponse(stream, self._server, headers)
+        return EventStreamResponse(stream, server, headers)
 
     def _place_of_response(self, request: Request) -> Place | None:
         """Return the place as :meth:`_place` does, or none to be had where too many iterables were left."""
-        return NoPlace("abandoned") if len(abandoned.get()) >= self._max_streams else self._place(request)
+        return NoPlace("abandoned") if len(abandoned.get()) >= self.host.max_streams else self._place(request)
 
     def _place(self, request: Request) -> Place | None:
         """

@@ -6,16 +6,17 @@ import json as standard_json
 import os
 import pickle
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any
 
 from flask.json.provider import DefaultJSONProvider
 
-from ..bus.base import Bus, BusFactory, BusOptions, Retention
+from ..bus.base import Bus, BusFactory, BusOptions
 from ..bus.urls import open_bus
-from ..core.channels import DEFAULT_CHANNEL
-from ..core.messages import prepare
+from ..core.channels import DEFAULT_CHANNEL, MAX_CHANNELS_PER_EVENT, check_channels
+from ..core.messages import closing, forgetting, prepare
 from ..errors import ConfigurationError
 from ..platform.boot import told_in_one_line
 from ..platform.fork import PerProcess
@@ -72,7 +73,7 @@ class Publisher:
         # Servers decide how much a log keeps. This retention counts only for a log that no server has ever
         # followed.
         options = BusOptions(
-            Retention(settings.history_seconds, 16 * 1024 * 1024),
+            replace(settings, history_bytes=16 * 1024 * 1024).retention(),
             settings.publish_timeout_seconds,
             settings.max_event_bytes,
         )
@@ -94,6 +95,9 @@ class Publisher:
         channel: str | Iterable[str] = DEFAULT_CHANNEL,
         *,
         idempotency_key: str | None = None,
+        key: str | None = None,
+        keep: bool = False,
+        close: bool = False,
     ) -> str:
         """
         Send an event; arguments, result and errors are those of :meth:`SSEPush.publish`.
@@ -101,17 +105,48 @@ class Publisher:
         Raises:
             InvalidEvent: The event cannot be sent as it is; nothing was stored.
             InvalidChannel: A channel's name is not allowed; nothing was stored.
+            ChannelClosed: One of the channels is closed; nothing was stored.
+            TooManyKept: The value cannot be kept; nothing was stored.
             BusUnavailable: The bus did not take the event within ``publish_timeout_seconds``.
             ConfigurationError: The publisher was closed.
         """
-        if self._closed:
-            raise ConfigurationError(
-                "This Publisher was closed. Publish before its block ends, or make another."
-            )
-        _, channels, block, key = prepare(
-            data, type, id, retry, channel, idempotency_key, self._dumps, self._max_event_bytes
+        bus = self._bus()
+        _, message = prepare(
+            data,
+            type,
+            id,
+            retry,
+            channel,
+            idempotency_key,
+            self._dumps,
+            self._max_event_bytes,
+            key,
+            keep,
+            close,
         )
-        return self._buses.get().publish(channels, block, key).id
+        return bus.publish(message).id
+
+    def close_channel(self, *channels: str) -> str:
+        """
+        Close channels behind their last event; arguments, result and errors are those of
+        :meth:`SSEPush.close`.
+        """
+        return self._bus().publish(closing(channels)).id
+
+    def forget(self, channel: str | Iterable[str], key: str) -> None:
+        """
+        Forget the value that a channel keeps by a key; arguments and errors are those of
+        :meth:`SSEPush.forget`.
+        """
+        self._bus().publish(forgetting(channel, key))
+
+    def cursor(self, *channels: str) -> str:
+        """
+        Return the place where the log ends now; arguments, result and errors are those of
+        :meth:`SSEPush.cursor`, with up to 1,000 channels.
+        """
+        check_channels(channels or DEFAULT_CHANNEL, MAX_CHANNELS_PER_EVENT)
+        return str(self._bus().head())
 
     def close(self) -> None:
         """
@@ -119,6 +154,13 @@ class Publisher:
         """
         self._closed = True
         self._buses.get().close()
+
+    def _bus(self) -> Bus:
+        if self._closed:
+            raise ConfigurationError(
+                "This Publisher was closed. Publish before its block ends, or make another."
+            )
+        return self._buses.get()
 
     def __reduce__(self) -> tuple[Callable[[], Publisher], tuple[()], dict[str, bool]]:
         """

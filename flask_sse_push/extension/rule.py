@@ -1,4 +1,4 @@
-"""A rule of access: which functions can be one, and where they may stand."""
+"""Functions about channels, such as a rule of access: which can be one, and where they may stand."""
 
 from __future__ import annotations
 
@@ -7,47 +7,61 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.channels import Pattern
 from ..core.values import shown
 from ..errors import ConfigurationError
 
-__all__ = ["Rule", "check_rule", "name_of"]
+__all__ = ["RULE", "SNAPSHOT", "Kind", "Rule", "check_function", "name_of"]
 
 Rule = Callable[[str], bool]
 """Called with the name of a channel, inside the request. Only ``True`` grants the channel."""
 
-_WRITE = "Write: def may_read(channel): ..."
+
+class Kind(NamedTuple):
+    """What a function is registered as, for messages."""
+
+    name: str
+    decorator: str
+    example: str
 
 
-def name_of(rule: object) -> str:
-    """Return the qualified name of a rule, for messages."""
-    while isinstance(rule, functools.partial):
-        rule = rule.func
-    return str(getattr(rule, "__qualname__", None) or type(rule).__qualname__)
+RULE = Kind("rule", "@sse.authorize", "def may_read(channel): ...")
+"""Says who may read a channel."""
+
+SNAPSHOT = Kind("snapshot function", "@sse.snapshot", "def snapshot(channel): ...")
+"""Says what a channel shows first."""
 
 
-def check_rule(pattern: Pattern, rule: Rule) -> None:
+def name_of(function: object) -> str:
+    """Return the qualified name of a function, for messages."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__qualname__", None) or type(function).__qualname__)
+
+
+def check_function(kind: Kind, pattern: Pattern, function: Callable[[str], Any]) -> None:
     """
-    Refuse what cannot be a rule, and make another decorator above ``@sse.authorize`` an error.
+    Refuse what cannot be called with a channel for a plain answer, and make another decorator above this
+    package's an error.
 
     Raises:
-        ConfigurationError: The rule is no function of one argument, or is asynchronous, or is a generator.
+        ConfigurationError: It is no function of one argument, or is asynchronous, or is a generator.
     """
-    name = f"The rule {name_of(rule)} of {pattern.text!r}"
-    if not callable(rule):
+    name = f"The {kind.name} {name_of(function)} of {pattern.text!r}"
+    if not callable(function):
         raise ConfigurationError(
-            f"{name} must be a function of the channel's name, got {shown(rule)}. {_WRITE}"
+            f"{name} must be a function of the channel's name, got {shown(function)}. Write: {kind.example}"
         )
-    for layer in _layers(rule):
+    for layer in _layers(function):
         if any(is_kind(layer) for is_kind in _NO_ORDINARY_FUNCTIONS):
             raise ConfigurationError(
-                f"{name} must be an ordinary function, got {shown(layer)}, whose call returns an object that "
-                "is always true. Write it with def and return; inside, asyncio.run(...) can await something."
+                f"{name} must be an ordinary function, got {shown(layer)}, whose call returns an object and "
+                "no answer. Write it with def and return; inside, asyncio.run(...) can await something."
             )
     try:
-        signature = inspect.signature(rule)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have no signature
         signature = None
     if signature is not None:
@@ -56,10 +70,10 @@ def check_rule(pattern: Pattern, rule: Rule) -> None:
         except TypeError as error:
             raise ConfigurationError(
                 f"{name} must take the channel's name and nothing else, "
-                f"got the signature {signature} ({error}). {_WRITE}"
+                f"got the signature {signature} ({error}). Write: {kind.example}"
             ) from None
-    if isinstance(rule, _DECORATED) and not isinstance(rule.__dict__, _Attributes):
-        rule.__dict__ = _Attributes(rule.__dict__)
+    if isinstance(function, _DECORATED) and not isinstance(function.__dict__, _Attributes):
+        function.__dict__ = _Attributes(function.__dict__, kind)
 
 
 _DECORATED = (FunctionType, functools.partial, type(functools.cache(str)))
@@ -74,9 +88,9 @@ _NO_ORDINARY_FUNCTIONS: tuple[Callable[[Any], bool], ...] = (
 )
 
 
-def _layers(rule: Any) -> Iterator[Any]:
+def _layers(function: Any) -> Iterator[Any]:
     """Yield a callable, and the callables that it calls: wrapped ones, those of partials, ``__call__``."""
-    waiting, seen = [rule], dict[int, Any]()
+    waiting, seen = [function], dict[int, Any]()
     # Bounded, because some objects have an attribute of every name, and the attribute has so too, without
     # end.
     while waiting and len(seen) < _MAX_LAYERS:
@@ -96,11 +110,15 @@ def _layers(rule: Any) -> Iterator[Any]:
 
 class _Attributes(dict[str, Any]):
     """
-    The attributes of a function that is a rule, which raise when ``functools.wraps`` reads them.
+    The attributes of a registered function, which raise when ``functools.wraps`` reads them.
 
-    A decorator that wraps a registered rule stands above ``@sse.authorize``, and is never called: with
-    ``@login_required`` there, everybody could read the channel.
+    A decorator that wraps a registered function stands above the one that registered it, and is never called:
+    with ``@login_required`` above ``@sse.authorize``, everybody could read the channel.
     """
+
+    def __init__(self, attributes: dict[str, Any], kind: Kind) -> None:
+        super().__init__(attributes)
+        self._kind = kind
 
     def __iter__(self) -> Iterator[str]:  # without this method a dict is copied without a call of keys()
         return super().__iter__()
@@ -109,9 +127,9 @@ class _Attributes(dict[str, Any]):
         """Return the names, or raise when ``functools.wraps`` calls this."""
         frame = sys._getframe(1)  # noqa: SLF001  # dir(), vars() and others may call this
         if frame.f_code is functools.update_wrapper.__code__:
-            name = name_of(frame.f_locals.get("wrapped"))
+            name, decorator = name_of(frame.f_locals.get("wrapped")), self._kind.decorator
             raise ConfigurationError(
-                f"Nothing may stand above the @sse.authorize of the rule {name}, got a decorator that would "
-                "not be asked. Put @sse.authorize on top and the other decorator below it."
+                f"Nothing may stand above the {decorator} of the {self._kind.name} {name}, got a decorator "
+                f"that would not be asked. Put {decorator} on top and the other decorator below it."
             )
         return super().keys()

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from ..bus.base import MAX_STORED_EVENTS, BusFactory, BusOptions, Retention
+from ..bus.base import BusFactory, BusOptions
 from ..core.channels import DEFAULT_CHANNEL, Pattern
 from ..core.entry import CHANNEL_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, PLACE_OVERHEAD_BYTES
 from ..core.event import MAX_RETRY_MILLISECONDS, MIN_RETRY_MILLISECONDS
+from ..core.retention import (
+    MAX_HISTORY_LENGTH,
+    MAX_HISTORY_SECONDS,
+    ChannelRetention,
+    RetentionRules,
+)
 from ..errors import ConfigurationError
-from ..streams.hub import LogOptions
 from ..streams.stream import StreamOptions
 from .clients import ClientKey
 from .config import PREFIX, ConfigReader
@@ -57,7 +63,22 @@ class Settings:
     """``SSE_PUSH_HISTORY_SECONDS`` (seconds, default 300): how long back a client can resume."""
     history_bytes: int
     """
-    ``SSE_PUSH_HISTORY_BYTES`` (bytes per process, default 16 MiB): the history of all channels, overhead
+    ``SSE_PUSH_HISTORY_BYTES`` (bytes, default 16 MiB): the history of all channels of a bus, and what a
+    process has of it, overhead included.
+    """
+    channels: tuple[tuple[Pattern, ChannelRetention], ...]
+    """
+    ``SSE_PUSH_CHANNELS`` (dict of patterns, default none): another ``history_length`` or ``history_seconds``
+    for the channels that fit; the first pattern that fits counts.
+    """
+    kept_values: int
+    """
+    ``SSE_PUSH_KEPT_VALUES`` (values per channel, default 10,000): how many values one channel may keep by
+    their keys.
+    """
+    kept_bytes: int
+    """
+    ``SSE_PUSH_KEPT_BYTES`` (bytes, default 16 MiB): the kept values of all channels of a bus, overhead
     included.
     """
     heartbeat_seconds: float
@@ -115,9 +136,10 @@ class Settings:
     a warning.
     """
 
-    def log_options(self) -> LogOptions:
-        """Return how much history a process keeps."""
-        return LogOptions(self.history_length, self.history_seconds, self.history_bytes)
+    def retention(self) -> RetentionRules:
+        """Return how much of the past is kept."""
+        default = ChannelRetention(self.history_length, self.history_seconds)
+        return RetentionRules(default, self.history_bytes, self.kept_values, self.kept_bytes, self.channels)
 
     def stream_options(self) -> StreamOptions:
         """Return the settings that a stream needs."""
@@ -127,10 +149,7 @@ class Settings:
 
     def bus_options(self) -> BusOptions:
         """Return the settings that a bus needs."""
-        retention = Retention(
-            self.history_seconds, self.history_bytes, max(MAX_STORED_EVENTS, self.history_length)
-        )
-        return BusOptions(retention, self.publish_timeout_seconds, self.max_event_bytes)
+        return BusOptions(self.retention(), self.publish_timeout_seconds, self.max_event_bytes)
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
@@ -144,13 +163,18 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         ConfigurationError: A value is wrong, or a key that begins with ``SSE_PUSH_`` is unknown.
     """
     reader = ConfigReader(config)
+    history_length = reader.integer("HISTORY_LENGTH", 256, 1, MAX_HISTORY_LENGTH)
+    history_seconds = reader.number("HISTORY_SECONDS", 300, 1, MAX_HISTORY_SECONDS)
     settings = Settings(
         public_channels=reader.patterns("PUBLIC_CHANNELS"),
         default_channel_public=reader.boolean("DEFAULT_CHANNEL_PUBLIC", True),
         bus_url=reader.text_or_function("BUS_URL", os.environ.get(BUS_URL_VARIABLE) or "auto"),
         publish_timeout_seconds=reader.number("PUBLISH_TIMEOUT_SECONDS", 2, 0.1, 60),
-        history_length=reader.integer("HISTORY_LENGTH", 256, 1, 1_000_000),
-        history_seconds=reader.number("HISTORY_SECONDS", 300, 1, 7 * 86_400),
+        history_length=history_length,
+        history_seconds=history_seconds,
+        channels=reader.retentions("CHANNELS", ChannelRetention(history_length, history_seconds)),
+        kept_values=reader.integer("KEPT_VALUES", 10_000, 1, 1_000_000),
+        kept_bytes=reader.integer("KEPT_BYTES", 16 * 1024 * 1024, 4096, 1 << 40),
         history_bytes=reader.integer("HISTORY_BYTES", 16 * 1024 * 1024, 4096, 1 << 40),
         heartbeat_seconds=reader.number("HEARTBEAT_SECONDS", 15, 0.1, 3600),
         retry_milliseconds=reader.integer(
@@ -190,7 +214,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 def snapshot(config: Mapping[str, Any]) -> dict[str, object]:
     """Return a copy of the settings in the config, by which a later change shows, also inside a list."""
     values: dict[str, object] = {
-        key: value.copy() if isinstance(value, list | set) else value
+        key: deepcopy(value) if isinstance(value, list | set | dict) else value
         for key, value in config.items()
         if isinstance(key, str) and key.startswith(PREFIX)
     }

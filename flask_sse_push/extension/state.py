@@ -20,6 +20,7 @@ from .process import Process
 from .refusals import RefusalLog
 from .response import EventStreamResponse, RefusalResponse
 from .settings import Settings, key_of_flask_sse, read_settings, snapshot
+from .snapshot import SnapshotFunctions
 from .unheard import Audience
 
 __all__ = ["AppState"]
@@ -36,13 +37,17 @@ class AppState:
     Args:
         app (Flask): Its config is read and checked here, to meet a mistake early, and by :meth:`freeze`.
         rules (Rules): Who may read what.
+        identities (Identities): Say who a request is from.
+        functions (SnapshotFunctions): Say what a channel shows first.
 
     Raises:
         ConfigurationError: A setting is wrong.
         UnsupportedServer: This is a worker of a server that cannot work.
     """
 
-    def __init__(self, app: Flask, rules: Rules, identities: Identities) -> None:
+    def __init__(
+        self, app: Flask, rules: Rules, identities: Identities, functions: SnapshotFunctions
+    ) -> None:
         self.app = app
         """Whose state this is."""
         self.refusals = RefusalLog()
@@ -65,6 +70,7 @@ class AppState:
                 self.open_bus(),
                 rules,
                 identities,
+                functions,
                 self.refusals,
                 self.audience,
                 imported_unpatched,
@@ -73,7 +79,7 @@ class AppState:
         """What the app has in this process; once the settings are frozen."""
         server = inspect_server()
         if server.worker is not None:
-            self.processes.get().check_server(server)
+            self.processes.get().host.check(server)
 
     def freeze(self) -> None:
         """

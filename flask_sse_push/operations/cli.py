@@ -65,12 +65,24 @@ sse_group = _Group("sse", help="Publish events, listen to them, and see who list
     help="Milliseconds that browsers wait before reconnecting, from now on.",
 )
 @click.option(
-    "--key", metavar="KEY", help="An idempotency key: a second use publishes nothing and prints the first id."
+    "--idempotency-key", metavar="KEY", help="A second use publishes nothing, and prints the first id."
 )
+@click.option("--key", metavar="KEY", help="Names the value that the channel keeps: with --keep.")
+@click.option("--keep", is_flag=True, help="New readers get the newest event of each --key first.")
+@click.option("--close", is_flag=True, help="Close the channel behind the event, or behind the last line.")
 @click.option("--json", "as_json", is_flag=True, help="DATA must be JSON.")
 @click.option("--lines", is_flag=True, help="With -: one event per line, as the lines come.")
 def publish_command(
-    channel: str, data: str, type_: str | None, retry: int | None, key: str | None, as_json: bool, lines: bool
+    channel: str,
+    data: str,
+    type_: str | None,
+    retry: int | None,
+    idempotency_key: str | None,
+    key: str | None,
+    keep: bool,
+    close: bool,
+    as_json: bool,
+    lines: bool,
 ) -> None:
     """
     Publish DATA to CHANNEL, and print the event's id. DATA "-" reads standard input.
@@ -79,14 +91,49 @@ def publish_command(
     flask sse publish orders '{"item": "tea"}' --type created --json
     echo "The shop closes in five minutes." | flask sse publish news -
     tail -f access.log | flask sse publish log - --lines
+    flask sse publish prices 231.5 --key AAPL --keep
     """  # noqa: D301  # click looks for the character itself
     if lines and data != "-":
         raise click.UsageError("--lines reads standard input: give - as DATA.")
-    if lines and key is not None:
-        raise click.UsageError("--key names one event, and --lines publishes many.")
+    if lines and idempotency_key is not None:
+        raise click.UsageError("--idempotency-key names one event, and --lines publishes many.")
+    if keep is (key is None):
+        raise click.UsageError("--key and --keep belong together: give both, or neither.")
     process = _shared_state().process()
     for text in _lines() if lines else [_read_all() if data == "-" else data]:
-        click.echo(process.publish(_compact(text) if as_json else text, type_, None, retry, channel, key))
+        value = _compact(text) if as_json else text
+        closes = close and not lines
+        id = process.publish(value, type_, None, retry, channel, idempotency_key, key, keep, closes)
+        click.echo(id)
+    if close and lines:
+        process.close_channels(check_channels(channel, 1))
+
+
+@sse_group.command("close")
+@click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...")
+def close_command(channels: tuple[str, ...]) -> None:
+    """
+    Close CHANNEL behind its last event, and print the id of the mark.
+
+    Its readers get what they miss, and then end. It takes no event until its history is forgotten.
+
+    \b
+    flask sse close run.7
+    """  # noqa: D301  # click looks for the character itself
+    click.echo(_shared_state().process().close_channels(channels))
+
+
+@sse_group.command("forget")
+@click.argument("channel")
+@click.argument("key")
+def forget_command(channel: str, key: str) -> None:
+    """
+    Forget the value that CHANNEL keeps by KEY, so that new readers do not get it.
+
+    \b
+    flask sse forget prices AAPL
+    """  # noqa: D301  # click looks for the character itself
+    _shared_state().process().forget(channel, key)
 
 
 @sse_group.command("listen", with_appcontext=False)  # a URL needs no app

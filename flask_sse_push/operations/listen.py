@@ -20,7 +20,7 @@ from ..extension.state import AppState
 from ..platform.polling import HANG_UP, is_ready
 from ..platform.threads import THREADS
 from ..streams.hub import Hub
-from ..streams.subscription import Subscription
+from ..streams.subscription import Begin, Subscription
 
 __all__ = ["read_bus", "write_events"]
 
@@ -46,9 +46,9 @@ def read_bus(
     def report() -> Report:
         return reporter.make(streams=1, published=0, **hub.stats())
 
-    hub = Hub(bus, state.settings.log_options(), report)
+    hub = Hub(bus, state.settings.retention(), report)
     with closing(bus):
-        subscription = Subscription(hub, channels, since, state.settings.publish_timeout_seconds)
+        subscription = Subscription(hub, channels, Begin(since), state.settings.publish_timeout_seconds)
         health = bus.health()
         if health.is_refused:
             raise ConfigurationError(health.error)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_sse_push import InvalidChannel, InvalidEvent, SSEPush
-from flask_sse_push.core.decoder import decode
+from flask_sse_push.core.decoder import Decoder, decode
 from flask_sse_push.extension.query import _nearest
 from flask_sse_push.testing import open_stream
 
@@ -57,7 +57,7 @@ def test_any_last_event_id_opens_a_stream_that_tells_the_truth(shop, data):
     if resets:
         reason, channels = reset_of(resets[0])
         assert channels == ["sse"]
-        assert [event.last_event_id for event in rest] == (own if reason == "epoch" else [])
+        assert rest == [], f"{reason}: a made-up id fetches nothing"
     elif not text:
         assert rest == []
     else:
@@ -107,7 +107,12 @@ def test_any_query_is_answered(shop, query, method):
         ("channel[]=news", 200),  # another field, so the default channel is asked for
         ("channel=news,sse", 400),
         ("%00=%00&" * 20, 200),
+        ("rewind=%00", 200),
+        ("rewind=-1&rewind=all", 200),
+        ("rewind=" + "9" * 5000, 200),
+        ("rewind=%d9%a1", 200),  # a digit, but none of ASCII
         ("channel=closed", 403),
+        ("channel=closed&rewind=all", 403),
     ],
     ids=lambda value: str(value)[:24],
 )
@@ -237,6 +242,28 @@ def test_made_up_position_does_not_fetch_the_history():
     for text in (f"{epoch}-99", f"{epoch}-1x", f"{epoch}", f"x{epoch}--1"):
         with client.get("/events", headers={"Last-Event-ID": text}) as response:
             assert b"secret" not in first_bytes(response)
+
+
+@pytest.mark.parametrize("text", ["gone-17", "x" * 40 + "-1", "nonsense", "x" * 495])
+def test_made_up_epoch_does_not_fetch_the_history(text):
+    """
+    An id of an epoch that never was, or none at all, brings a reset and no event: a request of 500 bytes must
+    not make the server send megabytes.
+    """
+    sse = SSEPush()
+    client = make_app(blueprint=sse).test_client()
+    for _ in range(200):
+        sse.publish("x" * 60_000)
+    for path in ("/events", "/events?rewind=all"):
+        with client.get(path, headers={"Last-Event-ID": text}) as response:
+            chunk = first_bytes(response)
+            assert len(chunk) < 300
+            decoder = Decoder()
+            (reset,) = decoder.feed(chunk)
+            assert reset_of(reset)[1] == ["sse"]
+            assert decoder.last_event_id == sse.cursor()
+            sse.publish("live")
+            assert [event.data for event in decoder.feed(first_bytes(response))] == ["live"]
 
 
 def test_many_channels_in_a_query_cost_little():

@@ -318,7 +318,7 @@ def test_publish_refuses_what_cannot_be_sent(app, sse, options):
     """A poison event is refused before it is stored: nobody's stream meets it."""
     with pytest.raises(InvalidEvent):
         sse.publish(**{"data": "x", **options})
-    assert sse.stats()["history"] == {"events": 0, "channels": 0, "bytes": 0}
+    assert sse.stats()["history"] == {"events": 0, "channels": 0, "kept": 0, "bytes": 0}
     assert sse.stats()["last_event_id"].endswith("-0")
 
 

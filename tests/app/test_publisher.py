@@ -15,11 +15,13 @@ from decimal import Decimal
 import pytest
 
 from flask_sse_push import BusUnavailable, ConfigurationError, InvalidChannel, InvalidEvent, Publisher
-from flask_sse_push.bus import BusOptions, MemoryBus, Retention, open_bus
-from tests.bus.stores import Follower
+from flask_sse_push.bus import BusOptions, MemoryBus, open_bus
+from tests.bus.stores import RETENTION, Follower
 from tests.needs import needs
 from tests.servers.harness import ROOT
 from tests.support import FACTOR, own_threads
+
+CHANNELS = ("sse", "orders", "news", "ops")
 
 
 @pytest.fixture
@@ -30,8 +32,8 @@ def url(tmp_path):
 @pytest.fixture
 def follower(url):
     """What a server on the same bus gets."""
-    bus = open_bus(url, BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
-    yield Follower(bus).up()
+    bus = open_bus(url, BusOptions(RETENTION, 5 * FACTOR))
+    yield Follower(bus, channels=CHANNELS).up()
     bus.close()
 
 
@@ -129,12 +131,15 @@ def test_publisher_checks_its_arguments(url, wrong):
 
 
 def test_publisher_that_was_closed_says_so(url):
-    """Publishing after the block is an error, and closing twice is none."""
+    """To use it after the block is an error, and closing twice is none."""
     with Publisher(url) as publisher:
         publisher.publish("x")
     publisher.close()
+    for use in (publisher.publish, publisher.close_channel, publisher.cursor):
+        with pytest.raises(ConfigurationError, match="was closed"):
+            use("x")
     with pytest.raises(ConfigurationError, match="was closed"):
-        publisher.publish("x")
+        publisher.forget("x", "k")
 
 
 def test_publisher_opens_nothing_before_the_first_event(tmp_path):
@@ -292,8 +297,8 @@ def any_url(request, url):
 def test_publisher_works_under_eventlet(any_url):
     """As in a worker of Celery's eventlet pool, whose patch takes away poll: in turns, and all at once."""
     needs(modules=["eventlet"])
-    bus = open_bus(any_url, BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
-    follower = Follower(bus).up()
+    bus = open_bus(any_url, BusOptions(RETENTION, 5 * FACTOR))
+    follower = Follower(bus, channels=CHANNELS).up()
     run_python(EVENTLET, any_url, "-W", "error")
     numbers = data(follower, 50)
     assert numbers[:3] == ["0", "1", "2"]
@@ -412,8 +417,8 @@ kept.publish("from both")
 
 def test_publisher_that_is_dropped_closes_its_files(any_url):
     """Without close() nothing stays open and nothing warns: in a cycle, in a child, at the end of both."""
-    bus = open_bus(any_url, BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
-    follower = Follower(bus).up()
+    bus = open_bus(any_url, BusOptions(RETENTION, 5 * FACTOR))
+    follower = Follower(bus, channels=CHANNELS).up()
     run_python(DROPPED, any_url, "-W", "error")
     assert data(follower, 9) == ["x"] * 7 + ["from both"] * 2
     bus.close()
@@ -425,8 +430,8 @@ def test_publisher_works_over_redis():
     from tests.bus.redis_server import RedisServer
 
     with RedisServer() as server:
-        bus = open_bus(server.url, BusOptions(Retention(300, 1 << 24), 5 * FACTOR))
-        follower = Follower(bus).up()
+        bus = open_bus(server.url, BusOptions(RETENTION, 5 * FACTOR))
+        follower = Follower(bus, channels=CHANNELS).up()
         with Publisher(server.url) as publisher:
             publisher.publish("x")
         assert data(follower, 1) == ["x"]

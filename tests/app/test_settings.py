@@ -10,6 +10,7 @@ from flask import Flask
 
 from flask_sse_push import ConfigurationError, SSEPush
 from flask_sse_push.bus import MemoryBus
+from flask_sse_push.core.retention import read_rules
 from flask_sse_push.extension.config import PREFIX
 from flask_sse_push.extension.settings import Settings, read_settings
 from tests.needs import needs
@@ -40,6 +41,9 @@ WRONG = {
     "HISTORY_LENGTH": [0, -1, 1_000_001, 2.5, "256", True, None, NAN],
     "HISTORY_SECONDS": [0, -1, 0.5, 7 * 86_400 + 1, "300", True, None, NAN],
     "HISTORY_BYTES": [0, 4095, (1 << 40) + 1, 1e6, "1MB", True, None],
+    "CHANNELS": [None, 7, ["run.*"], '{"run.*": {}}'],  # the parts have a test of their own
+    "KEPT_VALUES": [0, -1, 1_000_001, 2.5, "256", True, None, NAN],
+    "KEPT_BYTES": [0, 4095, (1 << 40) + 1, 1e6, "1MB", True, None],
     "HEARTBEAT_SECONDS": [0, -1, 0.05, 3601, "15", True, None, NAN, float("inf")],
     "RETRY_MILLISECONDS": [0, 499, 3_600_001, 2.5, "2000", True, None],
     "WRITE_TIMEOUT_SECONDS": [0, 0.4, 601, "10", True, None, NAN],
@@ -88,6 +92,17 @@ RIGHT = {
     "HISTORY_LENGTH": [1, 1_000_000],
     "HISTORY_SECONDS": [1, 1.5, 7 * 86_400],
     "HISTORY_BYTES": [1 << 20, 1 << 40],
+    "CHANNELS": [
+        {},
+        {"run.*": {"history_length": 10_000, "history_seconds": 3600}},
+        {
+            "run.1": {"history_length": 1},
+            "run.*": {"history_seconds": 7 * 86_400},
+            "*": {"history_length": 2},
+        },
+    ],
+    "KEPT_VALUES": [1, 1_000_000],
+    "KEPT_BYTES": [4096, 1 << 40],
     "HEARTBEAT_SECONDS": [0.1, 1, 3600],
     "RETRY_MILLISECONDS": [500, 3_600_000],
     "WRITE_TIMEOUT_SECONDS": [0.5, 600],
@@ -214,6 +229,8 @@ def test_setting_of_a_right_value_is_taken(key, value):
         assert sorted(pattern.text for pattern in read) == sorted(value)
     elif key == "CORS_ORIGINS":
         assert read == frozenset(value)
+    elif key == "CHANNELS":
+        assert [pattern.text for pattern, _ in read] == list(value)
     else:
         assert read == value
         assert isinstance(read, bool) == isinstance(value, bool)
@@ -229,6 +246,9 @@ def test_settings_have_defaults():
         history_length=256,
         history_seconds=300,
         history_bytes=16 * 1024 * 1024,
+        channels=(),
+        kept_values=10_000,
+        kept_bytes=16 * 1024 * 1024,
         heartbeat_seconds=15,
         retry_milliseconds=2000,
         write_timeout_seconds=10,
@@ -243,6 +263,116 @@ def test_settings_have_defaults():
         cors_credentials=False,
         strict=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "shown", "cure"),
+    [
+        ({"a b": {"history_length": 1}}, "SSE_PUSH_CHANNELS", "'a b'", "Use 1 to 128"),
+        ({7: {"history_length": 1}}, "SSE_PUSH_CHANNELS", "7", "Use 1 to 128"),
+        ({"run.*": {}}, "SSE_PUSH_CHANNELS['run.*']", "{}", "Write it as"),
+        ({"run.*": None}, "SSE_PUSH_CHANNELS['run.*']", "None", "Write it as"),
+        ({"run.*": 10}, "SSE_PUSH_CHANNELS['run.*']", "10", "Write it as"),
+        ({"run.*": {"length": 10}}, "SSE_PUSH_CHANNELS['run.*']", "{'length': 10}", "Write it as"),
+        (
+            {"a": {"history_length": 9}, "b": {"history_length": 9, "seconds": 9}},
+            "SSE_PUSH_CHANNELS['b']",
+            "{'history_length': 9, 'seconds': 9}",
+            "Write it as",
+        ),
+        *[
+            (
+                {"a": {key: value}},
+                f"SSE_PUSH_CHANNELS['a']['{key}']",
+                repr(value),
+                f"Leave it out for {usual}.",
+            )
+            for key, usual, values in [
+                ("history_length", 7, [0, 1_000_001, "9", 1.5, True, None]),
+                ("history_seconds", 2.5, [0, 0.5, 7 * 86_400 + 1, "300", True, None, NAN]),
+            ]
+            for value in values
+        ],
+        (
+            {f"run.{number}": {"history_length": 1} for number in range(1_001)},
+            "SSE_PUSH_CHANNELS",
+            "1,001",
+            "Let one pattern fit",
+        ),
+    ],
+)
+def test_setting_of_a_wrong_retention_names_the_pattern(given, named, shown, cure):
+    """A mistake in SSE_PUSH_CHANNELS is refused with its pattern and key, its value and the cure."""
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings(
+            {
+                "SSE_PUSH_CHANNELS": given,
+                "SSE_PUSH_HISTORY_LENGTH": 7,
+                "SSE_PUSH_HISTORY_SECONDS": 2.5,
+            }
+        )
+    message = str(caught.value)
+    assert message.startswith(f"{named} must") or message.startswith(f"{named}: ")
+    assert f"got {shown}" in message
+    assert cure in message
+
+
+def test_setting_of_retention_counts_for_the_first_pattern_that_fits():
+    """What a pattern leaves out, and channels that fit none, have the length and time of all."""
+    rules = read_settings(
+        {
+            "SSE_PUSH_HISTORY_LENGTH": 7,
+            "SSE_PUSH_HISTORY_SECONDS": 70,
+            "SSE_PUSH_CHANNELS": {
+                "run.1": {"history_length": 1},
+                "run.*": {"history_length": 2, "history_seconds": 20},
+                "*.1": {"history_seconds": 30},
+            },
+        }
+    ).retention()
+    assert {name: rules.of(name)[:] for name in ("run.1", "run.2", "a.1", "a.2")} == {
+        "run.1": (1, 70),
+        "run.2": (2, 20),
+        "a.1": (7, 30),
+        "a.2": (7, 70),
+    }
+
+
+def test_setting_of_retention_fits_beside_the_log():
+    """As many patterns as are allowed, as long as they may be, can be written to a store and read again."""
+    patterns = {
+        f"{'x' * 124}{number:04}": {"history_length": 1_000_000, "history_seconds": 604_799.25}
+        for number in range(1_000)
+    }
+    rules = read_settings({"SSE_PUSH_CHANNELS": patterns}).retention()
+    read = read_rules(rules.text)
+    assert read is not None
+    assert read.text == rules.text
+
+
+def test_setting_of_retention_comes_from_the_environment(monkeypatch):
+    """It is JSON there; what is no JSON is refused, and the message says so."""
+    app = Flask("shop")
+    monkeypatch.setenv("FLASK_SSE_PUSH_CHANNELS", '{"run.*": {"history_length": 5}}')
+    app.config.from_prefixed_env()
+    [(pattern, retention)] = read_settings(app.config).channels
+    assert (pattern.text, retention.length, retention.seconds) == ("run.*", 5, 300)
+    monkeypatch.setenv("FLASK_SSE_PUSH_CHANNELS", "run.*=5")
+    app.config.from_prefixed_env()
+    with pytest.raises(
+        ConfigurationError, match=r"got 'run\.\*=5'\. Write it as .* \(from the environment: as"
+    ):
+        read_settings(app.config)
+
+
+def test_setting_of_retention_that_is_changed_late_is_told(caplog):
+    """A change inside of the dict, after the first use, has no effect and is logged."""
+    sse = SSEPush()
+    app = make_app(blueprint=sse, channels={"run.*": {"history_length": 5}})
+    sse.publish("x")
+    app.config["SSE_PUSH_CHANNELS"]["run.*"]["history_length"] = 50
+    sse.stats()
+    assert "SSE_PUSH_CHANNELS changed in app.config after the first use" in caplog.text
 
 
 def test_bus_of_the_place_counts_where_the_app_says_nothing(monkeypatch):

@@ -97,12 +97,44 @@ def test_publish_reads_standard_input(flask):
     assert [event["id"] for event in events[1:]] == many.lines
 
 
-def test_publish_with_a_key_publishes_once(flask):
+def test_publish_with_an_idempotency_key_publishes_once(flask):
     """Repeated, it prints the first id."""
     assert (
-        flask("publish", "a", "x", "--key", "k").end().lines
-        == flask("publish", "a", "x", "--key", "k").end().lines
+        flask("publish", "a", "x", "--idempotency-key", "k").end().lines
+        == flask("publish", "a", "x", "--idempotency-key", "k").end().lines
     )
+
+
+def test_publish_keeps_a_value_and_forget_forgets_it(flask):
+    """--key and --keep keep the newest value beyond the history, until forget removes it, without a word."""
+    for value in ("1", "2"):
+        flask("publish", "prices", value, "--key", "AAPL", "--keep").end()
+    shown = flask("listen", "prices", "--count", "1").end()
+    assert [json.loads(line)["data"] for line in shown.lines] == ["2"]
+    forgotten = flask("forget", "prices", "AAPL").end()
+    assert (forgotten.process.returncode, forgotten.lines, forgotten.said) == (0, [], "")
+    flask("publish", "prices", "3", "--key", "MSFT", "--keep").end()
+    shown = flask("listen", "prices", "--count", "1").end()
+    assert [json.loads(line)["data"] for line in shown.lines] == ["3"]
+
+
+def test_close_prints_the_mark_and_ends_the_channel(flask):
+    """A closed channel takes no event: publish has status 1 then. Closed again, it keeps its mark."""
+    (mark,) = flask("close", "run", "run.2").end().lines
+    assert flask("close", "run").end().lines == [mark]
+    refused = flask("publish", "run", "late").end()
+    assert refused.process.returncode == 1
+    assert refused.said.startswith("Error: \"channel\" 'run' was closed")
+
+
+def test_publish_closes_behind_the_event_or_the_last_line(flask):
+    """--close makes the event the last one of its channel; of lines the last one."""
+    (last,) = flask("publish", "one", "x", "--close").end().lines
+    assert flask("close", "one").end().lines == [last]
+    ids = flask("publish", "many", "-", "--lines", "--close").end("1\n2\n3\n").lines
+    (mark,) = flask("close", "many").end().lines
+    assert len(ids) == 3
+    assert int(mark.split("-")[1]) == int(ids[-1].split("-")[1]) + 1
 
 
 def test_publish_of_json_is_checked(flask):
@@ -149,7 +181,11 @@ def test_publish_of_what_is_no_text_is_told(flask):
     [
         ["publish", "a"],
         ["publish", "a", "x", "--lines"],
-        ["publish", "a", "-", "--lines", "--key", "k"],
+        ["publish", "a", "-", "--lines", "--idempotency-key", "k"],
+        ["publish", "a", "x", "--key", "k"],
+        ["publish", "a", "x", "--keep"],
+        ["close"],
+        ["forget", "a"],
         ["listen"],
         ["listen", "a", "http://x"],
         ["stats", "--watch", "0"],
@@ -162,7 +198,10 @@ def test_wrong_use_has_status_2(flask, arguments):
     assert command.said.startswith("Usage:")
 
 
-@pytest.mark.parametrize("arguments", [["publish", "a", "x"], ["listen", "a"], ["stats"], ["channels"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["publish", "a", "x"], ["close", "a"], ["forget", "a", "k"], ["listen", "a"], ["stats"], ["channels"]],
+)
 @pytest.mark.parametrize("bus", ["", "memory://"])
 def test_bus_that_no_other_process_reaches_is_told(flask, arguments, bus):
     """
@@ -184,7 +223,12 @@ def test_bus_that_is_away_is_told(flask, folder):
 
 def test_wrong_channel_is_told(flask):
     """A name that cannot be a channel's is status 1 and a message."""
-    for arguments in (["publish", "a b", "x"], ["listen", "a b"]):
+    for arguments in (
+        ["publish", "a b", "x"],
+        ["listen", "a b"],
+        ["close", "a", "a b"],
+        ["forget", "a b", "k"],
+    ):
         command = flask(*arguments).end()
         assert command.process.returncode == 1
         assert command.said.startswith('Error: "channel"')
@@ -203,7 +247,7 @@ def test_help_has_examples(flask):
     assert "    flask sse publish news -\n" in flask("publish", "--help").end().out.read_text().replace(
         '  echo "The shop closes in five minutes." | ', "    "
     )
-    for name in ("listen", "stats"):
+    for name in ("close", "forget", "listen", "stats"):
         assert f"  flask sse {name} " in flask(name, "--help").end().out.read_text()
 
 
@@ -435,8 +479,8 @@ def test_stats_and_channels_show_nothing_that_others_planted(flask, folder):
         with closing(sqlite3.connect(folder / "events.db")) as database, database:
             for said in (report, *planted):
                 database.execute(
-                    "INSERT OR REPLACE INTO reports VALUES (?, ?, ?)",
-                    (said["process"], json.dumps(said), time.monotonic() + 6),
+                    "INSERT OR REPLACE INTO leases VALUES (?, ?, ?)",
+                    (f"report/{said['process']}", json.dumps(said), time.monotonic() + 6),
                 )
 
     for arguments in (["stats"], ["channels"], ["stats", "--json"], ["channels", "--json"]):

@@ -76,7 +76,8 @@ def create_app():
     def publish_some():
         order = request.get_json()
         data, count, seconds = order["data"], order.get("count", 1), order.get("pause")
-        options = {key: order[key] for key in ("type", "channel", "retry", "idempotency_key") if key in order}
+        names = ("type", "channel", "retry", "idempotency_key", "key", "keep", "close")
+        options = {name: order[name] for name in names if name in order}
         ids = []
         for number in range(count):
             ids.append(publish(number if data is None else data, **options))

@@ -336,7 +336,7 @@ def test_nothing_is_sent_after_a_failure():
 
         class Stream:
             unsent, has_more, session = b"", False, SimpleNamespace(writing_since=None)
-            steps, ended = [b"first", TimeoutError(), b"third"], []
+            outcome, steps, ended = None, [b"first", TimeoutError(), b"third"], []
 
             def read(self):
                 step = self.steps.pop(0)

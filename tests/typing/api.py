@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 import flask_sse_push
 from flask_sse_push import (
     BusUnavailable,
+    ChannelClosed,
     ConfigurationError,
     Event,
     InvalidChannel,
@@ -22,6 +23,7 @@ from flask_sse_push import (
     SSEPush,
     SSEPushError,
     StreamInfo,
+    TooManyKept,
     UnsupportedServer,
     event_published,
     publish,
@@ -109,9 +111,42 @@ def own_channel_only(channel: str) -> bool:
 still_a_rule: Callable[[str], bool] = own_channel_only
 
 
+@sse.snapshot("prices.*", type="prices")
+def all_prices(channel: str) -> dict[str, float]:
+    return {"AAPL": 7.5}
+
+
+@sse.snapshot("orders", type=None)
+def all_orders(channel: str) -> list[Event] | None:
+    return [Event("tea", type="created")]
+
+
+still_a_snapshot: Callable[[str], dict[str, float]] = all_prices
+
+
 @app.get("/mine")
 def mine() -> Response:
     return sse.stream("user.7", "orders")
+
+
+@app.get("/runs/<name>")
+def run_of(name: str) -> Response:
+    some: int | None = 20 if "some" in session else None
+    return sse.stream(name, rewind="all") if some is None else sse.stream(name, "news", rewind=some)
+
+
+@app.post("/runs/<name>/end")
+def end_run(name: str) -> dict[str, str]:
+    place: str = sse.cursor(name, "news")
+    last: str = publish({"price": 1.5}, channel=name, key="AAPL", keep=True, close=True)
+    sse.forget(name, "AAPL")
+    sse.forget([name, "news"], key="AAPL")
+    mark: str = sse.close(name, "news")
+    with Publisher("redis://localhost:6379/0") as publisher:
+        publisher.publish("x", channel=name, key="AAPL", keep=True, close=False)
+        publisher.forget(name, "AAPL")
+        other: str = publisher.close_channel(name) + publisher.cursor()
+    return {"place": place, "last": last, "mark": mark, "other": other}
 
 
 @app.get("/everything")
@@ -161,6 +196,9 @@ def handle_errors() -> None:
     except UnsupportedServer as error:
         runtime: RuntimeError = error
         logging.info(runtime)
+    except (ChannelClosed, TooManyKept) as error:
+        of_a_channel: RuntimeError = error
+        logging.info(of_a_channel)
     except (BusUnavailable, InvalidStream) as error:
         logging.info(error)
     except SSEPushError as error:
