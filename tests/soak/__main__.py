@@ -7,17 +7,31 @@ again: ``python -m tests.soak.check``.
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.soak.check import FAULTS
+from tests.soak.report import FAULTS
+from tests.soak.resets import EXPECTED_FALSE_RESETS
 from tests.soak.scenarios import SCENARIOS, play
 
-_COLUMNS = ["published", "refused", "unknown", "delivered", "resets", "repeats", "reconnects", "epochs"]
+_COLUMNS = [
+    "published",
+    "refused",
+    "unknown",
+    "delivered",
+    "resets",
+    "false_resets",
+    "finished",
+    "repeats",
+    "reconnects",
+    "epochs",
+]
 
 
 def main(arguments=None):
@@ -43,6 +57,7 @@ def main(arguments=None):
         )
         rows = [_play(by_name[name], folder / f"{name}-{options.seed}", options) for name in names]
     print(_table(rows))
+    print(_explained(rows))
     return 1 if any(row[1] == "FAILED" for row in rows) else 0
 
 
@@ -66,7 +81,7 @@ def _table(rows):
         "verdict",
         "seconds",
         *FAULTS,
-        *_COLUMNS,
+        *(column.replace("_", " ") for column in _COLUMNS),
         "longest publish",
         "latency median",
         "p99",
@@ -93,5 +108,17 @@ def _table(rows):
     return "\n".join(lines)
 
 
+def _explained(rows):
+    """Return each kind of reset that came although nothing was lost, with its reason."""
+    kinds = sum((report.false_resets for _, _, report, _ in rows if report is not None), Counter())
+    lines = ["", "Resets where nothing was lost:", ""]
+    for (reason, cause), count in sorted(kinds.items()):
+        why = EXPECTED_FALSE_RESETS.get((reason, cause), "nobody has explained it")
+        lines.append(f"- {count} for `{reason}`, behind {cause!r}: {why}")
+    return "\n".join(lines if kinds else [*lines[:-1], "none"])
+
+
 if __name__ == "__main__":
+    # Servers, stores and networks are taken away also when somebody ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

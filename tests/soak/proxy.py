@@ -1,18 +1,34 @@
-"""A TCP proxy: it can fall silent without closing, close, cut inside of something, and lead elsewhere."""
+"""
+A TCP proxy: it can be slow, fall silent without closing, close, cut inside of something, and lead elsewhere.
+"""
 
 import contextlib
+import queue
 import socket
 import threading
+import time
 
 __all__ = ["Proxy"]
 
 
-class Proxy:
-    """Leads from a free port of 127.0.0.1 to another port; ends with the block."""
+_MOST_PIECES = 64  # under way in one direction
 
-    def __init__(self, target):
+
+class Proxy:
+    """
+    Leads from a free port to another port; ends with the block.
+
+    Args:
+        target (int): The port that it leads to.
+        host (str): The address of this machine where it listens.
+        target_host (str): The address that it leads to.
+        delay_seconds (float): How long everything takes, each way.
+    """
+
+    def __init__(self, target, host="127.0.0.1", target_host="127.0.0.1", delay_seconds=0.0):
         self.target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._host, self._target_host, self._delay_seconds = host, target_host, delay_seconds
+        self._listener = socket.create_server((host, 0))
         self.port = self._listener.getsockname()[1]
         self._flowing = threading.Event()
         self._flowing.set()
@@ -26,7 +42,7 @@ class Proxy:
 
     @property
     def url(self):
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self._host}:{self.port}/0"
 
     def hold(self):
         """
@@ -60,7 +76,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                far = socket.create_connection(("127.0.0.1", self.target), 5)
+                far = socket.create_connection((self._target_host, self.target), 5)
                 far.settimeout(None)
             except OSError:
                 near.close()
@@ -68,37 +84,60 @@ class Proxy:
             with self._lock:
                 self._sockets |= {near, far}
                 self._threads = [thread for thread in self._threads if thread.is_alive()]
-                for pair in ((near, far), (far, near)):
-                    thread = threading.Thread(target=self._pump, args=pair, name="proxy", daemon=True)
-                    self._threads.append(thread)
-                    thread.start()
+                for source, sink in ((near, far), (far, near)):
+                    pieces = queue.Queue(_MOST_PIECES)
+                    for run, arguments in (
+                        (self._read, (source, pieces)),
+                        (self._pass_on, (source, sink, pieces)),
+                    ):
+                        thread = threading.Thread(target=run, args=arguments, name="proxy", daemon=True)
+                        self._threads.append(thread)
+                        thread.start()
 
-    def _pump(self, source, sink):
+    def _read(self, source, pieces):
         with contextlib.suppress(OSError):
             while piece := source.recv(65536):
-                self._flowing.wait()
-                if self._ended:
-                    break
-                if source in self._lost:
-                    continue
-                last = self._last
-                if last is not None and last in piece:
-                    self._last = None
-                    sink.sendall(piece[: piece.index(last) + len(last)])
-                    self.cut()
-                    break
-                sink.sendall(piece)
-        self._flowing.wait()  # nor does an end get through
+                pieces.put((time.monotonic() + self._delay_seconds, piece))
+        pieces.put((time.monotonic() + self._delay_seconds, b""))
+
+    def _pass_on(self, source, sink, pieces):
+        is_open, piece = True, b"?"
+        while piece:
+            due, piece = pieces.get()
+            if is_open:
+                time.sleep(max(0.0, due - time.monotonic()))
+                self._flowing.wait()  # nor does an end get through
+                is_open = not self._ended and source not in self._lost and self._forward(piece, sink)
+                if not is_open and source not in self._lost:
+                    self._shut(source, sink)
+        self._shut(source, sink)
         with self._lock:
-            for sock in (source, sink):
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-            # The other direction may still read it: it is closed by who comes last.
+            # The other direction may still use them: they are closed by who comes last.
             if source in self._sockets:
                 self._sockets -= {source, sink}
             else:
                 source.close()
                 sink.close()
+
+    def _forward(self, piece, sink):
+        """Send a piece, and say whether more is to follow."""
+        last = self._last
+        try:
+            if last is not None and last in piece:
+                self._last = None
+                sink.sendall(piece[: piece.index(last) + len(last)])
+                self.cut()
+                return False
+            sink.sendall(piece)
+        except OSError:
+            return False
+        return True
+
+    def _shut(self, *sockets):
+        with self._lock:
+            for sock in sockets:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         self._ended = True

@@ -2,19 +2,22 @@
 What happened in a run, as JSON lines: each process writes a file of its own, and all times are of the
 machine's one monotonic clock.
 
-    run      scenario, seed, rules                     what is allowed, see ``check.Rules``
-    attempt  publisher, n, try, channel, data, key, begin
-    outcome  publisher, n, try, id | error, stored, end    ``stored`` is "yes", "no" or "unknown": it may have
-    been
+    run      scenario, seed, rules                     what is allowed, see ``report.Rules``
+    history  of                                        how much is kept, see ``report.Rules.history``
+    attempt  publisher, n, try, do, channels, data, key, close, once, begin    ``do``: publish, close, forget
+    outcome  publisher, n, try, id | error, stored, end, seconds    ``stored`` is "yes", "no" or "unknown": it
+                                                       may be; ``seconds`` is what the server says it took
     killed   publisher, at                             an attempt of it without an outcome is its last
     join     client, channels, at
-    open     client, connection, last_event_id, at
+    open     client, connection, last_event_id, rewind, at
     place    client, connection, id, at                an ``id:`` alone: a position, and nothing to see
-    got      client, connection, id, type, data, at    an event, ``sse.reset`` included
+    got      client, connection, id, type, data, at    an event, ``sse.reset`` included (which may have no id)
+    value    client, connection, data, at              an event without an id: a kept value
+    finished client, connection, at                    status 204: a browser would not come back
     end      client, connection, reason, final, at     ``final``: a browser would never come back
     leave    client, at
     memory   phase, rss, at                            bytes of each worker, by pid
-    fault    what, at
+    fault    what, at                                  and perhaps more, for people
 """
 
 import hashlib

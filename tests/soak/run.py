@@ -13,17 +13,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.servers.harness import ROOT, Server
-from tests.soak.check import Rules, check
+from tests.soak.channels import CHANNELS
+from tests.soak.check import check
 from tests.soak.publishers import Target, publish
 from tests.soak.record import MARKER, Recorder, load
+from tests.soak.report import Rules
+from tests.soak.resets import EXPECTED_FALSE_RESETS
 from tests.support import FACTOR, eventually
 
-__all__ = ["CHANNELS", "Run"]
-
-CHANNELS = ["orders", "news", "room.1", "room.2"]
+__all__ = ["Run"]
 
 _WAIT_SECONDS = 20.0
 _ROUNDS = 10
+_HISTORY = 256, 300.0  # what the package has by default
 
 
 class _Process:
@@ -66,22 +68,28 @@ class Run:
         record (Path): The folder of the record; made, and empty.
         seed (int): Of all that is random here.
         quick (bool): Whether this is the short version.
-        reset_reasons (tuple | None): See :class:`check.Rules`.
+        reset_reasons (tuple | None): See :class:`report.Rules`.
+        history_is_kept (bool): Whether everything that is young and new enough must be there.
     """
 
-    def __init__(self, record, seed, *, quick, reset_reasons, scenario=""):
+    def __init__(self, record, seed, *, quick, reset_reasons=None, history_is_kept=True, scenario=""):
         self.record, self.quick = Path(record), quick
         self.record.mkdir(parents=True, exist_ok=True)
         self.random = random.Random(f"{scenario}:{seed}")
         self._seed = seed
-        self._ends = ExitStack()
+        self.ends = ExitStack()
+        """What is done at the end of the run."""
         self._recorder = Recorder(self.record / "run.jsonl")
-        rules = Rules(margin_seconds=1.0 * FACTOR, reset_reasons=reset_reasons)
+        rules = Rules(
+            margin_seconds=1.0 * FACTOR, reset_reasons=reset_reasons, false_resets=list(EXPECTED_FALSE_RESETS)
+        )
         self._recorder.write_now("run", scenario=scenario, seed=seed, quick=quick, rules=rules._asdict())
         self.folder = Path(tempfile.mkdtemp(prefix="sse-push-soak-"))
         """For databases and the like; gone with the run."""
-        self._ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self.server = None
+        self.ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.servers = []
+        self._history_is_kept = history_is_kept
+        self._channels = ",".join(CHANNELS)
         self._crowd = None
         self._publishers = {}
         self._numbers = iter(range(1_000_000))
@@ -91,7 +99,7 @@ class Run:
         return self
 
     def __exit__(self, *exc_info):
-        self._ends.close()
+        self.ends.close()
         self._recorder.close()
 
     def pick(self, long, quick):
@@ -100,67 +108,110 @@ class Run:
 
     def enter(self, manager):
         """Have something until the end of the run."""
-        return self._ends.enter_context(manager)
+        return self.ends.enter_context(manager)
 
-    def at_the_end(self, call, *arguments):
-        self._ends.callback(call, *arguments)
+    @property
+    def server(self):
+        """The first one."""
+        return self.servers[0]
 
-    def serve(self, kind="gunicorn-gevent", *options, workers=None, environ=None, **config):
-        """Start the server; ``config`` are settings without their prefix."""
+    def serve(
+        self,
+        kind="gunicorn-gevent",
+        *options,
+        workers=None,
+        environ=None,
+        host="127.0.0.1",
+        inside=(),
+        **config,
+    ):
+        """
+        Start a server, or one more; ``config`` are settings without their prefix, ``inside`` begins its
+        command.
+        """
         environ = {"TMPDIR": str(self.folder), **(environ or {})}
         options = ["-w", str(workers or self.pick(4, 2)), *options]
-        prefix = (sys.executable, "-m", "tests.soak.serve")
-        self.server = self.enter(
-            Server(
-                kind,
-                *options,
-                prefix=prefix,
-                environ=environ,
-                retry_milliseconds=500,
-                heartbeat_seconds=2,
-                **config,
-            )
+        prefix = (*inside, sys.executable, "-m", "tests.soak.serve")
+        server = Server(
+            kind,
+            *options,
+            prefix=prefix,
+            environ=environ,
+            host=host,
+            retry_milliseconds=500,
+            heartbeat_seconds=2,
+            **config,
         )
-        self._ends.callback(lambda: shutil.copy(self.server.log_path, self.record / "server.log"))
+        self.servers.append(self.enter(server))
+        self.ends.callback(shutil.copy, server.log_path, self.record / f"server-{len(self.servers)}.log")
+        if self._history_is_kept:
+            length, seconds = (
+                config.get("history_length", _HISTORY[0]),
+                config.get("history_seconds", _HISTORY[1]),
+            )
+            patterns = [
+                (pattern, own.get("history_length", length), own.get("history_seconds", seconds))
+                for pattern, own in config.get("channels", {}).items()
+            ]
+            self._recorder.write_now("history", of=[*patterns, ("*", length, seconds)])
 
-    def begin(self, bus_url=None, count=None, environ=None):
+    def begin(self, bus_url=None, *, count=None, channels=None, environ=None, **kinds):
         """
-        Let clients and publishers in, and wait until all is under way. Where a bus has a URL, some publish to
-        it from without.
+        Let clients and publishers in, and wait until all is under way.
+
+        Args:
+            bus_url (str | None): Where a bus has a URL, some publish to it from without.
+            count (int | None): How many clients there are.
+            channels (list | None): What they listen to, and what is published to; all of them without it.
+            environ (dict | None): Of those who publish from without.
+            **kinds (int): How many of the clients are ``slow``, ``restless`` or ``visiting``.
         """
         count = count or self.pick(40, 16)
+        addresses = [f"{server.host}:{server.port}" for server in self.servers]
         options = {
-            "port": self.server.port,
+            "servers": ",".join(addresses),
             "record": self.record / "clients.jsonl",
-            "channels": ",".join(CHANNELS),
             "seed": self._seed,
+            "count": count,
+            "slow": count // 7,
+            "restless": count // 4,
+            "visiting": count // 5,
+            "runs": "p0,p0,p1",
+            **kinds,
         }
-        options |= {"count": count, "slow": count // 7, "restless": count // 4, "visiting": count // 5}
+        if channels:
+            self._channels = options["channels"] = ",".join(channels)
         self._crowd = _Crowd(
             "clients", *(f"--{name}={value}" for name, value in options.items()), stdout=subprocess.PIPE
         )
-        self._ends.callback(self._crowd.end)
+        self.ends.callback(self._crowd.end)
         eventually(self._all_are_open, _WAIT_SECONDS * FACTOR, "all streams are open")
-        self.start_publisher(self._http_url)
-        self.start_publisher(self._http_url, "--keys")
+        self.start_publisher(self.publish_url, "--runs")
+        self.start_publisher(self._publish_url(self.servers[-1]), "--runs", "--once")
         if bus_url is not None:
             self.start_publisher(bus_url, environ=environ)
-            self.start_publisher(bus_url, "--keys", environ=environ)
+            self.start_publisher(bus_url, "--once", environ=environ)
+        self.let_publish()
         self.pass_time(self.pick(5, 0.7))
         self._sample("warm")
 
     @property
-    def _http_url(self):
-        return f"http://127.0.0.1:{self.server.port}/soak/publish"
+    def publish_url(self):
+        """Where the first server takes events."""
+        return self._publish_url(self.server)
 
-    def start_publisher(self, target, *options, rate=15, environ=None):
+    @staticmethod
+    def _publish_url(server):
+        return f"http://{server.host}:{server.port}/soak/publish"
+
+    def start_publisher(self, target, *options, rate=15, environ=None, channels=None):
         """Start a process that publishes; returns its name."""
         name = f"p{next(self._numbers)}"
         given = {
             "name": name,
             "target": target,
             "record": self.record / f"{name}.jsonl",
-            "channels": ",".join(CHANNELS),
+            "channels": ",".join(channels) if channels else self._channels,
             "rate": rate,
             "seed": self._seed,
         }
@@ -170,8 +221,15 @@ class Run:
             *options,
             environ=environ,
         )
-        self._ends.callback(publisher.end)
+        self.ends.callback(publisher.end)
         return name
+
+    def let_publish(self):
+        """Wait until all publishers have begun."""
+        for name in self._publishers:
+            eventually(
+                lambda name=name: self.has_published(name, 3), _WAIT_SECONDS * FACTOR, f"{name} publishes"
+            )
 
     def kill_publisher(self, name):
         """End it at once."""
@@ -189,14 +247,15 @@ class Run:
         """Let it all go on."""
         time.sleep(seconds)
 
-    def fault(self, what):
-        """Write down what is done to them."""
-        self._recorder.write_now("fault", what=what)
+    def fault(self, what, **more):
+        """Write down what is done to them: the same words for the same fault."""
+        self._recorder.write_now("fault", what=what, **more)
 
     def workers(self):
-        """Return the pids of the server's workers."""
-        pid = self.server.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        """Return the pids of the servers' workers."""
+        pids = [server.process.pid for server in self.servers]
+        texts = [Path(f"/proc/{pid}/task/{pid}/children").read_text() for pid in pids]
+        return [int(child) for text in texts for child in text.split()]
 
     def finish(self):
         """Let everybody come to rest, publish the last events, and return the :class:`check.Report`."""
@@ -216,17 +275,20 @@ class Run:
         self._sample("end")
         self._crowd.end()
         report = check(load(self.record))
-        report.figures["tracebacks"] = self.server.log.count("Traceback (most recent call last)")
+        report.figures["tracebacks"] = sum(
+            server.log.count("Traceback (most recent call last)") for server in self.servers
+        )
         return report
 
     def _publish_markers(self):
-        target, give_up_at = Target(self._http_url), time.monotonic() + _WAIT_SECONDS * FACTOR
-        for channel in CHANNELS:
-            while time.monotonic() < give_up_at:
-                n = next(self._markers)
-                if publish(target, self._recorder, MARKER, n, channel, f"{MARKER}:{n}:"):
-                    break
-                self.pass_time(0.2)
+        """Publish one event to all channels that clients listen to."""
+        target, give_up_at = Target(self.publish_url), time.monotonic() + _WAIT_SECONDS * FACTOR
+        while time.monotonic() < give_up_at:
+            n = next(self._markers)
+            order = {"do": "publish", "data": f"{MARKER}:{n}:", "channel": self._channels.split(",")}
+            if publish(target, self._recorder, MARKER, n, order):
+                break
+            self.pass_time(0.2)
 
     def _all_are_open(self):
         status = self._crowd.status()

@@ -5,6 +5,7 @@ test suite.
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +13,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.needs import needs
+from tests.soak.channels import PRICES
 from tests.soak.clock import Clock
+from tests.soak.network import network
 from tests.soak.proxy import Proxy
 from tests.soak.run import Run
 from tests.support import FACTOR, eventually
@@ -25,19 +28,26 @@ NEVER = ()
 LATE = ("unavailable",)
 """Only who comes for the first time while the bus is away: nobody knows where its listening began."""
 
+BEHIND = ("evicted",)
+"""Only who comes back when the history has gone on: it is short here."""
+
 
 class Scenario(NamedTuple):
     name: str
     what: str
     reset_reasons: tuple | None
     """For what a client may be reset; ``None`` for anything, where events are really gone."""
+    history_is_kept: bool
+    """Whether what is young enough is there, as the clocks of this machine say."""
+    takes_long: bool
+    """Whether it shows nothing new in short."""
     play: Callable
 
 
 SCENARIOS = []
 
 
-def scenario(reset_reasons):
+def scenario(reset_reasons, *, history_is_kept=True, takes_long=False):
     """Add a scenario; its docstring says what happens."""
 
     def add(function):
@@ -46,6 +56,8 @@ def scenario(reset_reasons):
                 function.__name__.replace("_", "-"),
                 " ".join(function.__doc__.split()),
                 reset_reasons,
+                history_is_kept,
+                takes_long,
                 function,
             )
         )
@@ -56,7 +68,14 @@ def scenario(reset_reasons):
 
 def play(scenario, record, *, seed, quick):
     """Run a scenario, and return its :class:`check.Report`."""
-    with Run(record, seed, quick=quick, reset_reasons=scenario.reset_reasons, scenario=scenario.name) as run:
+    with Run(
+        record,
+        seed,
+        quick=quick,
+        reset_reasons=scenario.reset_reasons,
+        history_is_kept=scenario.history_is_kept,
+        scenario=scenario.name,
+    ) as run:
         scenario.play(run)
         return run.finish()
 
@@ -70,7 +89,7 @@ def redis_server(run, *options, **more):
 
 def kill_some_worker(run):
     pid = run.random.choice(run.workers())
-    run.fault(f"worker {pid} is killed")
+    run.fault("a worker is killed", pid=pid)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
@@ -264,7 +283,7 @@ def database_disk_full(run):
         from tests.needs import lacking
 
         lacking("needs to be allowed to mount a tmpfs")
-    run.at_the_end(subprocess.run, ["umount", "--lazy", disk])
+    run.ends.callback(subprocess.run, ["umount", "--lazy", disk])
     url = f"sqlite:///{disk / 'events.db'}"
     run.serve(bus_url=url)
     run.begin(url)
@@ -310,7 +329,7 @@ def database_deleted(run):
 
 def let_jump(run, clock):
     for seconds in run.pick((3600, 0, -3600, 0, 3600, -3600), (3600, -3600)):
-        run.fault(f"the clock is {seconds} s off")
+        run.fault("the clock jumps", seconds=seconds)
         clock.jump(seconds)
         run.pass_time(run.pick(5, 0.7))
 
@@ -325,7 +344,7 @@ def clock_jumps(run):
     let_jump(run, clock)
 
 
-@scenario(None)
+@scenario(None, history_is_kept=False)
 def clock_jumps_of_redis(run):
     """
     the wall clock of Redis jumps by an hour, forward and back: its history may run out, and that is told
@@ -363,3 +382,111 @@ def publisher_killed_redis(run):
     run.serve(bus_url=server.url)
     run.begin(server.url)
     kill_publishers(run, server.url)
+
+
+@scenario(NEVER)
+def one_worker(run):
+    """one process, bus `memory`: streams are dropped and resumed, pages come late, channels end"""
+    run.serve(workers=1, bus_url="memory://")
+    run.begin(count=run.pick(40, 12), restless=run.pick(15, 5), visiting=run.pick(15, 5))
+    run.pass_time(run.pick(30, 1.5))
+
+
+@scenario(LATE, takes_long=True)
+def channels_come_and_go(run):
+    """100 channels, most of which nobody listens to most of the time, bus Redis"""
+    server = redis_server(run)
+    run.serve(bus_url=server.url)
+    run.begin(
+        server.url,
+        channels=[f"visitor.{number}" for number in range(100)],
+        restless=run.pick(10, 4),
+        visiting=run.pick(25, 10),
+    )
+    # A channel that nobody listens to is left after 30 s.
+    run.pass_time(run.pick(120, 1.5))
+
+
+@scenario(BEHIND)
+def busy_channel(run):
+    """a channel with 400 events a second and a short history, beside quiet ones, bus `auto`"""
+    run.serve(channels={"busy": {"history_length": 50}, "fair": {"history_length": 1000}})
+    run.begin(
+        channels=["busy", "fair", "quiet.1", "quiet.2", "quiet.3"],
+        count=run.pick(40, 10),
+        restless=run.pick(20, 5),
+    )
+    for _ in range(2):
+        run.start_publisher(run.publish_url, channels=["busy"], rate=run.pick(200, 100))
+    run.let_publish()
+    run.pass_time(run.pick(40, 1.5))
+
+
+@scenario(NEVER, takes_long=True)
+def late_pages(run):
+    """pages come and go under 200 writes a second, each with its cursor or with the past, bus SQLite"""
+    run.serve(bus_url=database_url(run))
+    run.begin(database_url(run), visiting=run.pick(30, 10))
+    for _ in range(2):
+        run.start_publisher(database_url(run), "--runs", rate=100)
+    run.let_publish()
+    run.pass_time(run.pick(40, 1.5))
+
+
+@scenario(NEVER)
+def kept_values(run):
+    """200 prices a second for slow and restless readers, with a history of 10 events, bus SQLite"""
+    run.serve(bus_url=database_url(run), channels={channel: {"history_length": 10} for channel in PRICES})
+    run.begin(
+        database_url(run),
+        channels=PRICES,
+        count=run.pick(40, 10),
+        slow=run.pick(10, 3),
+        restless=run.pick(10, 3),
+        visiting=run.pick(10, 3),
+    )
+    for _ in range(2):
+        run.start_publisher(database_url(run), channels=PRICES, rate=run.pick(100, 50))
+    run.let_publish()
+    run.pass_time(run.pick(40, 1.5))
+
+
+@scenario(None)
+def private_folder_removed(run):
+    """the folder of the bus `auto` is removed while it is in use"""
+    run.serve()
+    run.begin()
+    for _ in range(run.pick(6, 1)):
+        run.fault("the private folder is removed")
+        (folder,) = run.folder.glob("flask_sse_push-*")
+        shutil.rmtree(folder)
+        run.pass_time(run.pick(6, 1.5))
+
+
+@scenario(LATE)
+def network_falls_silent(run):
+    """
+    two servers and a Redis, each in a network of its own, 20 ms from here: all is silent for 10 s, then one
+    server, then the other, and one is cut off
+    """
+    first, second, third = network(run.ends, 3)
+    server = redis_server(run, "--protected-mode", "no", host=third.address, inside=third.inside)
+    proxies = [
+        run.enter(Proxy(server.port, machine.here, third.address, delay_seconds=0.02))
+        for machine in (first, second)
+    ]
+    for machine, proxy in zip((first, second), proxies, strict=True):
+        run.serve(workers=run.pick(2, 1), host=machine.address, inside=machine.inside, bus_url=proxy.url)
+    run.begin(server.url)
+    for silent in run.pick([proxies, proxies[:1], proxies[1:]], [proxies]):
+        run.fault("the network falls silent")
+        for proxy in silent:
+            proxy.hold()
+        run.pass_time(run.pick(10, 3.2))
+        run.fault("the network is back")
+        for proxy in silent:
+            proxy.flow()
+        run.pass_time(run.pick(10, 0.5))
+    run.fault("the network is cut")
+    proxies[0].cut()
+    run.pass_time(run.pick(5, 0.5))

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak.check import FAULTS, check, main
+from tests.soak import scenarios
+from tests.soak.check import check, main
 from tests.soak.record import Recorder, load, shorten
+from tests.soak.report import FAULTS
+from tests.soak.resets import EXPECTED_FALSE_RESETS
 
 
 class Story:
@@ -28,14 +31,34 @@ class Story:
         self.at += 0.01
         self.lines.append({"kind": kind, "at": self.at, **fields})
 
-    def publish(self, id, channel="a", publisher="p", seconds=0.01, n=None, tried=0, **outcome):
+    def publish(
+        self, id, channel="a", publisher="p", seconds=0.01, n=None, tried=0, key=None, close=False, **outcome
+    ):
         """
         Publish the next event of a publisher, and return its data. Without an id: ``stored`` and ``error``
         say how it went, or nothing does.
         """
         if n is None:
-            n = self._numbers[publisher] = self._numbers.get(publisher, -1) + 1
+            n = self._next(publisher)
         data = f"{publisher}:{n}:"
+        attempt = {"do": "publish", "data": data, "key": key, "close": close}
+        self._try(attempt, id, channel, publisher, seconds, n, tried, outcome)
+        return data
+
+    def close(self, id, channel="a"):
+        """Close a channel."""
+        self._try({"do": "close"}, id, channel, "closer", 0.01, self._next("closer"), 0, {})
+
+    def forget(self, key, channel="a"):
+        """Forget a value: there is no id."""
+        done = {"id": None, "stored": "yes"}
+        self._try({"do": "forget", "key": key}, None, channel, "p", 0.01, self._next("p"), 0, done)
+
+    def _next(self, publisher):
+        n = self._numbers[publisher] = self._numbers.get(publisher, -1) + 1
+        return n
+
+    def _try(self, attempt, id, channel, publisher, seconds, n, tried, outcome):
         begin = self.at = self.at + 0.01
         self.at += seconds
         self.lines.append(
@@ -44,9 +67,8 @@ class Story:
                 "publisher": publisher,
                 "n": n,
                 "try": tried,
-                "channel": channel,
-                "data": data,
-                "key": None,
+                "channels": [channel] if isinstance(channel, str) else channel,
+                **attempt,
                 "begin": begin,
             }
         )
@@ -55,14 +77,19 @@ class Story:
             self.lines.append(
                 {"kind": "outcome", "publisher": publisher, "n": n, "try": tried, **outcome, "end": self.at}
             )
-        return data
 
     def join(self, client, channels):
         self.tell("join", client=client, channels=channels)
 
-    def open(self, client):
-        self._connections[client] = self._connections.get(client, -1) + 1
-        self.tell("open", client=client, connection=self._connections[client], last_event_id="")
+    def open(self, client, last_event_id="", rewind=None):
+        connection = self._connections[client] = self._connections.get(client, -1) + 1
+        self.tell("open", client=client, connection=connection, last_event_id=last_event_id, rewind=rewind)
+
+    def value(self, client, data):
+        self.tell("value", client=client, connection=self._connections[client], data=data)
+
+    def finish(self, client):
+        self.tell("finished", client=client, connection=self._connections[client])
 
     def place(self, client, id):
         self.tell("place", client=client, connection=self._connections[client], id=id)
@@ -157,7 +184,7 @@ def test_event_behind_the_last_place_of_who_left_is_not_expected():
     assert story.end("e-2").passed
 
 
-@pytest.mark.parametrize("id", [None, "e-2"], ids=["events-follow", "with-a-place"])
+@pytest.mark.parametrize("id", [None, "e-1", "e-2"], ids=["events-follow", "where-it-was", "with-a-place"])
 def test_reset_covers_what_is_gone(id):
     """An event before the place that a reset gives, or before the next event behind it, is told of."""
     story = Story()
@@ -184,6 +211,18 @@ def test_reset_covers_nothing_later():
     story.reset(0, None, reason="evicted")
     story.publish("e-1")
     assert story.end("e-2").faults == {"lost": 1}
+
+
+def test_reset_covers_what_is_gone_between_events_of_other_channels():
+    """An event of two channels is there for one of them, while the other has lost it and what follows."""
+    story = Story(history=[["*", 1, 100.0]])
+    story.publish("e-1")
+    both, _, last = story.publish("e-2", ["a", "b"]), story.publish("e-3"), story.publish("e-4")
+    story.reset(0, "e-0", reason="evicted", channels=["a"])
+    story.got(0, "e-2", both)
+    story.got(0, "e-4", last)
+    report = story.end("e-5")
+    assert report.passed, report
 
 
 def test_reset_covers_nothing_behind_its_place():
@@ -379,6 +418,366 @@ def test_one_id_for_two_events_is_given_twice():
     assert story.end("e-2").faults["twice"] == 1
 
 
+def test_event_of_several_channels_comes_once():
+    """Whoever listens to one of them gets it."""
+    story = Story()
+    story.got(0, "e-1", story.publish("e-1", ["c", "b", "a"]))
+    assert story.end("e-2").passed
+
+
+def test_event_of_several_channels_is_missed_once():
+    """By who listens to one of them or to all."""
+    story = Story()
+    story.publish("e-1", ["a", "b", "c"])
+    assert story.end("e-2").faults == {"lost": 1}
+
+
+def test_new_client_gets_the_newest_value_of_each_key():
+    """Without ids, before it is told where it is."""
+    story = Story()
+    story.join(1, ["a"])
+    story.open(1)
+    older, newer = story.publish("e-1", key="k"), story.publish("e-2", key="k")
+    story.got(0, "e-1", older)
+    story.got(0, "e-2", newer)
+    story.value(1, newer)
+    story.place(1, "e-2")
+    story.tell("leave", client=1)
+    report = story.end("e-3")
+    assert report.passed, report
+
+
+def test_new_client_without_a_value_lost_it():
+    """What is kept by a key is not the past."""
+    story = Story()
+    story.both("e-1")
+    story.got(0, "e-2", story.publish("e-2", key="k"))
+    story.join(1, ["a"])
+    story.open(1)
+    story.place(1, "e-2")
+    story.tell("leave", client=1)
+    assert story.end("e-3").faults == {"lost": 1}
+
+
+@pytest.mark.parametrize("begins_there", [False, True])
+def test_client_that_begins_at_the_place_of_its_page_gets_what_follows(begins_there):
+    """And no more: the page shows what is before."""
+    story = Story()
+    story.got(0, "e-1", story.publish("e-1", key="k"))
+    story.both("e-2")
+    story.join(1, ["a"])
+    story.open(1, last_event_id="e-1")
+    story.place(1, "e-1" if begins_there else "e-2")
+    story.tell("leave", client=1)
+    assert story.end("e-3").faults == ({} if begins_there else {"lost": 1})
+
+
+def test_reset_covers_no_kept_value():
+    """It comes behind the reset."""
+    story = Story()
+    data = story.publish("e-1", key="k")
+    story.reset(0, None, reason="evicted")
+    story.place(0, "e-1")
+    report = story.end("e-2")
+    assert report.faults == {"lost": 1}
+    story = Story()
+    data = story.publish("e-1", key="k")
+    story.reset(0, None, reason="evicted")
+    story.value(0, data)
+    story.place(0, "e-1")
+    assert story.end("e-2").passed
+
+
+def test_value_that_was_replaced_is_not_missed():
+    """A client that is behind gets the newest of each key, and is not told of the others."""
+    story = Story()
+    story.publish("e-1", key="k")
+    story.got(0, "e-2", story.publish("e-2", key="k"))
+    assert story.end("e-3").passed
+
+
+@pytest.mark.parametrize("other", [{"key": "l"}, {"key": "k", "channel": "b"}, {}])
+def test_value_is_replaced_by_its_own_key_and_channel_alone(other):
+    """An event with another key, of another channel or without a key replaces nothing."""
+    story = Story()
+    story.publish("e-1", key="k")
+    story.got(0, "e-2", story.publish("e-2", **other))
+    assert story.end("e-3").faults == {"lost": 1}
+
+
+def test_value_that_was_replaced_too_late_is_lost():
+    """Who passes the place of a value has it, or something newer was published by then."""
+    story = Story()
+    story.publish("e-1", key="k")
+    story.place(0, "e-1")
+    story.got(0, "e-2", story.publish("e-2", key="k"))
+    assert story.end("e-3").faults == {"lost": 1}
+
+
+def test_older_value_behind_a_newer_one_is_reordered():
+    """Also behind a reset."""
+    story = Story()
+    older, newer = story.publish("e-1", key="k"), story.publish("e-2", key="k")
+    story.got(0, "e-1", older)
+    story.got(0, "e-2", newer)
+    story.reset(0, None)
+    story.value(0, older)
+    story.place(0, "f-0")
+    assert "reordered" in story.end("f-1").faults
+
+
+@pytest.mark.parametrize("how", ["replaced", "forgotten", "another log"])
+def test_value_that_is_not_kept_any_more_is_a_phantom(how):
+    """At the place where its client is told to be."""
+    story = Story()
+    story.join(1, ["a"])
+    data = story.publish("e-1", key="k")
+    story.got(0, "e-1", data)
+    if how == "forgotten":
+        story.forget("k")
+        story.both("e-2")
+    else:
+        story.got(0, "e-2", story.publish("e-2", key="k"))
+    if how == "another log":
+        story.reset(0, "f-1")
+        story.publish("f-1")
+    story.open(1)
+    story.value(1, data)
+    story.place(1, "f-1" if how == "another log" else "e-2")
+    last = story.publish("f-2" if how == "another log" else "e-3", publisher="marker")
+    for client in (0, 1):
+        story.got(client, "f-2" if how == "another log" else "e-3", last)
+    assert check(story.lines).faults["phantom"] == 1
+
+
+def test_value_that_nobody_keeps_is_a_phantom():
+    """An event without a key comes with its id."""
+    story = Story()
+    story.value(0, story.publish("e-1"))
+    assert story.end("e-2").faults["phantom"] == 1
+
+
+def test_forgotten_value_is_not_missed():
+    """A client that comes later does not get it."""
+    story = Story()
+    story.got(0, "e-1", story.publish("e-1", key="k"))
+    story.forget("k")
+    story.both("e-2")
+    story.join(1, ["a"])
+    story.open(1)
+    story.place(1, "e-2")
+    story.tell("leave", client=1)
+    assert story.end("e-3").passed
+
+
+@pytest.mark.parametrize(("rewind", "place", "faults"), [("all", "e-0", {}), (1, "e-1", {}), (2, "e-0", {})])
+def test_client_that_asks_for_the_past_gets_it(rewind, place, faults):
+    """The place that it is told first is the one before."""
+    for begins_later in (False, True):
+        story = Story(history=[["*", 100, 100]])
+        events = story.publish("e-1"), story.publish("e-2")
+        for number, data in enumerate(events, 1):
+            story.got(0, f"e-{number}", data)
+        story.join(1, ["a"])
+        story.open(1, rewind=rewind)
+        story.place(1, "e-2" if begins_later else place)
+        for number, data in enumerate(events, 1):
+            if not begins_later and number > int(place[2:]):
+                story.got(1, f"e-{number}", data)
+        story.tell("leave", client=1)
+        wanted = 2 if rewind == "all" else rewind
+        assert story.end("e-3").faults == ({"lost": wanted} if begins_later else faults)
+
+
+def test_past_that_is_longer_than_the_history_is_not_missed():
+    """The newest of a channel are there."""
+    story = Story(history=[["*", 1, 100]])
+    other = story.publish("e-1", "b")
+    story.got(0, "e-1", other)
+    story.both("e-2")
+    last = story.publish("e-3")
+    story.got(0, "e-3", last)
+    story.join(1, ["a", "b"])
+    story.open(1, rewind="all")
+    story.place(1, "e-0")
+    story.got(1, "e-1", other)
+    story.got(1, "e-3", last)
+    story.tell("leave", client=1)
+    report = story.end("e-4")
+    assert report.passed, report
+
+
+def test_reset_without_a_place_covers_what_is_before_the_next_one():
+    """What a new client gets comes between; a client that is cut off there is told again."""
+    story = Story()
+    story.publish("e-1")
+    story.reset(0, None, reason="evicted")
+    story.open(0)
+    story.reset(0, None, reason="evicted")
+    story.place(0, "e-1")
+    report = story.end("e-2")
+    assert report.passed, report
+    assert report.figures["resets"] == 1
+
+
+@pytest.mark.parametrize("id", ["0-0", "e-1"])
+def test_reset_before_values_puts_its_client_behind_them(id):
+    """Until then its id is one from which the client is told again."""
+    story = Story()
+    value, _ = story.publish("e-1", key="k"), story.publish("e-2", "b")
+    for cut in (True, False):
+        story.reset(0, id, reason="evicted")
+        story.value(0, value)
+        if cut:
+            story.open(0)
+    story.place(0, "e-2")
+    report = story.end("e-3")
+    assert report.passed, report
+    assert (report.figures["resets"], report.false_resets.total()) == (1, 0)
+
+
+@pytest.mark.parametrize("id", ["0-0", None])
+def test_reset_that_was_cut_off_covers_nothing(id):
+    """Its client comes back as one that is to be told again."""
+    story = Story()
+    story.publish("e-1")
+    story.reset(0, id, reason="evicted")
+    story.open(0)
+    story.place(0, "e-1")
+    assert story.end("e-2").faults == {"lost": 1}
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize("is_expected", [False, True])
+def test_reset_where_nothing_was_lost_is_false(is_lost, is_expected):
+    """It is counted by its reason and by what was done before, and is a fault where nobody explains it."""
+    story = Story(false_resets=[["epoch", "FLUSHALL"]] if is_expected else [])
+    story.tell("fault", what="FLUSHALL")
+    story.both("e-1")
+    if is_lost:
+        story.publish("e-2")
+    story.publish("e-3", "elsewhere")
+    story.reset(0, "f-0")
+    report = story.end("f-1")
+    assert report.false_resets == ({} if is_lost else {("epoch", "FLUSHALL"): 1})
+    assert report.faults == ({} if is_lost or is_expected else {"false": 1})
+
+
+def test_false_reset_is_explained_by_what_was_done_since_the_last_one():
+    """Once: the next reset needs a reason of its own."""
+    story = Story(false_resets=[["epoch", "FLUSHALL"]])
+    story.tell("fault", what="FLUSHALL")
+    story.tell("fault", what="a worker is killed")
+    story.reset(0, "f-0")
+    story.reset(0, "g-0")
+    report = story.end("g-1")
+    assert report.false_resets == {("epoch", "FLUSHALL"): 1, ("epoch", "a worker is killed"): 1}
+    assert report.faults == {"false": 1}
+
+
+@pytest.mark.parametrize(
+    ("history", "faults"),
+    [
+        ([["*", 3, 100.0]], {"early": 1}),
+        ([["*", 2, 100.0]], {}),
+        ([["a", 2, 100.0], ["*", 3, 100.0]], {}),
+        ([["*", 3, 1.01]], {}),
+        (None, {}),
+    ],
+)
+def test_event_that_is_gone_too_early(history, faults):
+    """A channel has the newest of its events, for some time: what it had still to have is not lost."""
+    story = Story(history=history)
+    _, second, third = story.publish("e-1"), story.publish("e-2"), story.publish("e-3")
+    story.publish("e-4", "b")
+    story.reset(0, "e-1", reason="evicted")
+    story.got(0, "e-2", second)
+    story.got(0, "e-3", third)
+    story.got(0, "e-4", "p:3:")
+    assert story.end("e-5").faults == faults
+
+
+def test_event_behind_the_end_of_its_channel_reopened_it():
+    """Publishing to a channel that is closed is an error."""
+    story = Story(history=[["*", 100, 100.0]])
+    story.close("e-1", "z")
+    story.publish("e-2", "z")
+    assert story.end("e-3").faults == {"reopened": 1}
+
+
+@pytest.mark.parametrize("by_event", [False, True])
+def test_client_ends_with_its_channels(by_event):
+    """With the last event, or behind it."""
+    story = Story()
+    story.join(1, ["z"])
+    story.open(1)
+    story.place(1, "e-0")
+    if by_event:
+        story.got(1, "e-1", story.publish("e-1", "z", close=True))
+    else:
+        story.got(1, "e-1", story.publish("e-1", "z"))
+        story.close("e-2", "z")
+        story.place(1, "e-2")
+    story.finish(1)
+    report = story.end("e-3")
+    assert report.passed, report
+    assert report.figures["finished"] == 1
+
+
+def test_client_that_has_ended_gets_nothing_more():
+    """A channel that was forgotten takes events again, for others."""
+    story = Story()
+    story.join(1, ["z"])
+    story.open(1)
+    story.place(1, "e-0")
+    story.close("e-1", "z")
+    story.finish(1)
+    story.publish("e-2", "z")
+    assert story.end("e-3").passed
+
+
+def test_client_that_ends_without_the_last_event_lost_it():
+    """Nothing more comes, so it has everything."""
+    story = Story()
+    story.join(1, ["z"])
+    story.open(1)
+    story.place(1, "e-0")
+    story.publish("e-1", "z", close=True)
+    story.finish(1)
+    assert story.end("e-2").faults == {"lost": 1}
+
+
+def test_client_of_an_open_channel_is_not_ended():
+    """It ends when all of its channels have."""
+    story = Story()
+    story.join(1, ["y", "z"])
+    story.open(1)
+    story.place(1, "e-0")
+    story.close("e-1", "z")
+    story.finish(1)
+    assert story.end("e-2").faults == {"ended": 1}
+
+
+@pytest.mark.parametrize(("seconds", "faults"), [(2.5, {}), (3.5, {"endless": 1})])
+def test_client_whose_channels_have_ended_does_not_stay(seconds, faults):
+    """It comes back once, and is told so."""
+    story = Story(margin_seconds=1.0, history=[["*", 100, 100.0]])
+    story.join(1, ["z"])
+    story.open(1)
+    story.place(1, "e-0")
+    story.close("e-1", "z")
+    story.at += seconds
+    assert story.end("e-2").faults == faults
+    story.tell("leave", client=1)
+    assert check(story.lines).faults == faults
+
+
+def test_every_explained_reset_has_a_cause_in_a_scenario():
+    """Who takes a fault away takes its line away."""
+    text = Path(scenarios.__file__).read_text()
+    assert [cause for _, cause in EXPECTED_FALSE_RESETS if f'"{cause}"' not in text] == []
+
+
 def test_publish_beyond_its_time_out_is_slow():
     """Whatever came of it."""
     story = Story(publish_timeout_seconds=2.0, margin_seconds=0.5)
@@ -387,6 +786,16 @@ def test_publish_beyond_its_time_out_is_slow():
     report = story.end("e-1")
     assert report.faults == {"slow": 1}
     assert report.figures["longest_publish"] == pytest.approx(2.6)
+
+
+def test_wait_for_a_worker_is_not_slow():
+    """The server says how long publishing took."""
+    story = Story(publish_timeout_seconds=2.0, margin_seconds=0.5)
+    story.got(0, "e-1", story.publish("e-1", seconds=9.0))
+    story.lines[-2]["seconds"] = 0.1
+    report = story.end("e-2")
+    assert report.passed
+    assert report.figures["longest_publish"] == pytest.approx(0.1)
 
 
 def test_publish_that_never_returned_is_slow():
