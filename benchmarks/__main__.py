@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from .errors import BrokenRun
 from .peers import PEERS, REFERENCE, Peer
 from .programs import BUILD, build
 from .report import Report, describe_faults, machine
-from .run import LOAD_CORE
+from .run import LOAD_CORE, raise_file_limit
 from .scenarios import FULL, QUICK, SCENARIOS, Outcome, Scenario, Sizes
 
 _SPARE_FILES = 200
@@ -87,7 +86,7 @@ def measure(scenarios: Sequence[Scenario], peers: Sequence[Peer], sizes: Sizes, 
     present = [peer for peer in peers if peer.name in report.versions]
     if not present:
         raise BrokenRun("None of the peers can be started here.")
-    limit = _raise_file_limit()
+    limit = raise_file_limit()
     for number in range(rounds):
         for scenario in scenarios:
             # The other way round every second time, so that nobody always comes first.
@@ -196,14 +195,6 @@ def _list() -> None:
         )
     for scenario in SCENARIOS:
         print(f"scenario {scenario.name}: {'; '.join(table.title for table in scenario.tables(FULL))}")
-
-
-def _raise_file_limit() -> int:
-    """Allow as many open files as the machine lets us, and return how many that are."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = int(Path("/proc/sys/fs/nr_open").read_text()) if hard == resource.RLIM_INFINITY else hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return most
 
 
 def _show(report: Report, folder: Path) -> None:

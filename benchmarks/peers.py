@@ -16,7 +16,16 @@ from pathlib import Path
 
 from .programs import program
 
-__all__ = ["PACKAGE", "PEERS", "RECIPE", "REFERENCE", "Peer", "gunicorn_gevent", "version_of"]
+__all__ = [
+    "PACKAGE",
+    "PEERS",
+    "RECIPE",
+    "REFERENCE",
+    "Peer",
+    "gunicorn_gevent",
+    "gunicorn_versions",
+    "version_of",
+]
 
 REFERENCE = "reference"
 """The peer that tells what the machine can do."""
@@ -57,6 +66,8 @@ class Peer:
     """Whether it sends no header before the first event. It then counts its streams at ``/listeners``."""
     files_per_stream: int = 1
     """How many files one process of it has open for each stream."""
+    folder: Path | None = None
+    """Where the command runs; ``None`` for the root of this checkout."""
 
 
 def gunicorn_gevent(module: str, workers: int = 1) -> Callable[[int], list[str]]:
@@ -111,6 +122,11 @@ def _lacks(*modules: str, programs: tuple[str, ...] = ()) -> Callable[[], str | 
 
 
 _GUNICORN = ("gunicorn", "gevent", "flask")
+
+
+def gunicorn_versions() -> str:
+    """Return the versions of this package and of what its servers here are made of."""
+    return _distributions("flask_sse_push", "redis", *_GUNICORN)()
 
 
 def _uvicorn(port: int) -> list[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .bus_report import BusReport
 from .peers import PACKAGE, PEERS, RECIPE, REFERENCE
 from .report import Report
 from .scenarios import BUSY, STEADY
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_growth"]
 
 GREY = "#7d8590"
 """Of text and axes: about as far from white as from black."""
@@ -28,6 +29,23 @@ COLOURS = {
 
 _TITLES = {peer.name: peer.title for peer in PEERS}
 
+_SHADES = ("#8f6bd6", "#2f81f7", "#2da44e", "#c9821b")
+"""Of lines that are of one bus."""
+
+_STYLE: dict[Any, Any] = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titlepad": 12,
+    "font.size": 9.5,
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans", "sans-serif"],
+    # So that the same results give the same file.
+    "svg.hashsalt": "flask_sse_push",
+}
+
 
 def draw(report: Report, folder: Path) -> list[Path]:
     """
@@ -40,28 +58,9 @@ def draw(report: Report, folder: Path) -> list[Path]:
     Returns:
         list: What was drawn. Empty without matplotlib.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError:
+    pyplot = _pyplot()
+    if pyplot is None:
         return []
-    mpl.use("svg")
-    from matplotlib import pyplot
-
-    style: dict[Any, Any] = {
-        **dict.fromkeys(
-            ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY
-        ),
-        **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
-        "axes.titlelocation": "left",
-        "axes.titlesize": 11,
-        "axes.titlepad": 12,
-        "font.size": 9.5,
-        "svg.fonttype": "none",
-        "font.family": "sans-serif",
-        "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans", "sans-serif"],
-        # So that the same results give the same file.
-        "svg.hashsalt": "flask_sse_push",
-    }
     pictures = (
         ("deliveries", {"streams", "crowd"}, _deliveries),
         ("latency", {"streams"}, _latency),
@@ -72,15 +71,91 @@ def draw(report: Report, folder: Path) -> list[Path]:
     for name, needed, picture in pictures:
         if not needed <= set(report.scenarios):
             continue
-        with mpl.rc_context(style):
-            figure = picture(pyplot, report)
-            path = folder / f"{name}.svg"
-            figure.savefig(
-                path, transparent=True, metadata={"Date": None}, bbox_inches="tight", pad_inches=0.1
-            )
-            pyplot.close(figure)
+        path = folder / f"{name}.svg"
+        _save(pyplot, path, picture, report)
         drawn.append(path)
     return drawn
+
+
+def draw_growth(report: BusReport, path: Path) -> bool:
+    """Draw what a delivery costs with more processes and channels; say whether that is possible here."""
+    pyplot = _pyplot()
+    if pyplot is None or not report.cases("growth"):
+        return False
+    _save(pyplot, path, _growth, report)
+    return True
+
+
+def _pyplot() -> Any:
+    """Return what draws; ``None`` without matplotlib."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return None
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(pyplot: Any, path: Path, picture: Callable[[Any, Any], Any], report: Report | BusReport) -> None:
+    with pyplot.rc_context(_STYLE):
+        figure = picture(pyplot, report)
+        figure.savefig(path, transparent=True, metadata={"Date": None}, bbox_inches="tight", pad_inches=0.1)
+        pyplot.close(figure)
+
+
+def _growth(pyplot: Any, report: BusReport) -> Any:
+    """What a delivery costs, by the number of channels; a line for each number of processes."""
+    cases = report.cases("growth")
+    buses = sorted({case.bus for case in cases} - {"memory"})
+    trees = report.trees()
+    figure, panels = pyplot.subplots(
+        1, len(buses), figsize=(1 + 4.5 * len(buses), 3.8), sharey=True, squeeze=False
+    )
+    for axes, bus in zip(panels[0], buses):
+        lines = {(case.bus, case.workers) for case in cases if case.bus in (bus, "memory")}
+        for place, (name, workers) in enumerate(sorted(lines, reverse=True)):
+            for tree in trees:
+                points = [
+                    (case.channels, value)
+                    for case in sorted(cases)
+                    if (case.bus, case.workers) == (name, workers)
+                    and (value := report.median("growth", case, tree, "private.cpu")) is not None
+                ]
+                if not points:
+                    continue
+                words = (
+                    "memory, 1 process" if name == "memory" else f"{workers} process{'es' * (workers != 1)}"
+                )
+                axes.plot(
+                    *zip(*points),
+                    color=GREY if name == "memory" else _SHADES[place % len(_SHADES)],
+                    linewidth=1.8,
+                    linestyle="-" if tree == trees[0] else ":",
+                    marker="o",
+                    markersize=4,
+                    label=words if tree == trees[0] else None,
+                )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(channels := sorted({case.channels for case in cases}), [f"{n:,}" for n in channels])
+        axes.yaxis.set_major_locator(pyplot.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f} µs")
+        axes.minorticks_off()
+        axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.7)
+        axes.set_xlabel("channels, each with a stream")
+        axes.set_title({"redis": "Redis", "sqlite": "SQLite"}.get(bus, bus), fontsize=10)
+    panels[0][-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    figure.suptitle(
+        "CPU of all processes per delivered event (less is better)"
+        + (f"; dotted: {trees[1]}" if len(trees) > 1 else ""),
+        x=0.01,
+        ha="left",
+        fontsize=11,
+    )
+    figure.tight_layout(w_pad=2)
+    return figure
 
 
 def _deliveries(pyplot: Any, report: Report) -> Any:

@@ -16,7 +16,7 @@ from .peers import PACKAGE, PEERS, RECIPE, REFERENCE, Peer
 from .run import LOAD_CORE, SERVER_CORE
 from .scenarios import SCENARIOS, Figure, Outcome, Scenario, Sizes, Table
 
-__all__ = ["Report", "describe_faults", "machine"]
+__all__ = ["Report", "describe_faults", "machine", "markdown"]
 
 _TITLES = {peer.name: peer.title for peer in PEERS}
 
@@ -137,7 +137,7 @@ class Report:
                     *(reasons.pop(scenario, "") or cell for (_, scenario, _, _), cell in zip(columns, cells)),
                 ]
             )
-        return _markdown(rows)
+        return markdown(rows)
 
     def _table(self, scenario: Scenario, table: Table) -> list[str]:
         header = ["server"]
@@ -156,7 +156,7 @@ class Report:
                     row += [self._ratio(scenario.name, peer, other, figure) for other in (REFERENCE, RECIPE)]
             faults, reason = self.faults(scenario.name, peer), self.reason(scenario.name, peer)
             rows.append([*row, f"**FAILED**: {describe_faults(faults)}" if faults else reason or "yes"])
-        return _markdown(rows)
+        return markdown(rows)
 
     def _cell(self, scenario: str, peer: str, key: str, digits: int) -> str:
         value = self.median(scenario, peer, key)
@@ -198,6 +198,7 @@ def _named(peer: str) -> str:
     return f"**{_TITLES[peer]}**" if peer == PACKAGE else _TITLES[peer]
 
 
-def _markdown(rows: list[list[str]]) -> list[str]:
+def markdown(rows: list[list[str]]) -> list[str]:
+    """Return the lines of a table whose first row is its head."""
     rows = [rows[0], ["---", *["--:"] * (len(rows[0]) - 1)], *rows[1:]]
     return ["| " + " | ".join(row) + " |" for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -20,7 +21,18 @@ from .errors import BrokenRun
 from .load import EVERYTHING, OPENING_WINDOW, QUIET_SECONDS, TEXT, Load
 from .peers import Peer
 
-__all__ = ["LOAD_CORE", "SERVER_CORE", "Run", "free_port", "start", "wait_for_port"]
+__all__ = [
+    "LOAD_CORE",
+    "SERVER_CORE",
+    "START_SECONDS",
+    "Run",
+    "Server",
+    "cpu_seconds_of",
+    "free_port",
+    "raise_file_limit",
+    "start",
+    "wait_for_port",
+]
 
 _CORES = sorted(os.sched_getaffinity(0))
 
@@ -30,7 +42,8 @@ SERVER_CORE = _CORES[0]
 LOAD_CORE = _CORES[min(1, len(_CORES) - 1)]
 """Where the load generator and this program run: the same core only when there is no other."""
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
+"""Eight workers that load their app on one busy core take half a minute."""
 
 SETTLE_SECONDS = 0.1
 """How long to wait for what must not come, after everything has."""
@@ -53,7 +66,7 @@ class Server:
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             peer.command(self.port),
-            cwd=_ROOT,
+            cwd=peer.folder or _ROOT,
             env={**os.environ, **peer.environment},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -104,7 +117,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the time that all its processes have used, in user and in kernel mode."""
-        return sum(_cpu_seconds(pid) for pid in self._pids())
+        return sum(cpu_seconds_of(pid) for pid in self._pids())
 
     def pss_kib(self) -> int:
         """Return the proportional set size of all its processes: shared pages are counted once."""
@@ -196,9 +209,13 @@ class Run:
 
 
 @contextmanager
-def start(peer: Peer) -> Iterator[Run]:
+def start(peer: Peer, *, warms_up: bool = True) -> Iterator[Run]:
     """
     Run a peer for the length of a block.
+
+    Args:
+        peer (Peer): What to start.
+        warms_up (bool): Whether it has had some streams before.
 
     Everything is checked once more at the end of the block, after a while in which duplicates and hang-ups
     show.
@@ -206,19 +223,29 @@ def start(peer: Peer) -> Iterator[Run]:
     server = Server(peer)
     try:
         server.wait_until_ready()
+        if warms_up:
+            with Load(peer, server.port, LOAD_CORE) as load:
+                warm = Run(peer, server, load)
+                warm.open(20)
+                warm.publish(1, most=50)
         with Load(peer, server.port, LOAD_CORE) as load:
-            warm = Run(peer, server, load)
-            warm.open(20)
-            warm.publish(1, most=50)
-        with Load(peer, server.port, LOAD_CORE) as load:
-            # A generator learns at its second write that its client is gone: these make those of the warm-up
-            # go too.
-            load.publish(1, rate=100, most=3)
+            if warms_up:
+                # A generator learns at its second write that its client is gone: these make those of the
+                # warm-up go too.
+                load.publish(1, rate=100, most=3)
             run = Run(peer, server, load)
             yield run
             run.faults = run.settle(SETTLE_SECONDS)
     finally:
         server.stop()
+
+
+def raise_file_limit() -> int:
+    """Allow as many open files as the machine lets us, and return how many that are."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = int(Path("/proc/sys/fs/nr_open").read_text()) if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
 
 
 def free_port() -> int:
@@ -244,10 +271,11 @@ def wait_for_port(port: int, process: subprocess.Popen[Any]) -> None:
             time.sleep(0.02)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds_of(pid: int) -> float:
+    """Return the time that a process has used, in user and in kernel mode; 0 when it has ended."""
     # The clock that clock_getcpuclockid(3) gives for another process. /proc/PID/stat has the same in steps of
     # 10 ms, which is too coarse for works of a second.
     try:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
-        return 0.0  # it ended in between
+        return 0.0
