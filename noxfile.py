@@ -6,7 +6,7 @@ The long proofs, and the short ones over several Pythons: ``nox --list`` says wh
     nox -s matrix                              # over what came between, in one Python
     nox -s stores                              # over the stores beside the Redis of the machine
     nox -s mutations -- --only jitter
-    nox -s soak -- --scenario "redis black hole"
+    nox -s soak -- --scenario redis-black-hole
     nox -s browser             # the chaos of tabs, for a minute
 
 What stands behind ``--`` goes to the command, for ``tests``, ``matrix`` and ``stores`` in place of the tests
@@ -142,6 +142,14 @@ def browser(session: nox.Session) -> None:
     names = ("push_source", "shared_stream", "firefox")
     tests = [f"tests/browser/test_{name}.py" for name in names]
     session.run("pytest", "-s", "--timeout=600", *tests, *session.posargs, env={"SSE_PUSH_TEST_LONG": "1"})
+
+
+@nox.session
+def pages(session: nox.Session) -> None:
+    """Load 10,000 pages with a cursor while their data changes a thousand times a second, on each bus."""
+    session.install("-e", ".[test]")
+    tests = ["tests/servers/test_cursors.py", *session.posargs]
+    session.run("pytest", "-s", "--timeout=1800", *tests, env={"SSE_PUSH_TEST_LONG": "1"})
 
 
 @nox.session

@@ -13,7 +13,7 @@ FACTOR = float(os.environ.get("SSE_PUSH_TEST_FACTOR", "1"))
 """How much slower than a quiet laptop this machine is."""
 
 LONG = os.environ.get("SSE_PUSH_TEST_LONG") == "1"
-"""Whether the browser tests take their full length: ``nox -s browser``."""
+"""Whether tests take their full length: ``nox -s browser`` and ``nox -s pages``."""
 
 MS = 0.001 * FACTOR
 """One millisecond in seconds, scaled: the unit of every timeout in the tests."""

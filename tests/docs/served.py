@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -141,13 +142,22 @@ class Served:
         answer = httpx.post(f"{url or self.url}/orders", data={"item": item}, timeout=5 * FACTOR)
         assert answer.status_code == 201
 
+    def orders(self):
+        """Return what the README's application has stored: items by the order's number."""
+        with contextlib.closing(sqlite3.connect(self.folder / "orders.db")) as db:
+            return dict(db.execute("SELECT id, item FROM orders ORDER BY id"))
+
     def stop(self):
         self._server.stop()
 
 
 @contextlib.contextmanager
-def listening(url, **options):
-    """Yield a response with its headers, and a function that reads so many events from it."""
+def listening(url, left_out="snapshot", **options):
+    """
+    Yield a response with its headers, and a function that reads so many events from it.
+
+    What a new stream of the README's application begins with is left out.
+    """
     with httpx.Client(timeout=10 * FACTOR) as client, client.stream("GET", url, **options) as response:
         chunks, decoder, ready = response.iter_raw(), Decoder(), []
 
@@ -155,7 +165,7 @@ def listening(url, **options):
             while len(ready) < count:
                 chunk = next(chunks, None)
                 assert chunk is not None, f"the stream ended after {ready}"
-                ready.extend(decoder.feed(chunk))
+                ready.extend(event for event in decoder.feed(chunk) if event.type != left_out)
             taken, ready[:] = ready[:count], ready[count:]
             return taken
 

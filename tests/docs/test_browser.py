@@ -10,6 +10,7 @@ from tests.docs.served import APPLICATION, SERVE, Served, listening
 from tests.support import MS, eventually
 
 LISTEN = page("docs/browser.md").block("A whole page", "js")
+FIRST = page("docs/browser.md").block("What a page gets first", "python")
 ANSWER = page("docs/responses.md").block("A whole view", "python")
 ANSWER_SCRIPT = page("docs/responses.md").block("A whole view", "js")
 
@@ -37,30 +38,18 @@ def shop(tmp_path_factory):
     served.stop()
 
 
-def orders(shop):
-    """What the server has stored: items by the order's number."""
-    return {order["id"]: order["item"] for order in httpx.get(f"{shop.url}/orders").json()}
-
-
 def shown(window):
     """What the page has."""
     return dict(window.evaluate("[...shown].map(([id, order]) => [id, order.item])"))
 
 
-def hold_lists(window):
-    """Let the server answer what the page loads, and keep the answers back; the list of them is returned."""
-    held = []
-    window.route("**/orders", lambda route: held.append((route, route.fetch())))
-    return held
-
-
 def test_browser_script_survives_refusals_and_restarts(serve, window):
     """
     The script listens again after a 502 and when a full server asks it to come later, has what was ordered
-    until its stream began, shows what follows, and loads again when a restart lost the history.
+    until its stream began, shows what follows, and has everything when a restart lost the history.
     """
     shop = serve(APPLICATION, script=LISTEN, command=SERVE.replace(" -w 4", ""))
-    refused, loaded = [], []
+    refused = []
 
     def refuse_twice(route):
         refused.append(route)
@@ -74,51 +63,39 @@ def test_browser_script_survives_refusals_and_restarts(serve, window):
             route.continue_()
 
     window.route("**/events?*", refuse_twice)
-    window.on("response", lambda answer: loaded.append(answer) if answer.url.endswith("/orders") else None)
     window.goto(shop.url)
     eventually(lambda: window.evaluate("1") and len(refused) == 3, 15_000 * MS, "the page asks three times")
-    eventually(lambda: shown(window) == orders(shop), 15_000 * MS, "the page loads when its stream begins")
+    eventually(lambda: shown(window) == shop.orders(), 15_000 * MS, "the page shows what is there")
     shop.order("tea")
-    eventually(lambda: shown(window) == orders(shop), 15_000 * MS, "the page shows the order")
-    loads = len(loaded)
+    eventually(lambda: shown(window) == shop.orders(), 15_000 * MS, "the page shows the order")
     shop.stop()
     shop.start()
-    eventually(lambda: window.evaluate("1") and len(loaded) > loads, 30_000 * MS, "the page loads again")
     shop.order("coffee")
-    eventually(lambda: shown(window) == orders(shop), 15_000 * MS, "the page shows the order")
+    eventually(lambda: shown(window) == shop.orders(), 30_000 * MS, "the page shows what it missed")
 
 
-def test_browser_script_keeps_the_newer_value(shop, window):
-    """An answer that was read before the events, and comes after them, puts no old value over a new one."""
+def test_browser_script_shows_changes(shop, window):
+    """What changes behind the snapshot is shown as it is now."""
     for number in range(5):
         shop.order(f"old {number}")
-    held = hold_lists(window)
     window.goto(shop.url)
-    eventually(lambda: window.evaluate("1") and held, 15_000 * MS, "the page asks for the orders")
-    for id in list(orders(shop))[-4:]:
+    eventually(lambda: shown(window) == shop.orders(), 15_000 * MS, "the page shows what is there")
+    for id in list(shop.orders())[-4:]:
         last = httpx.post(f"{shop.url}/orders/{id}", data={"item": f"new {id}"}).text
     wait_for(window, f"lastEventId === '{last}'")
-    [(route, answer)] = held
-    route.fulfill(response=answer)
-    eventually(lambda: shown(window) == orders(shop), 15_000 * MS, "the page shows the new values")
+    assert shown(window) == shop.orders()
 
 
-def test_browser_script_loads_again_when_loading_failed(shop, window):
-    """A failed answer is asked for again."""
-    shop.order("tea")
-    failed = []
-
-    def fail_once(route):
-        if failed:
-            route.continue_()
-        else:
-            failed.append(route)
-            route.fulfill(status=503, json={"error": "unavailable"})
-
-    window.route("**/orders", fail_once)
-    window.goto(shop.url)
-    eventually(lambda: shown(window) == orders(shop), 15_000 * MS, "the page loads again")
-    assert len(failed) == 1
+def test_snapshot_may_be_one_event_for_each_thing(serve, tmp_path):
+    """The function of the page sends each order as the event that it was."""
+    begin, end = APPLICATION.index('@sse.snapshot("orders")'), APPLICATION.index('@app.post("/orders")')
+    source = f"{APPLICATION[:begin]}{FIRST}\n\n{APPLICATION[end:]}"
+    shop = serve(source, command=SERVE.replace(" -w 4", ""))
+    for item in ("tea", "coffee"):
+        shop.order(item)
+    with listening(f"{shop.url}/events?channel=orders") as (_, read):
+        found = [(event.type, json.loads(event.data), event.last_event_id) for event in read(2)]
+    assert found == [("created", {"id": id, "item": item}, "") for id, item in shop.orders().items()]
 
 
 def test_answer_ends_with_what_the_generator_returned(shop):

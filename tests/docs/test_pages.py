@@ -89,7 +89,7 @@ def test_settings_table_is_that_of_the_settings():
     written = {row[0].strip("`"): ast.literal_eval(row[2].strip("`")) for row in rows}
     for key, value in written.items():
         default = getattr(defaults, key.removeprefix("SSE_PUSH_").lower())
-        assert value == (list(default) if isinstance(default, tuple | frozenset) else default), key
+        assert value == (type(value)(default) if isinstance(default, tuple | frozenset) else default), key
     assert read_settings(written) == defaults
     assert all(row[1] and row[3].endswith(".") for row in rows)
 

@@ -107,7 +107,7 @@ def test_retry_options_of_the_page_are_those_of_the_code(shop, window):
     wait_for(window, "events.readyState === PushSource.OPEN")
     options = re.search(r"retry: (\{.*\}),", RETRY)[1]
     assert options == "{ first: 500, factor: 2, max: 30000, limit: Infinity }"
-    assert "const DEFAULTS = { first: 500, factor: 2, max: 30000, limit: Infinity," in SOURCE
+    assert "const DEFAULTS = { first: 500, factor: 2, max: 30000, limit: Infinity };" in SOURCE
     assert "connectTimeout: 20000," in RETRY and "connectTimeout: 20000," in SOURCE
 
 

@@ -63,16 +63,26 @@ def test_changelog_tells_of_this_version():
 def test_readme_application_delivers_an_order(application):
     """
     The application answers with its page, and who listens to its stream gets the order that is posted, as it
-    is in the list.
+    is stored.
     """
     assert "/static/orders.js" in httpx.get(application.url).text
     with listening(f"{application.url}/events?channel=orders") as (response, read):
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         application.order("tea")
         [event] = read(1)
-    order = httpx.get(f"{application.url}/orders").json()[-1]
+    order = {"id": max(application.orders()), "item": "tea"}
     assert (event.type, json.loads(event.data)) == ("created", order)
-    assert order["item"] == "tea"
+
+
+def test_readme_application_shows_what_is_there(application):
+    """A new stream begins with the orders that are stored, in any worker."""
+    for item in ("first", "second"):
+        application.order(item)
+    for _ in range(4):
+        with listening(f"{application.url}/events?channel=orders", left_out=None) as (_, read):
+            [snapshot] = read(1)
+        assert snapshot.type == "snapshot"
+        assert {order["id"]: order["item"] for order in json.loads(snapshot.data)} == application.orders()
 
 
 def test_readme_application_resumes(application):
@@ -115,7 +125,7 @@ def test_readme_curl_commands_show_an_order(application, tmp_path):
 
 def list_orders(application):
     """The list as the page is to show it, from what the server has stored."""
-    return [f"{order['id']}. {order['item']}" for order in httpx.get(f"{application.url}/orders").json()]
+    return [f"{id}. {item}" for id, item in application.orders().items()]
 
 
 def wait_for_list(window, wanted):
@@ -144,47 +154,19 @@ def test_readme_page_keeps_its_list_over_a_reload(application, window):
 
 
 def test_readme_page_misses_nothing_before_its_stream_begins(application, window):
-    """An order that comes while the page waits for its stream is in the list."""
+    """An order that comes while the page waits for its stream is in the snapshot."""
     held = []
     window.add_init_script("delete globalThis.SharedWorker")  # whose requests cannot be held here
     window.route("**/events?*", lambda route: held.append(route))
     window.goto(application.url)
     eventually(lambda: window.evaluate("1") and held, 15_000 * MS, "the page asks for its stream")
-    # A list that the page had asked for by now would have been read before the order.
-    window.evaluate("fetch('/orders').then((answer) => answer.text())")
     application.order("before the stream")
     held[0].continue_()
     wait_for_list(window, list_orders(application))
 
 
-def test_readme_page_misses_nothing_while_its_list_is_loaded(application, window):
-    """
-    An order that comes between the reading of the list and its arrival is shown once, in its place; the list
-    is asked for again when it fails.
-    """
-    failed, held = [], []
-
-    def fail_and_hold(route):
-        if failed:
-            held.append((route, route.fetch()))
-        else:
-            failed.append(route)
-            route.abort()
-
-    window.route("**/orders", fail_and_hold)
-    application.order("before")
-    window.goto(application.url)
-    eventually(lambda: window.evaluate("1") and held, 15_000 * MS, "the page asks for the list")
-    application.order("meanwhile")
-    wanted = list_orders(application)
-    wait_for_list(window, wanted[-1:])
-    for route, answer in held:
-        route.fulfill(response=answer)
-    wait_for_list(window, wanted)
-
-
-def test_readme_page_loads_its_list_again_after_a_restart(serve, window):
-    """What was ordered while the page had no stream is in its list, although the history is lost."""
+def test_readme_page_shows_what_it_missed_after_a_restart(serve, window):
+    """What was ordered while the page had no stream is in its next snapshot: the history is lost."""
     served = serve(APPLICATION, script=PAGE_SCRIPT, command=SERVE.replace(" -w 4", ""))
     served.order("tea")
     window.goto(served.url)

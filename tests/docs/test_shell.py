@@ -53,4 +53,4 @@ def test_shell_page_names_every_command_and_option():
         if isinstance(parameter, click.Option)
         for option in parameter.opts
     }
-    assert set(re.findall(r"(--[a-z]+)", PAGE.text)) - {"--help"} <= known
+    assert set(re.findall(r"--[a-z]+(?:-[a-z]+)*", PAGE.text)) - {"--help"} <= known
