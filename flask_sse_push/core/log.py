@@ -20,6 +20,7 @@ from .entry import Entry
 from .log_cache import NOTHING, Batch, BatchCache
 from .past import Past
 from .retention import RetentionRules
+from .wire import KEPT
 
 __all__ = ["ALL", "MAX_BATCH_BYTES", "NOTHING", "Batch", "Cursor", "Entry", "Log", "Start"]
 
@@ -318,18 +319,25 @@ class Log:
             # An entry of several channels was found in each of them, perhaps as another object.
             found = {entry.sequence: entry for entry in entries}
             entries = sorted(found.values(), key=_sequence, reverse=True)
+        first_kept = self._first_kept(cursor.channels, entries)
+        wires, last, has_more = self._fill(entries)
+        if first_kept <= last:
+            wires.insert(0, KEPT)  # here, so that all streams at this place share the bytes
+        # Entries between the last of these and the head belong to other channels: the cursor passes them too.
+        return Batch(b"".join(wires), last, lost, reason, has_more), last if has_more else head
+
+    def _fill(self, entries: list[Entry]) -> tuple[list[bytes], int, bool]:
+        """Return what fits into a batch, the number of the last entry, and whether there are more."""
         wires: list[bytes] = []
         size = last = 0
-        first_kept = self._first_kept(cursor.channels, entries)
         while entries:
             entry = entries.pop()
             size += len(entry.wire)
             if size > self._batch_bytes and wires:
-                return Batch(b"".join(wires), last, lost, reason, True, first_kept <= last), last
+                return wires, last, True
             wires.append(entry.wire)
             last = entry.sequence
-        # Entries between the last of these and the head belong to other channels: the cursor passes them too.
-        return Batch(b"".join(wires), last, lost, reason, False, first_kept <= last), head
+        return wires, last, False
 
     def _first_kept(self, channels: Iterable[str], entries: Iterable[Entry]) -> int:
         """Return the number of the first entry that has a key; one above all where none has."""

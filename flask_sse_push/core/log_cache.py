@@ -18,7 +18,10 @@ class Batch:
     """What one read of a cursor returns; shared by all streams at the same place."""
 
     wire: bytes
-    """Entries in order, joined; empty when there is nothing new."""
+    """
+    Entries in order, joined, behind a comment where one of them is a value that its channels keep; empty when
+    there is nothing new.
+    """
 
     last: int
     """The number of the last entry in ``wire``; 0 when ``wire`` is empty."""
@@ -34,9 +37,6 @@ class Batch:
 
     has_more: bool = False
     """Whether the read stopped at the size of a batch, before the end of the log."""
-
-    has_kept: bool = False
-    """Whether an entry of ``wire`` has a key, by which its channels keep it."""
 
 
 NOTHING = Batch(b"", 0, (), None)

@@ -257,7 +257,7 @@ class Hub:
         until = time.monotonic() + seconds
         try:
             while True:
-                log, (state, since, *_) = self.log, bus.health()
+                log, (state, since, _, is_refused) = self.log, bus.health()
                 if id is not None:
                     after = id.sequence if log is None or id.epoch == log.epoch else 1 << 62
                 elif not rewind or last_event_id:
@@ -270,7 +270,7 @@ class Hub:
                 # A connection that breaks is often replaced in milliseconds. A bus that is away is not waited
                 # for.
                 left = (min(until, since + seconds) if state == "down" else until) - time.monotonic()
-                if left <= 0 or bus.health().is_refused:
+                if left <= 0 or is_refused:
                     return False
                 if wakeup is None:
                     wakeup = current_backend().wakeup()

@@ -224,7 +224,7 @@ class Subscription(Cursor):
         self.has_more = batch.has_more
         if batch.last:
             self._told = batch.last
-        return wire.KEPT + batch.wire if batch.has_kept else batch.wire
+        return batch.wire
 
     def _read_behind_gap(self, batch: Batch, before: int) -> bytes:
         """

@@ -8,6 +8,7 @@ from flask_sse_push.core.entry import Entry
 from flask_sse_push.core.log import Log
 from flask_sse_push.core.log_cache import NOTHING, Batch
 from flask_sse_push.core.retention import ChannelRetention, RetentionRules
+from flask_sse_push.core.wire import KEPT
 
 
 def make_log(length=1000, seconds=1000.0, max_bytes=1 << 30, patterns=(), **options):
@@ -351,12 +352,14 @@ def test_channel_that_ends_before_its_turn_is_not_looked_at():
 
 
 def test_batch_says_whether_a_value_is_among_its_entries():
-    """Not one that comes behind the batch, or that came before it."""
+    """Not one that comes behind the batch, or that came before it; and all streams share the bytes."""
     log = make_log(batch_bytes=30)
     append(log)
     value = append(log, key="k")
     append(log)
-    found = [log.read(Cursor(("a",), after, "e")).has_kept for after in range(value + 1)]
-    assert found == [False, True, False]
+    found = [log.read(Cursor(("a",), after, "e")).wire.count(KEPT) for after in range(value + 1)]
+    assert found == [0, 1, 0]
     last = append(log, key="k")
-    assert log.read(Cursor(("a",), last - 1, "e")).has_kept
+    first, second = (log.read(Cursor(("a",), last - 1, "e")).wire for _ in range(2))
+    assert first.startswith(KEPT)
+    assert first is second
